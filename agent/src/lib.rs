@@ -1,0 +1,1 @@
+//! The node agent of the Quarterdeck SDK and its runtimes.

@@ -1,0 +1,1 @@
+//! The default controllers of the Quarterdeck SDK, each usable alone.

@@ -1,0 +1,1 @@
+//! The service proxy of the Quarterdeck SDK and its load balancers.

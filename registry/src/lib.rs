@@ -1,0 +1,5 @@
+//! The API server of the Quarterdeck SDK, as a tower service.
+pub mod patch;
+pub mod schema;
+pub mod table;
+pub mod validation;

@@ -1,0 +1,1 @@
+//! The default scheduler of the Quarterdeck SDK and the driver around any scheduler.
