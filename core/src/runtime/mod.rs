@@ -1,0 +1,1 @@
+//! Running pods on one node: the trait that the node agent drives.

@@ -1,0 +1,130 @@
+//! Durable, watchable storage: the trait that every backend implements.
+//!
+//! Start at [`Storage`]. Implement it, then prove the implementation with
+//! [`storage_suite!`](crate::storage_suite). The defaults, `MemoryStorage` and `EmbeddedStorage`, live in `registry`.
+//!
+//! Keys are slash-separated text, values are opaque bytes. Typed resources live one layer up, also in `registry`.
+
+mod types;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::component::BoxError;
+pub use types::{Change, Commit, Condition, Entry, Expect, Key, List, Page, Revision, Transaction, Write};
+
+/// Commits, in order, as [`Storage::watch`] yields them. Ends with an error, or never.
+pub type Commits = BoxStream<'static, Result<Commit, StorageError>>;
+
+/// A linearizable, ordered map of keys to values, with one revision for all of it.
+///
+/// # Contract
+///
+/// 1. **Revisions grow.** Every successful commit that writes gets a revision greater than all before it, whatever its
+///    keys. All its writes carry that one revision.
+/// 2. **All or nothing.** A transaction of which a condition fails changes nothing and names a condition that failed and
+///    what was found there. One that succeeds is seen whole by every reader, or not yet.
+/// 3. **Reads are linearizable.** `get`, `revision` and `list` without a revision see every commit that was acknowledged
+///    before they were called.
+/// 4. **Lists are ordered.** A list yields the keys under its prefix in byte order. `after` and `limit` cut pages out of it,
+///    and a page tells whether more follow, and how many.
+/// 5. **The past stays readable.** A list at an earlier revision that is not compacted shows what was there then. A
+///    compacted revision is [`StorageError::Compacted`]; one that is still to come is [`StorageError::Future`].
+/// 6. **Watches have no gap.** A watch yields each commit after its start that touches its prefix once, in order, with the
+///    changes under the prefix only; or it ends with an error. One that starts before the compacted revision is
+///    [`StorageError::Compacted`]; one that starts at a revision still to come is [`StorageError::Future`].
+/// 7. **A reader never holds up a writer.** A watch whose reader falls behind by more than a bound of the implementation
+///    ends with [`StorageError::Compacted`]: list again, and watch from there.
+/// 8. **Compaction forgets versions, not values.** After `compact(r)`, what was current at `r` and later is still there;
+///    `list` at `r` and a watch after `r` still work. A compaction to an earlier revision than the last is no error and
+///    does nothing.
+/// 9. **Deleting is a write.** A deleted key is absent, its deletion is a change in watches, and a key written again
+///    after it has a new `created` revision. A transaction that would delete what is not there changes nothing for
+///    that key.
+/// 10. **A dropped future abandons the wait, never half a write.** The commit happens whole, or not at all.
+///
+/// What an error says of a write: [`StorageError::Conflict`], [`StorageError::Invalid`] and
+/// [`StorageError::Full`] mean that nothing was written; [`StorageError::Unavailable`] leaves it open.
+#[async_trait]
+pub trait Storage: Debug + Send + Sync + 'static {
+    /// Returns the entry at `key`, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Unavailable`].
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StorageError>;
+
+    /// Returns a page of the entries under a prefix, and the revision that it shows.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Compacted`] or [`StorageError::Future`] if the list asks for a revision that is gone or to come.
+    async fn list(&self, list: List) -> Result<Page, StorageError>;
+
+    /// Checks the transaction's conditions and does its writes, in one step, and returns the new revision; the
+    /// present one if it writes nothing.
+    ///
+    /// When it returns, the writes are as durable as the implementation promises.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Conflict`] if a condition fails, [`StorageError::Invalid`] if the transaction names a key
+    /// twice in its writes or is larger than the implementation takes, [`StorageError::Full`].
+    async fn commit(&self, transaction: Transaction) -> Result<Revision, StorageError>;
+
+    /// Streams the commits after revision `after` that change keys under `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Compacted`] or [`StorageError::Future`], here or as the stream's last item.
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Commits, StorageError>;
+
+    /// Forgets versions that were replaced at or before revision `at`.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Future`] if `at` is still to come.
+    async fn compact(&self, at: Revision) -> Result<(), StorageError>;
+
+    /// Returns the revision of the last commit; 0 for a store that was never written.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Unavailable`].
+    async fn revision(&self) -> Result<Revision, StorageError>;
+}
+
+const _: Option<&dyn Storage> = None; // object safety is API: losing it must not compile
+
+/// Why a storage call failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// A condition failed and nothing was written. Read again, decide again, commit again.
+    #[error("conflict on {key}: expected {expected}, found {}", found.as_ref().map_or("nothing".to_owned(), |entry| format!("revision {}", entry.modified)))]
+    Conflict {
+        /// The contended key.
+        key: Key,
+        /// What the transaction expected there.
+        expected: Expect,
+        /// What was there.
+        found: Option<Entry>,
+    },
+    /// The history asked for is gone. List, then watch from the listed revision.
+    #[error("history up to revision {0} was compacted")]
+    Compacted(Revision),
+    /// The revision asked for is still to come; the store is at this one.
+    #[error("the revision is in the future: the store is at {0}")]
+    Future(Revision),
+    /// The transaction can never succeed; why.
+    #[error("invalid transaction: {0}")]
+    Invalid(String),
+    /// There is no room left. Nothing was written; reads still work.
+    #[error("storage is full")]
+    Full(#[source] BoxError),
+    /// The backend failed in a way that the caller can only wait out. A commit may have happened.
+    #[error("storage is unavailable")]
+    Unavailable(#[source] BoxError),
+}

@@ -1,0 +1,4 @@
+//! Contract suites: proof that an implementation of one of the four traits keeps its contract.
+//!
+//! One clause, one named test. Run a suite in one line, for instance
+//! `quarterdeck_core::storage_suite!(memory, async || MemoryStorage::new());`.
