@@ -16,6 +16,7 @@ pub mod balancing;
 pub mod client;
 pub mod clock;
 pub mod component;
+pub mod labels;
 pub mod random;
 pub mod runtime;
 pub mod scheduling;
