@@ -4,7 +4,7 @@
 //! | trait | what it is | default implementations |
 //! | --- | --- | --- |
 //! | [`storage::Storage`] | an ordered, revisioned, watchable store | `registry`: memory, a file, etcd |
-//! | `scheduling::Scheduler` | a pod and a snapshot in, a decision out | `scheduler` |
+//! | [`scheduling::Scheduler`] | a pod and a snapshot in, a decision out | `scheduler` |
 //! | `runtime::Runtime` | pods and containers of one node | `agent`: processes, Docker, simulated |
 //! | [`balancing::LoadBalancer`] | which backend gets a connection | `proxy`: round robin, random, least connections |
 //!

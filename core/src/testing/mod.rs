@@ -2,3 +2,5 @@
 //!
 //! One clause, one named test. Run a suite in one line, for instance
 //! `quarterdeck_core::storage_suite!(memory, async || MemoryStorage::new());`.
+
+pub mod scheduling;

@@ -1,0 +1,185 @@
+//! Text that is compared as an integer.
+
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// A short text (a name, a label's key or value) with its hash beside it, so that telling two apart costs one comparison
+/// of integers. Cloning is cheap.
+///
+/// Symbols need no table to be compared: equal text is equal, wherever it was made. Those made by one [`Symbols`] share
+/// their memory besides. They are ordered as their text is.
+///
+/// # Examples
+///
+/// ```
+/// use quarterdeck_core::scheduling::Symbol;
+///
+/// let zone = Symbol::from("topology.kubernetes.io/zone");
+///
+/// assert_eq!(zone, "topology.kubernetes.io/zone");
+/// assert_ne!(zone, Symbol::from("kubernetes.io/hostname"));
+/// ```
+#[derive(Clone)]
+pub struct Symbol {
+    hash: u64,
+    text: Arc<str>,
+}
+
+impl Symbol {
+    /// Returns the text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Compares by hash first: an order that is quick and the same everywhere, but means nothing to a reader.
+    pub(super) fn quick_cmp(&self, other: &Self) -> Ordering {
+        self.hash.cmp(&other.hash).then_with(|| self.cmp(other))
+    }
+}
+
+impl From<&str> for Symbol {
+    fn from(text: &str) -> Self {
+        Self { hash: hash(text), text: text.into() }
+    }
+}
+
+impl From<String> for Symbol {
+    fn from(text: String) -> Self {
+        Self { hash: hash(&text), text: text.into() }
+    }
+}
+
+impl PartialEq for Symbol {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && (Arc::ptr_eq(&self.text, &other.text) || self.text == other.text)
+    }
+}
+
+impl Eq for Symbol {}
+
+impl PartialEq<str> for Symbol {
+    fn eq(&self, other: &str) -> bool {
+        &*self.text == other
+    }
+}
+
+impl PartialEq<&str> for Symbol {
+    fn eq(&self, other: &&str) -> bool {
+        &*self.text == *other
+    }
+}
+
+impl PartialOrd for Symbol {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Symbol {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.text, &other.text) { Ordering::Equal } else { self.text.cmp(&other.text) }
+    }
+}
+
+impl Hash for Symbol {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl Borrow<str> for Symbol {
+    fn borrow(&self) -> &str {
+        &self.text
+    }
+}
+
+impl AsRef<str> for Symbol {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl fmt::Debug for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.text, f)
+    }
+}
+
+/// Makes symbols that share the memory of equal text.
+///
+/// Text that no symbol holds any more is dropped from time to time, so that what it remembers is bounded by what is in use.
+///
+/// # Examples
+///
+/// ```
+/// use quarterdeck_core::scheduling::Symbols;
+///
+/// let mut symbols = Symbols::default();
+///
+/// assert_eq!(symbols.symbol("app").as_str().as_ptr(), symbols.symbol("app").as_str().as_ptr());
+/// ```
+#[derive(Debug, Default)]
+pub struct Symbols {
+    known: BTreeSet<Symbol>,
+    sweep_at: usize,
+}
+
+impl Symbols {
+    /// Returns the symbol of `text`.
+    pub fn symbol(&mut self, text: &str) -> Symbol {
+        if let Some(known) = self.known.get(text) {
+            return known.clone();
+        }
+        if self.known.len() >= self.sweep_at {
+            self.known.retain(|symbol| Arc::strong_count(&symbol.text) > 1);
+            self.sweep_at = (2 * self.known.len()).max(1024);
+        }
+        let symbol = Symbol::from(text);
+        self.known.insert(symbol.clone());
+        symbol
+    }
+}
+
+/// FNV-1a over 64 bits: the same on every machine and in every run, which std's default hasher is not.
+fn hash(text: &str) -> u64 {
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_are_ordered_as_their_text() {
+        let mut names = [Symbol::from("node-b"), Symbol::from("node-a"), Symbol::from("a")];
+
+        names.sort();
+
+        assert_eq!(names, ["a", "node-a", "node-b"]);
+    }
+
+    #[test]
+    fn text_that_nobody_uses_is_forgotten() {
+        let mut symbols = Symbols::default();
+        let kept = symbols.symbol("kept");
+
+        for number in 0..10_000 {
+            symbols.symbol(&format!("pod-template-hash-{number}"));
+        }
+
+        assert!(symbols.known.len() <= 1024, "{} texts are still held", symbols.known.len());
+        assert!(Arc::ptr_eq(&kept.text, &symbols.symbol("kept").text));
+    }
+}
