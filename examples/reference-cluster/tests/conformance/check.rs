@@ -1,5 +1,9 @@
 //! Runs recorded cases, and says what differs.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZero;
+use std::sync::Mutex;
+
 use crate::case::Case;
 use crate::compare::{Difference, Drift, Level};
 use crate::names::Masking;
@@ -85,4 +89,33 @@ impl Rules {
 pub(crate) fn word(number: usize) -> String {
     let letters = [number / 676 % 26, number / 26 % 26, number % 26];
     letters.iter().fold("qzx".to_owned(), |word, letter| word + &char::from(b'a' + *letter as u8).to_string())
+}
+
+/// Runs all `cases` and returns their verdicts, in the same order. Each file has a server of its own, made by `start`, and
+/// virtual time; files run side by side.
+pub(crate) fn check_all<F>(rules: &Rules, cases: &[Case], start: F) -> Vec<Verdict>
+where
+    F: AsyncFn() -> Server + Sync,
+{
+    let numbered: Vec<(usize, &Case)> = cases.iter().enumerate().collect();
+    let waiting: Mutex<VecDeque<&[(usize, &Case)]>> =
+        Mutex::new(numbered.chunk_by(|(_, one), (_, next)| one.file == next.file).collect());
+    let done: Mutex<BTreeMap<usize, Verdict>> = Mutex::default();
+    let take = || waiting.lock().expect("no worker panics with the lock").pop_front();
+    let work = || {
+        while let Some(file) = take() {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+            runtime.expect("a runtime can be made").block_on(async {
+                let server = start().await;
+                for (number, case) in file {
+                    let verdict = rules.check(&server, case, &word(*number)).await;
+                    done.lock().expect("no worker panics with the lock").insert(*number, verdict);
+                }
+            });
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    done.into_inner().expect("no worker panics with the lock").into_values().collect()
 }

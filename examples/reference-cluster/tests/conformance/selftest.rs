@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 
 use crate::case::{Case, Step, files, load};
-use crate::check::{Rules, word};
+use crate::check::{Rules, check_all, word};
 use crate::compare::{Drift, Level};
 use crate::overrides::Overrides;
 use crate::passing::Passing;
@@ -164,6 +164,17 @@ fn always(body: &'static str) -> Server {
             Response::builder().header("Content-Type", "application/json").body(Full::from(body)).unwrap(),
         )
     }))
+}
+
+#[test]
+fn no_case_passes_on_an_answer_that_fits_none_and_waiting_takes_no_time() {
+    let cases: Vec<Case> = files().iter().flat_map(|file| load(file)).collect();
+
+    let verdicts = check_all(&rules(), &cases, async || always(r#"{"a": 1}"#));
+
+    let ids: Vec<String> = cases.iter().map(Case::id).collect();
+    assert_eq!(verdicts.iter().map(|verdict| verdict.id.clone()).collect::<Vec<_>>(), ids);
+    assert!(verdicts.iter().all(|verdict| !verdict.passes()));
 }
 
 #[tokio::test(start_paused = true)]
