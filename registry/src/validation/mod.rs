@@ -1,1 +1,79 @@
-//! validation.
+//! Whether an object of a built-in kind makes sense: the rules that no schema can state, with upstream's messages.
+//!
+//! Start at [`Validator`]: the rules of a kind. They are pure functions over objects that the schema module has
+//! pruned, type-checked and defaulted, and return every mistake found as a [`FieldError`]; [`aggregate`] makes the
+//! message and the causes of a Status of them.
+//!
+//! What needs more than the object itself is checked elsewhere: whether an address or a port is free, whether a quota is
+//! kept, whether a revision is current.
+
+mod at;
+mod error;
+mod go;
+mod metadata;
+mod names;
+mod selectors;
+#[cfg(test)]
+mod tests;
+
+use at::{At, Errors};
+pub use error::{Cause, FieldError, Path, Shown, aggregate};
+pub use names::{NameRule, dns_label, dns1035_label, path_segment};
+use serde_json::Value;
+
+type Create = fn(&At, &mut Errors);
+type Update = fn(new: &At, old: &At, &mut Errors);
+
+/// The rules of one kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Validator {
+    name: NameRule,
+    namespaced: bool,
+    built_in: bool,
+    /// Everything but the metadata.
+    create: Create,
+    /// Everything, after what holds for changes of any object.
+    update: Update,
+    /// Everything that a change of the status is checked for.
+    status: Update,
+}
+
+impl Validator {
+    /// Returns the rules that hold for objects of any kind, custom ones too: those on metadata.
+    pub const fn of_metadata(name: NameRule, namespaced: bool) -> Self {
+        let (create, update): (Create, Update) = (|_, _| {}, |_, _, _| {});
+        Self { name, namespaced, built_in: false, create, update, status: update }
+    }
+
+    /// Returns how objects of this kind may be named.
+    pub fn name_rule(&self) -> NameRule {
+        self.name
+    }
+
+    /// Returns what is wrong with a new object. Its name and namespace are filled in.
+    pub fn create(&self, object: &Value) -> Vec<FieldError> {
+        let (object, mut errors) = (At::root(object), Vec::new());
+        metadata::create(&object, self.name, self.namespaced, &mut errors);
+        if self.built_in {
+            metadata::standard_finalizers(&object, &mut errors);
+        }
+        (self.create)(&object, &mut errors);
+        errors
+    }
+
+    /// Returns what is wrong with `new` as the successor of `old`. What a client may omit (uid, times) may be missing.
+    pub fn update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let (new, old, mut errors) = (At::root(new), At::root(old), Vec::new());
+        metadata::update(&new, &old, &mut errors);
+        (self.update)(&new, &old, &mut errors);
+        errors
+    }
+
+    /// Returns what is wrong with `new` as the successor of `old` when only the status may differ.
+    pub fn status_update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
+        let (new, old, mut errors) = (At::root(new), At::root(old), Vec::new());
+        metadata::update(&new, &old, &mut errors);
+        (self.status)(&new, &old, &mut errors);
+        errors
+    }
+}
