@@ -1,5 +1,6 @@
 //! The API server of the Quarterdeck SDK, as a tower service.
 pub mod patch;
 pub mod schema;
+pub mod storage;
 pub mod table;
 pub mod validation;

@@ -4,3 +4,4 @@
 //! `quarterdeck_core::storage_suite!(memory, async || MemoryStorage::new());`.
 
 pub mod scheduling;
+pub mod storage;

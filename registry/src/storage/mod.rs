@@ -1,0 +1,16 @@
+//! The default stores.
+//!
+//! Start at [`MemoryStorage`], which is gone when it is dropped. Both stores keep the same versioned map (`versions`,
+//! persistent: a snapshot or a fork of it costs nothing) and serve watches from its history (`published`), so they
+//! differ in durability only. The contract that they keep is [`quarterdeck_core::storage::Storage`].
+
+mod history;
+mod memory;
+mod published;
+mod versions;
+
+pub use history::Retention;
+pub use memory::MemoryStorage;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The versioned map under both stores: the present entries and the history that led to them.
+//!
+//! It is a persistent value: a clone is O(1) and does not see what happens to the original. Nothing here waits, locks
+//! or reaches a disk; `published` shares it between readers and a writer.
+
+use std::collections::BTreeSet;
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+
+use quarterdeck_core::storage::{
+    Condition, Entry, Expect, Key, List, Page, Revision, StorageError, Transaction, Write,
+};
+
+use super::history::{Changed, Entries, Forgotten, History, Logged, Retention};
+
+/// The largest transaction that the stores take: the bytes of its keys and values.
+pub(super) const LARGEST_TRANSACTION: usize = 16 << 20;
+
+/// Entries, revision and history of a store at one moment.
+#[derive(Clone)]
+pub(super) struct Versions {
+    entries: Entries,
+    revision: Revision,
+    history: History,
+}
+
+impl Versions {
+    /// Makes the versions of a store that was never written.
+    pub(super) fn new(retention: Retention) -> Self {
+        Self::restored(Entries::new(), Revision(0), retention)
+    }
+
+    /// Makes versions that begin at `revision` with these entries and know nothing of what was before.
+    pub(super) fn restored(entries: Entries, revision: Revision, retention: Retention) -> Self {
+        Self { entries, revision, history: History::new(revision, retention) }
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(super) fn compacted(&self) -> Revision {
+        self.history.compacted()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<Entry> {
+        self.entries.get(key).map(|entry| Entry::clone(entry))
+    }
+
+    /// Returns why the transaction cannot be done, if it cannot.
+    pub(super) fn check(&self, transaction: &Transaction) -> Result<(), StorageError> {
+        validate(&transaction.writes)?;
+        transaction.conditions.iter().try_for_each(|condition| self.hold(condition))
+    }
+
+    fn hold(&self, Condition { key, expect }: &Condition) -> Result<(), StorageError> {
+        let found = self.entries.get(key);
+        let holds = match expect {
+            Expect::Absent => found.is_none(),
+            Expect::Present => found.is_some(),
+            Expect::Modified(revision) => found.is_some_and(|entry| entry.modified == *revision),
+        };
+        if holds {
+            return Ok(());
+        }
+        let found = found.map(|entry| Entry::clone(entry));
+        Err(StorageError::Conflict { key: key.clone(), expected: *expect, found })
+    }
+
+    /// Does writes that were checked, as one commit. Returns `None` if they change nothing.
+    pub(super) fn apply(&mut self, writes: Vec<Write>) -> Option<Arc<Logged>> {
+        let revision = Revision(self.revision.0 + 1);
+        let mut changes = Vec::with_capacity(writes.len());
+        for write in writes {
+            match write {
+                Write::Put(key, value) => changes.push(self.put(revision, key, value)),
+                Write::Delete(key) => {
+                    let removed = self.entries.remove(&key);
+                    changes.extend(removed.map(|entry| Changed { previous: Some(entry), present: None }));
+                }
+            }
+        }
+        if changes.is_empty() {
+            return None;
+        }
+        let logged = Arc::new(Logged { revision, changes: changes.into_boxed_slice() });
+        self.revision = revision;
+        self.history.push(Arc::clone(&logged), &self.entries);
+        Some(logged)
+    }
+
+    fn put(&mut self, revision: Revision, key: Key, value: bytes::Bytes) -> Changed {
+        let mut entry = Entry { key: key.clone(), value, created: revision, modified: revision };
+        // Most keys exist when they are written, so looking first saves building an entry twice.
+        if let Some(previous) = self.entries.get(&key) {
+            entry.created = previous.created;
+        }
+        let entry = Arc::new(entry);
+        let previous = self.entries.insert(key, Arc::clone(&entry));
+        Changed { previous, present: Some(entry) }
+    }
+
+    pub(super) fn list(&self, list: &List) -> Result<Page, StorageError> {
+        let revision = list.at.unwrap_or(self.revision);
+        self.within(revision)?;
+        let past = (revision < self.revision)
+            .then(|| self.history.entries_at(revision, &self.entries, &list.prefix));
+        let entries = past.as_ref().unwrap_or(&self.entries);
+        let end = successor(&list.prefix);
+        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let start = match &list.after {
+            Some(after) if after.as_str() >= list.prefix.as_str() => Bound::Excluded(after.as_str()),
+            _ => Bound::Included(list.prefix.as_str()),
+        };
+        if is_empty_range(start, end) {
+            return Ok(Page { entries: Vec::new(), revision, remaining: 0 });
+        }
+        let mut under = entries.range::<_, str>((start, end)).map(|(_, entry)| entry);
+        let limit = list.limit.unwrap_or(usize::MAX);
+        let entries = under.by_ref().take(limit).map(|entry| Entry::clone(entry)).collect();
+        Ok(Page { entries, revision, remaining: under.count() })
+    }
+
+    /// Returns why the revision cannot be read, if it cannot.
+    pub(super) fn within(&self, revision: Revision) -> Result<(), StorageError> {
+        if revision > self.revision {
+            return Err(StorageError::Future(self.revision));
+        }
+        if revision < self.compacted() {
+            return Err(StorageError::Compacted(self.compacted()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn visit_after<B>(
+        &self,
+        after: Revision,
+        visit: impl FnMut(&Arc<Logged>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        self.history.visit_after(after, visit)
+    }
+
+    /// Forgets what was replaced at or before `at`.
+    pub(super) fn compact(&mut self, at: Revision) -> Result<Forgotten, StorageError> {
+        if at > self.revision {
+            return Err(StorageError::Future(self.revision));
+        }
+        Ok(self.history.compact(at))
+    }
+}
+
+fn validate(writes: &[Write]) -> Result<(), StorageError> {
+    let twice = match writes {
+        [] | [_] => None,
+        [first, second] => (first.key() == second.key()).then(|| first.key()),
+        _ => {
+            let mut keys = BTreeSet::new();
+            writes.iter().map(Write::key).find(|key| !keys.insert(*key))
+        }
+    };
+    if let Some(key) = twice {
+        return Err(StorageError::Invalid(format!("{key} is written twice")));
+    }
+    let size: usize = writes.iter().map(size).sum();
+    if size > LARGEST_TRANSACTION {
+        let why = format!("{size} bytes are more than the largest transaction of {LARGEST_TRANSACTION}");
+        return Err(StorageError::Invalid(why));
+    }
+    Ok(())
+}
+
+fn size(write: &Write) -> usize {
+    match write {
+        Write::Put(key, value) => key.as_str().len() + value.len(),
+        Write::Delete(key) => key.as_str().len(),
+    }
+}
+
+/// Returns the least text that is greater than all texts with this prefix; `None` if there is none.
+fn successor(prefix: &str) -> Option<String> {
+    // UTF-8 sorts by bytes as its characters sort by number, so the next character does.
+    let mut text = prefix.to_owned();
+    while let Some(last) = text.pop() {
+        if let Some(next) = (last..=char::MAX).nth(1) {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
+}
+
+fn is_empty_range(start: Bound<&str>, end: Bound<&str>) -> bool {
+    match (start, end) {
+        (Bound::Included(start) | Bound::Excluded(start), Bound::Excluded(end)) => start >= end,
+        _ => false,
+    }
+}
