@@ -1,0 +1,161 @@
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::task::JoinSet;
+
+use super::WorkQueue;
+use crate::component::{BoxError, Stop};
+
+/// Brings what a key names closer to what is wanted.
+#[async_trait]
+pub trait Reconcile: Send + Sync + 'static {
+    /// What names a piece of work, usually an [`ObjectKey`](super::ObjectKey).
+    type Key: Ord + Clone + Debug + Send + Sync + 'static;
+
+    /// Looks at the present state and does the next steps.
+    ///
+    /// # Errors
+    ///
+    /// Anything; the key is tried again after its back-off.
+    async fn reconcile(&self, key: &Self::Key) -> Result<Requeue, BoxError>;
+}
+
+/// When to look at a key again although nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Requeue {
+    /// Only when it is added again.
+    #[default]
+    No,
+    /// After this time.
+    After(Duration),
+    /// After its back-off, as if it had failed.
+    RateLimited,
+}
+
+/// How long workers may take to finish what they have in hand.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs `workers` over `queue` until `stop` fires; then shuts the queue down and waits for what is in hand.
+///
+/// What is not finished within 5 seconds is dropped. When this returns, no task is left.
+///
+/// # Panics
+///
+/// Panics if a reconciliation does.
+pub async fn work<R: Reconcile>(
+    name: &str,
+    queue: &WorkQueue<R::Key>,
+    workers: usize,
+    reconciler: Arc<R>,
+    mut stop: Stop,
+) {
+    let mut tasks = JoinSet::new();
+    for _ in 0..workers {
+        tasks.spawn(one(name.to_owned(), queue.clone(), reconciler.clone()));
+    }
+    let panicked = stop.or(tasks.join_next()).await.flatten();
+    queue.shut_down();
+    let finish = async {
+        if let Some(end) = panicked {
+            resume(end);
+        }
+        while let Some(end) = tasks.join_next().await {
+            resume(end);
+        }
+    };
+    if tokio::time::timeout(GRACE, finish).await.is_err() {
+        tracing::warn!(name, "work in hand was dropped: it did not end in time");
+    }
+    tasks.shutdown().await;
+}
+
+fn resume(end: Result<(), tokio::task::JoinError>) {
+    if let Some(panic) = end.err().and_then(|error| error.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+async fn one<R: Reconcile>(name: String, queue: WorkQueue<R::Key>, reconciler: Arc<R>) {
+    while let Some(key) = queue.next().await {
+        match reconciler.reconcile(&key).await {
+            Ok(requeue) => {
+                if requeue == Requeue::RateLimited {
+                    queue.add_rate_limited(key.clone());
+                } else {
+                    queue.forget(&key);
+                }
+                if let Requeue::After(delay) = requeue {
+                    queue.add_after(key.clone(), delay);
+                }
+            }
+            Err(error) => {
+                log(&name, &key, &error);
+                queue.add_rate_limited(key.clone());
+            }
+        }
+        queue.done(&key);
+    }
+}
+
+/// Conflicts are everyday: the informer is a little behind, and the next try has the new state.
+fn log(name: &str, key: &impl Debug, error: &BoxError) {
+    let mut reason = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        reason = format!("{reason}: {cause}");
+        source = cause.source();
+    }
+    let conflict = matches!(
+        error.downcast_ref::<kube::Error>(),
+        Some(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found()
+    );
+    if conflict {
+        tracing::debug!(name, ?key, reason, "trying again");
+    } else {
+        tracing::warn!(name, ?key, reason, "cannot reconcile, trying again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Second(Mutex<Vec<u8>>);
+
+    #[async_trait]
+    impl Reconcile for Second {
+        type Key = u8;
+
+        async fn reconcile(&self, key: &u8) -> Result<Requeue, BoxError> {
+            let mut seen = self.0.lock().unwrap();
+            seen.push(*key);
+            match seen.iter().filter(|seen| *seen == key).count() {
+                1 => Err("not yet".into()),
+                2 => Ok(Requeue::After(Duration::from_secs(60))),
+                _ => Ok(Requeue::No),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_key_is_tried_again_and_a_delayed_one_comes_back() {
+        let (queue, reconciler) = (WorkQueue::new(), Arc::new(Second::default()));
+        let (signal, stop) = Stop::channel();
+        queue.add(1);
+        queue.add(2);
+
+        tokio::join!(work("test", &queue, 1, reconciler.clone(), stop), async {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            assert_eq!(*reconciler.0.lock().unwrap(), [1, 2, 1, 2]);
+            tokio::time::sleep(Duration::from_secs(31)).await;
+            signal.stop();
+        });
+
+        assert_eq!(*reconciler.0.lock().unwrap(), [1, 2, 1, 2, 1, 2]);
+    }
+}
