@@ -1,1 +1,50 @@
-//! schema.
+//! One table of fields per kind, and all that follows from it: decoding, pruning, strict validation, defaults, strategic
+//! merge and OpenAPI.
+//!
+//! [`builtin`] finds the table of a built-in kind. [`decode_json`] reads an object by it as Kubernetes does: unknown fields
+//! are dropped and reported, values of a wrong type are refused in Go's words, and what Go would not write is left out.
+//! [`apply_defaults`] fills in what the client left to the server.
+//!
+//! The tables (`generated/`) come from published crates by way of `registry/schemagen`. Rules about values (lengths, names,
+//! which fields may change) are in [`validation`](crate::validation).
+mod decode;
+mod defaults;
+mod generated;
+mod node;
+mod parse;
+mod scalars;
+mod types;
+
+pub use decode::{DecodeError, Decoded, decode_json, decode_value};
+pub use defaults::apply_defaults;
+pub use parse::MAX_DEPTH;
+pub use types::{
+    Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text, Topology, Type, TypeRef,
+};
+
+/// Returns the table of a built-in kind; the core group is the empty string.
+///
+/// ```
+/// let pod = quarterdeck_registry::schema::builtin("", "v1", "Pod").unwrap();
+/// assert_eq!(pod.name, "io.k8s.api.core.v1.Pod");
+/// ```
+#[must_use]
+pub fn builtin(group: &str, version: &str, kind: &str) -> Option<&'static Structure> {
+    let wanted = (group, version, kind);
+    let at = generated::KINDS.binary_search_by(|(group, version, kind, _)| (*group, *version, *kind).cmp(&wanted));
+    at.ok().map(|at| generated::KINDS[at].3)
+}
+
+/// Returns a built-in structure by its full name, such as `io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta`.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Structure> {
+    let at = generated::NAMES.binary_search_by(|(known, _)| (*known).cmp(name));
+    at.ok().map(|at| generated::NAMES[at].1)
+}
+
+/// Returns every built-in kind, sorted by group, version and kind.
+pub fn kinds() -> impl Iterator<Item = (GroupVersionKind, &'static Structure)> {
+    generated::KINDS.iter().map(|(group, version, kind, structure)| {
+        (GroupVersionKind::fixed(group, version, kind), *structure)
+    })
+}
