@@ -94,7 +94,9 @@ fn table(structures: &[&Structure]) -> String {
         let kinds: Vec<String> = structure
             .kinds
             .iter()
-            .map(|kind| format!("GroupVersionKind::fixed({:?}, {:?}, {:?})", kind.group, kind.version, kind.kind))
+            .map(|kind| {
+                format!("GroupVersionKind::fixed({:?}, {:?}, {:?})", kind.group, kind.version, kind.kind)
+            })
             .collect();
         if !kinds.is_empty() {
             let _ = writeln!(
@@ -147,12 +149,14 @@ fn shape(shape_of: &Shape, here: &str) -> String {
 fn element_shape(element: &Shape, here: &str) -> String {
     match element {
         Shape::Struct(_) => {
-            shape(element, here).replace("Type::of(", "Type::Struct(super::super::StructureRef::Fixed(")+ ")"
+            shape(element, here).replace("Type::of(", "Type::Struct(super::super::StructureRef::Fixed(") + ")"
         }
         Shape::List(inner) => {
             format!("Type::List(super::super::TypeRef::Fixed(&{}))", element_shape(inner, here))
         }
-        Shape::Map(inner) => format!("Type::Map(super::super::TypeRef::Fixed(&{}))", element_shape(inner, here)),
+        Shape::Map(inner) => {
+            format!("Type::Map(super::super::TypeRef::Fixed(&{}))", element_shape(inner, here))
+        }
         other => shape(other, here),
     }
 }
@@ -170,7 +174,8 @@ fn rules(field: &Field) -> String {
         Topology::Atomic => parts.push("topology: super::super::Topology::Atomic".to_owned()),
         Topology::Set => parts.push("topology: super::super::Topology::Set".to_owned()),
         Topology::Map(keys) => {
-            let keys: Vec<String> = keys.iter().map(|key| format!("std::borrow::Cow::Borrowed({key:?})")).collect();
+            let keys: Vec<String> =
+                keys.iter().map(|key| format!("std::borrow::Cow::Borrowed({key:?})")).collect();
             parts.push(format!(
                 "topology: super::super::Topology::Map(super::super::Seq::Fixed(&[{}]))",
                 keys.join(", ")
@@ -186,7 +191,11 @@ fn rules(field: &Field) -> String {
     if let Some(key) = &field.patch_key {
         parts.push(format!("patch_key: Some(std::borrow::Cow::Borrowed({key:?}))"));
     }
-    if parts.is_empty() { "Rules::PLAIN".to_owned() } else { format!("Rules {{ {}, ..Rules::PLAIN }}", parts.join(", ")) }
+    if parts.is_empty() {
+        "Rules::PLAIN".to_owned()
+    } else {
+        format!("Rules {{ {}, ..Rules::PLAIN }}", parts.join(", "))
+    }
 }
 
 fn literal(value: &Value) -> String {

@@ -25,8 +25,8 @@ pub(crate) fn key(definition: &str) -> String {
 impl Facts {
     /// Reads the file that was beside this tool when it was built.
     pub(crate) fn load() -> Result<Self, Failure> {
-        let json: Value =
-            serde_json::from_str(include_str!("../facts.json")).map_err(|e| format!("cannot read facts.json: {e}"))?;
+        let json: Value = serde_json::from_str(include_str!("../facts.json"))
+            .map_err(|e| format!("cannot read facts.json: {e}"))?;
         let mut facts = Self {
             groups: strings(&json["groups"]),
             kinds: BTreeMap::new(),
@@ -60,7 +60,9 @@ impl Facts {
     /// Whether a definition belongs to a group version that the tables hold.
     pub(crate) fn serves(&self, definition: &str) -> bool {
         let key = key(definition);
-        self.groups.iter().any(|group| key.strip_prefix(group.as_str()).is_some_and(|rest| rest.starts_with('.')))
+        self.groups
+            .iter()
+            .any(|group| key.strip_prefix(group.as_str()).is_some_and(|rest| rest.starts_with('.')))
     }
 
     /// Kinds that k8s-openapi does not declare as such.

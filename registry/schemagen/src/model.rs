@@ -145,10 +145,12 @@ fn field(
     let numbers = wire.map(|(numbers, _)| numbers.clone()).unwrap_or_default();
     let mut field = plain_field(&member.json, numbers, member.ty.clone(), presence);
     // k8s-openapi makes every kind's metadata required, and the names that Kubernetes lets be empty.
-    field.required = member.required && presence != "NonZero" && !(definition.kind.is_some() && member.json == "metadata");
+    field.required =
+        member.required && presence != "NonZero" && !(definition.kind.is_some() && member.json == "metadata");
     field.default = facts.default(&definition.name, &member.json).cloned();
     if let Some((_, number)) = wire {
-        let marker = |name: &str| number.markers.get(name).and_then(|values| values.first()).map(String::as_str);
+        let marker =
+            |name: &str| number.markers.get(name).and_then(|values| values.first()).map(String::as_str);
         let strategy = marker("patchStrategy").unwrap_or_default();
         field.patch_merge = strategy.split(',').any(|word| word == "merge");
         field.patch_retain_keys = strategy.split(',').any(|word| word == "retainKeys");
@@ -182,9 +184,9 @@ fn plain_field(json: &str, wire: Vec<u32>, ty: Shape, presence: &'static str) ->
 fn presence(definition: &Definition, member: &Member, facts: &Facts) -> Result<&'static str, Failure> {
     let by_rule = match &member.ty {
         _ if !member.optional => "Always",
-        Shape::Plain("Bool" | "Int32" | "Int64" | "Double" | "String" | "Bytes") | Shape::List(_) | Shape::Map(_) => {
-            "NonZero"
-        }
+        Shape::Plain("Bool" | "Int32" | "Int64" | "Double" | "String" | "Bytes")
+        | Shape::List(_)
+        | Shape::Map(_) => "NonZero",
         _ => "Given",
     };
     match facts.presence(&definition.name, &member.json) {

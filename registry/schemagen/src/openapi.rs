@@ -54,13 +54,16 @@ pub(crate) fn read(root: &Path, facts: &Facts) -> Result<Vec<Definition>, Failur
     files.sort();
     let mut definitions = Vec::new();
     for file in files {
-        let text = std::fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-        let Some(name) = text.lines().next().and_then(|line| line.strip_prefix("// Generated from definition "))
+        let text =
+            std::fs::read_to_string(&file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+        let Some(name) =
+            text.lines().next().and_then(|line| line.strip_prefix("// Generated from definition "))
         else {
             continue;
         };
         if facts.serves(name)
-            && let Some(definition) = definition(name.trim(), &text).map_err(|e| format!("{}: {e}", file.display()))?
+            && let Some(definition) =
+                definition(name.trim(), &text).map_err(|e| format!("{}: {e}", file.display()))?
         {
             definitions.push(definition);
         }
@@ -94,7 +97,9 @@ fn definition(name: &str, text: &str) -> Result<Option<Definition>, Failure> {
         },
         _ => None,
     }) else {
-        return Ok(None);
+        // A structure without members, for which k8s-openapi takes any JSON.
+        let empty = short == "CustomResourceSubresourceStatus";
+        return Ok(empty.then(|| Definition { name: name.to_owned(), members: Vec::new(), kind: None }));
     };
     let mut members = Vec::new();
     for field in &fields.named {
@@ -105,7 +110,12 @@ fn definition(name: &str, text: &str) -> Result<Option<Definition>, Failure> {
             Some(inner) => (true, shape(inner)?),
             None => (false, shape(&field.ty)?),
         };
-        members.push(Member { json: json.clone(), ty, optional, required: required.contains(&json.as_str()) });
+        members.push(Member {
+            json: json.clone(),
+            ty,
+            optional,
+            required: required.contains(&json.as_str()),
+        });
     }
     Ok(Some(Definition { name: name.to_owned(), members, kind: kind(&file) }))
 }
@@ -197,8 +207,10 @@ fn named(segments: &[String]) -> Result<Shape, Failure> {
         "JSONSchemaPropsOrArray" => return Ok(Shape::SchemaOr("List")),
         "JSONSchemaPropsOrStringArray" => return Ok(Shape::SchemaOr("Strings")),
         _ if segments.first().is_some_and(|first| first == "crate") => {
-            let path: Vec<String> =
-                segments[1..].iter().map(|part| part.replace("_apiserver", "-apiserver").replace("kube_", "kube-")).collect();
+            let path: Vec<String> = segments[1..]
+                .iter()
+                .map(|part| part.replace("_apiserver", "-apiserver").replace("kube_", "kube-"))
+                .collect();
             return Ok(Shape::Struct(format!("io.k8s.{}", path.join("."))));
         }
         other => return Err(format!("a type that has no counterpart: {other}")),

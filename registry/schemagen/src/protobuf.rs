@@ -53,11 +53,13 @@ fn walk(folder: &Path, path: &mut Vec<String>, messages: &mut Messages) -> Resul
             path.pop();
         } else if entry.file_name() == "mod.rs" {
             let package = format!("io.k8s.{}", path.join("."));
-            let text = std::fs::read_to_string(entry.path()).map_err(|e| format!("cannot read {package}: {e}"))?;
+            let text =
+                std::fs::read_to_string(entry.path()).map_err(|e| format!("cannot read {package}: {e}"))?;
             let file = syn::parse_file(&text).map_err(|e| format!("cannot parse {package}: {e}"))?;
             for item in file.items {
                 if let syn::Item::Struct(item) = item {
-                    messages.insert(format!("{package}.{}", item.ident).to_ascii_lowercase(), message(&item)?);
+                    messages
+                        .insert(format!("{package}.{}", item.ident).to_ascii_lowercase(), message(&item)?);
                 }
             }
         }

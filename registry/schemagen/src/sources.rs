@@ -30,7 +30,9 @@ pub(crate) fn find() -> Result<Sources, Failure> {
             .into_iter()
             .flatten()
             .find(|package| package["name"] == name)
-            .and_then(|package| Path::new(package["manifest_path"].as_str()?).parent().map(|at| at.join("src")))
+            .and_then(|package| {
+                Path::new(package["manifest_path"].as_str()?).parent().map(|at| at.join("src"))
+            })
             .ok_or_else(|| format!("cargo metadata names no package {name}"))
     };
     Ok(Sources { openapi: source("k8s-openapi")?.join("v1_33"), protobuf: source("k8s-pb")? })

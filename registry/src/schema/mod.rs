@@ -19,7 +19,8 @@ pub use decode::{DecodeError, Decoded, decode_json, decode_value};
 pub use defaults::apply_defaults;
 pub use parse::MAX_DEPTH;
 pub use types::{
-    Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text, Topology, Type, TypeRef,
+    Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text, Topology, Type,
+    TypeRef,
 };
 
 /// Returns the table of a built-in kind; the core group is the empty string.
@@ -31,7 +32,8 @@ pub use types::{
 #[must_use]
 pub fn builtin(group: &str, version: &str, kind: &str) -> Option<&'static Structure> {
     let wanted = (group, version, kind);
-    let at = generated::KINDS.binary_search_by(|(group, version, kind, _)| (*group, *version, *kind).cmp(&wanted));
+    let at =
+        generated::KINDS.binary_search_by(|(group, version, kind, _)| (*group, *version, *kind).cmp(&wanted));
     at.ok().map(|at| generated::KINDS[at].3)
 }
 
@@ -44,7 +46,7 @@ pub fn by_name(name: &str) -> Option<&'static Structure> {
 
 /// Returns every built-in kind, sorted by group, version and kind.
 pub fn kinds() -> impl Iterator<Item = (GroupVersionKind, &'static Structure)> {
-    generated::KINDS.iter().map(|(group, version, kind, structure)| {
-        (GroupVersionKind::fixed(group, version, kind), *structure)
-    })
+    generated::KINDS
+        .iter()
+        .map(|(group, version, kind, structure)| (GroupVersionKind::fixed(group, version, kind), *structure))
 }

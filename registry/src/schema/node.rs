@@ -28,9 +28,9 @@ impl<'a> Node<'a> {
             Value::Number(number) => Node::Number(number.to_string().into()),
             Value::String(text) => Node::String(text.into()),
             Value::Array(list) => Node::List(list.into_iter().map(Self::from_value).collect()),
-            Value::Object(map) => {
-                Node::Object(map.into_iter().map(|(name, value)| (name.into(), Self::from_value(value))).collect())
-            }
+            Value::Object(map) => Node::Object(
+                map.into_iter().map(|(name, value)| (name.into(), Self::from_value(value))).collect(),
+            ),
         }
     }
 
@@ -43,7 +43,9 @@ impl<'a> Node<'a> {
             Node::Bool(flag) => flag.into(),
             Node::Number(text) => Value::Number(number(&text)?),
             Node::String(text) => text.into_owned().into(),
-            Node::List(list) => Value::Array(list.into_iter().map(Node::into_value).collect::<Result<_, _>>()?),
+            Node::List(list) => {
+                Value::Array(list.into_iter().map(Node::into_value).collect::<Result<_, _>>()?)
+            }
             Node::Object(members) => {
                 let mut map = Map::new();
                 for (name, node) in members {

@@ -59,7 +59,7 @@ pub(super) static MUTATING_WEBHOOK: Structure = Structure::fixed("io.k8s.api.adm
 static MUTATING_WEBHOOK_CONFIGURATION_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("webhooks", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&MUTATING_WEBHOOK))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), patch_merge: true, patch_key: Some(std::borrow::Cow::Borrowed("name")), ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]
@@ -141,7 +141,7 @@ pub(super) static TYPE_CHECKING: Structure = Structure::fixed("io.k8s.api.admiss
 static VALIDATING_ADMISSION_POLICY_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&VALIDATING_ADMISSION_POLICY_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&VALIDATING_ADMISSION_POLICY_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -154,7 +154,7 @@ pub(super) static VALIDATING_ADMISSION_POLICY: Structure = Structure::fixed("io.
 static VALIDATING_ADMISSION_POLICY_BINDING_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&VALIDATING_ADMISSION_POLICY_BINDING_SPEC), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -239,7 +239,7 @@ pub(super) static VALIDATING_WEBHOOK: Structure = Structure::fixed("io.k8s.api.a
 static VALIDATING_WEBHOOK_CONFIGURATION_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("webhooks", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&VALIDATING_WEBHOOK))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), patch_merge: true, patch_key: Some(std::borrow::Cow::Borrowed("name")), ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]

@@ -26,7 +26,7 @@ pub(super) static CUSTOM_RESOURCE_CONVERSION: Structure = Structure::fixed("io.k
 static CUSTOM_RESOURCE_DEFINITION_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&CUSTOM_RESOURCE_DEFINITION_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("status", &[3], Type::of(&CUSTOM_RESOURCE_DEFINITION_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -114,6 +114,11 @@ static CUSTOM_RESOURCE_SUBRESOURCE_SCALE_FIELDS: [Field; 3] = [
 ];
 #[rustfmt::skip]
 pub(super) static CUSTOM_RESOURCE_SUBRESOURCE_SCALE: Structure = Structure::fixed("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceScale", &CUSTOM_RESOURCE_SUBRESOURCE_SCALE_FIELDS, &[], false);
+
+#[rustfmt::skip]
+static CUSTOM_RESOURCE_SUBRESOURCE_STATUS_FIELDS: [Field; 0] = [];
+#[rustfmt::skip]
+pub(super) static CUSTOM_RESOURCE_SUBRESOURCE_STATUS: Structure = Structure::fixed("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus", &CUSTOM_RESOURCE_SUBRESOURCE_STATUS_FIELDS, &[], false);
 
 #[rustfmt::skip]
 static CUSTOM_RESOURCE_SUBRESOURCES_FIELDS: [Field; 2] = [

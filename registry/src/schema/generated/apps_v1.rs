@@ -7,7 +7,7 @@ static CONTROLLER_REVISION_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("data", &[2], Type::Any, Presence::Always, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("revision", &[3], Type::Int64, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]
@@ -31,7 +31,7 @@ pub(super) static CONTROLLER_REVISION_LIST: Structure = Structure::fixed("io.k8s
 static DAEMON_SET_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&DAEMON_SET_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&DAEMON_SET_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -102,7 +102,7 @@ pub(super) static DAEMON_SET_UPDATE_STRATEGY: Structure = Structure::fixed("io.k
 static DEPLOYMENT_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&DEPLOYMENT_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&DEPLOYMENT_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -176,7 +176,7 @@ pub(super) static DEPLOYMENT_STRATEGY: Structure = Structure::fixed("io.k8s.api.
 static REPLICA_SET_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&REPLICA_SET_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&REPLICA_SET_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -259,7 +259,7 @@ pub(super) static ROLLING_UPDATE_STATEFUL_SET_STRATEGY: Structure = Structure::f
 static STATEFUL_SET_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&STATEFUL_SET_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&STATEFUL_SET_STATUS), Presence::Always, Rules::PLAIN),
 ];

@@ -16,7 +16,7 @@ pub(super) static BOUND_OBJECT_REFERENCE: Structure = Structure::fixed("io.k8s.a
 static SELF_SUBJECT_REVIEW_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[2], Type::of(&SELF_SUBJECT_REVIEW_STATUS), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -35,7 +35,7 @@ pub(super) static SELF_SUBJECT_REVIEW_STATUS: Structure = Structure::fixed("io.k
 static TOKEN_REQUEST_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&TOKEN_REQUEST_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("status", &[3], Type::of(&TOKEN_REQUEST_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -65,7 +65,7 @@ pub(super) static TOKEN_REQUEST_STATUS: Structure = Structure::fixed("io.k8s.api
 static TOKEN_REVIEW_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&TOKEN_REVIEW_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("status", &[3], Type::of(&TOKEN_REVIEW_STATUS), Presence::Always, Rules::PLAIN),
 ];

@@ -22,7 +22,7 @@ pub(super) static LABEL_SELECTOR_ATTRIBUTES: Structure = Structure::fixed("io.k8
 static LOCAL_SUBJECT_ACCESS_REVIEW_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&SUBJECT_ACCESS_REVIEW_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("status", &[3], Type::of(&SUBJECT_ACCESS_REVIEW_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -76,7 +76,7 @@ pub(super) static RESOURCE_RULE: Structure = Structure::fixed("io.k8s.api.author
 static SELF_SUBJECT_ACCESS_REVIEW_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&SELF_SUBJECT_ACCESS_REVIEW_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("status", &[3], Type::of(&SUBJECT_ACCESS_REVIEW_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -97,7 +97,7 @@ pub(super) static SELF_SUBJECT_ACCESS_REVIEW_SPEC: Structure = Structure::fixed(
 static SELF_SUBJECT_RULES_REVIEW_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&SELF_SUBJECT_RULES_REVIEW_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("status", &[3], Type::of(&SUBJECT_RULES_REVIEW_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -117,7 +117,7 @@ pub(super) static SELF_SUBJECT_RULES_REVIEW_SPEC: Structure = Structure::fixed("
 static SUBJECT_ACCESS_REVIEW_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&SUBJECT_ACCESS_REVIEW_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("status", &[3], Type::of(&SUBJECT_ACCESS_REVIEW_STATUS), Presence::Always, Rules::PLAIN),
 ];

@@ -68,7 +68,7 @@ pub(super) static HPA_SCALING_RULES: Structure = Structure::fixed("io.k8s.api.au
 static HORIZONTAL_POD_AUTOSCALER_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&HORIZONTAL_POD_AUTOSCALER_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&HORIZONTAL_POD_AUTOSCALER_STATUS), Presence::Always, Rules::PLAIN),
 ];

@@ -6,7 +6,7 @@ use super::super::{Field, GroupVersionKind, Presence, Rules, Structure, Type};
 static CRON_JOB_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&CRON_JOB_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&CRON_JOB_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -54,7 +54,7 @@ pub(super) static CRON_JOB_STATUS: Structure = Structure::fixed("io.k8s.api.batc
 static JOB_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&JOB_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&JOB_STATUS), Presence::Always, Rules::PLAIN),
 ];

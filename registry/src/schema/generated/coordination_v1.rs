@@ -6,7 +6,7 @@ use super::super::{Field, GroupVersionKind, Presence, Rules, Structure, Type};
 static LEASE_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&LEASE_SPEC), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]

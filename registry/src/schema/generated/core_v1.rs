@@ -72,7 +72,7 @@ pub(super) static AZURE_FILE_VOLUME_SOURCE: Structure = Structure::fixed("io.k8s
 static BINDING_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("target", &[2], Type::of(&OBJECT_REFERENCE), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]
@@ -192,7 +192,7 @@ static COMPONENT_STATUS_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("conditions", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&COMPONENT_CONDITION))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("type")])), patch_merge: true, patch_key: Some(std::borrow::Cow::Borrowed("type")), ..Rules::PLAIN }),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
 static COMPONENT_STATUS_KINDS: [GroupVersionKind; 1] = [GroupVersionKind::fixed("", "v1", "ComponentStatus")];
@@ -218,7 +218,7 @@ static CONFIG_MAP_FIELDS: [Field; 6] = [
     Field::fixed("data", &[2], Type::map(&Type::String), Presence::NonZero, Rules::PLAIN),
     Field::fixed("immutable", &[4], Type::Bool, Presence::Given, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
 static CONFIG_MAP_KINDS: [GroupVersionKind; 1] = [GroupVersionKind::fixed("", "v1", "ConfigMap")];
@@ -227,7 +227,7 @@ pub(super) static CONFIG_MAP: Structure = Structure::fixed("io.k8s.api.core.v1.C
 
 #[rustfmt::skip]
 static CONFIG_MAP_ENV_SOURCE_FIELDS: [Field; 2] = [
-    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("optional", &[2], Type::Bool, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -236,7 +236,7 @@ pub(super) static CONFIG_MAP_ENV_SOURCE: Structure = Structure::fixed("io.k8s.ap
 #[rustfmt::skip]
 static CONFIG_MAP_KEY_SELECTOR_FIELDS: [Field; 3] = [
     Field::fixed("key", &[2], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
-    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("optional", &[3], Type::Bool, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -268,7 +268,7 @@ pub(super) static CONFIG_MAP_NODE_CONFIG_SOURCE: Structure = Structure::fixed("i
 #[rustfmt::skip]
 static CONFIG_MAP_PROJECTION_FIELDS: [Field; 3] = [
     Field::fixed("items", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&KEY_TO_PATH))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
-    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("optional", &[4], Type::Bool, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -278,7 +278,7 @@ pub(super) static CONFIG_MAP_PROJECTION: Structure = Structure::fixed("io.k8s.ap
 static CONFIG_MAP_VOLUME_SOURCE_FIELDS: [Field; 4] = [
     Field::fixed("defaultMode", &[3], Type::Int32, Presence::Given, Rules { default: Some(super::super::Literal::Int(420)), ..Rules::PLAIN }),
     Field::fixed("items", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&KEY_TO_PATH))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
-    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("optional", &[4], Type::Bool, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -479,7 +479,7 @@ pub(super) static ENDPOINT_SUBSET: Structure = Structure::fixed("io.k8s.api.core
 static ENDPOINTS_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("subsets", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&ENDPOINT_SUBSET))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]
@@ -576,7 +576,7 @@ static EVENT_FIELDS: [Field; 17] = [
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("lastTimestamp", &[7], Type::Time, Presence::Always, Rules::PLAIN),
     Field::fixed("message", &[4], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("reason", &[3], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("related", &[13], Type::of(&OBJECT_REFERENCE), Presence::Given, Rules::PLAIN),
     Field::fixed("reportingComponent", &[14], Type::String, Presence::Always, Rules::PLAIN),
@@ -828,7 +828,7 @@ pub(super) static LIFECYCLE_HANDLER: Structure = Structure::fixed("io.k8s.api.co
 static LIMIT_RANGE_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&LIMIT_RANGE_SPEC), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -895,7 +895,7 @@ pub(super) static LOAD_BALANCER_STATUS: Structure = Structure::fixed("io.k8s.api
 
 #[rustfmt::skip]
 static LOCAL_OBJECT_REFERENCE_FIELDS: [Field; 1] = [
-    Field::fixed("name", &[1], Type::String, Presence::NonZero, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("name", &[1], Type::String, Presence::NonZero, Rules::PLAIN),
 ];
 #[rustfmt::skip]
 pub(super) static LOCAL_OBJECT_REFERENCE: Structure = Structure::fixed("io.k8s.api.core.v1.LocalObjectReference", &LOCAL_OBJECT_REFERENCE_FIELDS, &[], true);
@@ -929,7 +929,7 @@ pub(super) static NFS_VOLUME_SOURCE: Structure = Structure::fixed("io.k8s.api.co
 static NAMESPACE_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&NAMESPACE_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&NAMESPACE_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -980,7 +980,7 @@ pub(super) static NAMESPACE_STATUS: Structure = Structure::fixed("io.k8s.api.cor
 static NODE_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&NODE_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&NODE_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -1181,7 +1181,7 @@ pub(super) static OBJECT_REFERENCE: Structure = Structure::fixed("io.k8s.api.cor
 static PERSISTENT_VOLUME_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&PERSISTENT_VOLUME_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&PERSISTENT_VOLUME_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -1194,7 +1194,7 @@ pub(super) static PERSISTENT_VOLUME: Structure = Structure::fixed("io.k8s.api.co
 static PERSISTENT_VOLUME_CLAIM_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&PERSISTENT_VOLUME_CLAIM_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&PERSISTENT_VOLUME_CLAIM_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -1343,7 +1343,7 @@ pub(super) static PHOTON_PERSISTENT_DISK_VOLUME_SOURCE: Structure = Structure::f
 static POD_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&POD_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&POD_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -1559,7 +1559,7 @@ pub(super) static POD_STATUS: Structure = Structure::fixed("io.k8s.api.core.v1.P
 static POD_TEMPLATE_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("template", &[2], Type::of(&POD_TEMPLATE_SPEC), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -1681,7 +1681,7 @@ pub(super) static RBD_VOLUME_SOURCE: Structure = Structure::fixed("io.k8s.api.co
 static REPLICATION_CONTROLLER_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&REPLICATION_CONTROLLER_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&REPLICATION_CONTROLLER_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -1764,7 +1764,7 @@ pub(super) static RESOURCE_HEALTH: Structure = Structure::fixed("io.k8s.api.core
 static RESOURCE_QUOTA_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&RESOURCE_QUOTA_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&RESOURCE_QUOTA_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -1891,7 +1891,7 @@ static SECRET_FIELDS: [Field; 7] = [
     Field::fixed("data", &[2], Type::map(&Type::Bytes), Presence::NonZero, Rules::PLAIN),
     Field::fixed("immutable", &[5], Type::Bool, Presence::Given, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("stringData", &[4], Type::map(&Type::String), Presence::NonZero, Rules::PLAIN),
     Field::fixed("type", &[3], Type::String, Presence::NonZero, Rules { default: Some(super::super::Literal::String(std::borrow::Cow::Borrowed("Opaque"))), ..Rules::PLAIN }),
 ];
@@ -1902,7 +1902,7 @@ pub(super) static SECRET: Structure = Structure::fixed("io.k8s.api.core.v1.Secre
 
 #[rustfmt::skip]
 static SECRET_ENV_SOURCE_FIELDS: [Field; 2] = [
-    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("optional", &[2], Type::Bool, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -1911,7 +1911,7 @@ pub(super) static SECRET_ENV_SOURCE: Structure = Structure::fixed("io.k8s.api.co
 #[rustfmt::skip]
 static SECRET_KEY_SELECTOR_FIELDS: [Field; 3] = [
     Field::fixed("key", &[2], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
-    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("optional", &[3], Type::Bool, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -1932,7 +1932,7 @@ pub(super) static SECRET_LIST: Structure = Structure::fixed("io.k8s.api.core.v1.
 #[rustfmt::skip]
 static SECRET_PROJECTION_FIELDS: [Field; 3] = [
     Field::fixed("items", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&KEY_TO_PATH))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
-    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("name", &[1, 1], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("optional", &[4], Type::Bool, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -1978,7 +1978,7 @@ pub(super) static SECURITY_CONTEXT: Structure = Structure::fixed("io.k8s.api.cor
 static SERVICE_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&SERVICE_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&SERVICE_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -1993,7 +1993,7 @@ static SERVICE_ACCOUNT_FIELDS: [Field; 6] = [
     Field::fixed("automountServiceAccountToken", &[4], Type::Bool, Presence::Given, Rules::PLAIN),
     Field::fixed("imagePullSecrets", &[3], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&LOCAL_OBJECT_REFERENCE))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("secrets", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&OBJECT_REFERENCE))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), patch_merge: true, patch_key: Some(std::borrow::Cow::Borrowed("name")), ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]

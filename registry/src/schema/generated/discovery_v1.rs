@@ -49,7 +49,7 @@ static ENDPOINT_SLICE_FIELDS: [Field; 6] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("endpoints", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&ENDPOINT))), Presence::Always, Rules { required: true, topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("ports", &[3], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&ENDPOINT_PORT))), Presence::Always, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]

@@ -12,7 +12,7 @@ static EVENT_FIELDS: [Field; 17] = [
     Field::fixed("deprecatedSource", &[12], Type::of(&super::core_v1::EVENT_SOURCE), Presence::Always, Rules::PLAIN),
     Field::fixed("eventTime", &[2], Type::MicroTime, Presence::Always, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("note", &[10], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("reason", &[7], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("regarding", &[8], Type::of(&super::core_v1::OBJECT_REFERENCE), Presence::Always, Rules::PLAIN),

@@ -21,7 +21,7 @@ pub(super) static FLOW_DISTINGUISHER_METHOD: Structure = Structure::fixed("io.k8
 static FLOW_SCHEMA_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&FLOW_SCHEMA_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&FLOW_SCHEMA_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -116,7 +116,7 @@ pub(super) static POLICY_RULES_WITH_SUBJECTS: Structure = Structure::fixed("io.k
 static PRIORITY_LEVEL_CONFIGURATION_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&PRIORITY_LEVEL_CONFIGURATION_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&PRIORITY_LEVEL_CONFIGURATION_STATUS), Presence::Always, Rules::PLAIN),
 ];

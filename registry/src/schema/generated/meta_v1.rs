@@ -208,7 +208,7 @@ static STATUS_FIELDS: [Field; 8] = [
     Field::fixed("details", &[5], Type::of(&STATUS_DETAILS), Presence::Given, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("message", &[3], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&LIST_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&LIST_META), Presence::Always, Rules::PLAIN),
     Field::fixed("reason", &[4], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("status", &[2], Type::String, Presence::NonZero, Rules::PLAIN),
 ];

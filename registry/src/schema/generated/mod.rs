@@ -158,7 +158,7 @@ pub(super) static KINDS: [(&str, &str, &str, &Structure); 125] = [
 
 /// Full name and structure, sorted.
 #[rustfmt::skip]
-pub(super) static NAMES: [(&str, &Structure); 505] = [
+pub(super) static NAMES: [(&str, &Structure); 506] = [
     ("io.k8s.api.admissionregistration.v1.AuditAnnotation", &admissionregistration_v1::AUDIT_ANNOTATION),
     ("io.k8s.api.admissionregistration.v1.ExpressionWarning", &admissionregistration_v1::EXPRESSION_WARNING),
     ("io.k8s.api.admissionregistration.v1.MatchCondition", &admissionregistration_v1::MATCH_CONDITION),
@@ -629,6 +629,7 @@ pub(super) static NAMES: [(&str, &Structure); 505] = [
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus", &apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_STATUS),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionVersion", &apiextensions_v1::CUSTOM_RESOURCE_DEFINITION_VERSION),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceScale", &apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCE_SCALE),
+    ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus", &apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCE_STATUS),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresources", &apiextensions_v1::CUSTOM_RESOURCE_SUBRESOURCES),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceValidation", &apiextensions_v1::CUSTOM_RESOURCE_VALIDATION),
     ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.ExternalDocumentation", &apiextensions_v1::EXTERNAL_DOCUMENTATION),

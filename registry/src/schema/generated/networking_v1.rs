@@ -22,7 +22,7 @@ pub(super) static HTTP_INGRESS_RULE_VALUE: Structure = Structure::fixed("io.k8s.
 static IP_ADDRESS_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&IP_ADDRESS_SPEC), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -61,7 +61,7 @@ pub(super) static IP_BLOCK: Structure = Structure::fixed("io.k8s.api.networking.
 static INGRESS_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&INGRESS_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&INGRESS_STATUS), Presence::Always, Rules::PLAIN),
 ];
@@ -82,7 +82,7 @@ pub(super) static INGRESS_BACKEND: Structure = Structure::fixed("io.k8s.api.netw
 static INGRESS_CLASS_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&INGRESS_CLASS_SPEC), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -203,7 +203,7 @@ pub(super) static INGRESS_TLS: Structure = Structure::fixed("io.k8s.api.networki
 static NETWORK_POLICY_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&NETWORK_POLICY_SPEC), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -289,7 +289,7 @@ pub(super) static SERVICE_BACKEND_PORT: Structure = Structure::fixed("io.k8s.api
 static SERVICE_CIDR_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&SERVICE_CIDR_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&SERVICE_CIDR_STATUS), Presence::Always, Rules::PLAIN),
 ];

@@ -14,7 +14,7 @@ static RUNTIME_CLASS_FIELDS: [Field; 6] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("handler", &[2], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("overhead", &[3], Type::of(&OVERHEAD), Presence::Given, Rules::PLAIN),
     Field::fixed("scheduling", &[4], Type::of(&SCHEDULING), Presence::Given, Rules::PLAIN),
 ];

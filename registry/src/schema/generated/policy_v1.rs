@@ -7,7 +7,7 @@ static EVICTION_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("deleteOptions", &[2], Type::of(&super::meta_v1::DELETE_OPTIONS), Presence::Given, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
 ];
 #[rustfmt::skip]
 static EVICTION_KINDS: [GroupVersionKind; 1] = [GroupVersionKind::fixed("policy", "v1", "Eviction")];
@@ -18,7 +18,7 @@ pub(super) static EVICTION: Structure = Structure::fixed("io.k8s.api.policy.v1.E
 static POD_DISRUPTION_BUDGET_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&POD_DISRUPTION_BUDGET_SPEC), Presence::Always, Rules::PLAIN),
     Field::fixed("status", &[3], Type::of(&POD_DISRUPTION_BUDGET_STATUS), Presence::Always, Rules::PLAIN),
 ];

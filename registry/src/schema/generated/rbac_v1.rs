@@ -14,7 +14,7 @@ static CLUSTER_ROLE_FIELDS: [Field; 5] = [
     Field::fixed("aggregationRule", &[3], Type::of(&AGGREGATION_RULE), Presence::Given, Rules::PLAIN),
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("rules", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&POLICY_RULE))), Presence::Always, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]
@@ -26,7 +26,7 @@ pub(super) static CLUSTER_ROLE: Structure = Structure::fixed("io.k8s.api.rbac.v1
 static CLUSTER_ROLE_BINDING_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("roleRef", &[3], Type::of(&ROLE_REF), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("subjects", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&SUBJECT))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
 ];
@@ -74,7 +74,7 @@ pub(super) static POLICY_RULE: Structure = Structure::fixed("io.k8s.api.rbac.v1.
 static ROLE_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("rules", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&POLICY_RULE))), Presence::Always, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]
@@ -86,7 +86,7 @@ pub(super) static ROLE: Structure = Structure::fixed("io.k8s.api.rbac.v1.Role", 
 static ROLE_BINDING_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("roleRef", &[3], Type::of(&ROLE_REF), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("subjects", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&SUBJECT))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
 ];

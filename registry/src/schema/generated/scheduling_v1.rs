@@ -8,7 +8,7 @@ static PRIORITY_CLASS_FIELDS: [Field; 7] = [
     Field::fixed("description", &[4], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("globalDefault", &[3], Type::Bool, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("preemptionPolicy", &[5], Type::String, Presence::Given, Rules { default: Some(super::super::Literal::String(std::borrow::Cow::Borrowed("PreemptLowerPriority"))), ..Rules::PLAIN }),
     Field::fixed("value", &[2], Type::Int32, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
 ];

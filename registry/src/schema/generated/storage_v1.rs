@@ -6,7 +6,7 @@ use super::super::{Field, GroupVersionKind, Presence, Rules, Structure, Type};
 static CSI_DRIVER_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&CSI_DRIVER_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]
@@ -45,7 +45,7 @@ pub(super) static CSI_DRIVER_SPEC: Structure = Structure::fixed("io.k8s.api.stor
 static CSI_NODE_FIELDS: [Field; 4] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&CSI_NODE_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]
@@ -88,7 +88,7 @@ static CSI_STORAGE_CAPACITY_FIELDS: [Field; 7] = [
     Field::fixed("capacity", &[4], Type::Quantity, Presence::Given, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("maximumVolumeSize", &[5], Type::Quantity, Presence::Given, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("nodeTopology", &[2], Type::of(&super::meta_v1::LABEL_SELECTOR), Presence::Given, Rules::PLAIN),
     Field::fixed("storageClassName", &[3], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
 ];
@@ -115,7 +115,7 @@ static STORAGE_CLASS_FIELDS: [Field; 10] = [
     Field::fixed("allowedTopologies", &[8], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&super::core_v1::TOPOLOGY_SELECTOR_TERM))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("mountOptions", &[5], Type::list(&Type::String), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
     Field::fixed("parameters", &[3], Type::map(&Type::String), Presence::NonZero, Rules::PLAIN),
     Field::fixed("provisioner", &[2], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
@@ -151,7 +151,7 @@ pub(super) static TOKEN_REQUEST: Structure = Structure::fixed("io.k8s.api.storag
 static VOLUME_ATTACHMENT_FIELDS: [Field; 5] = [
     Field::fixed("apiVersion", &[], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("kind", &[], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("metadata", &[1], Type::of(&super::meta_v1::OBJECT_META), Presence::Always, Rules::PLAIN),
     Field::fixed("spec", &[2], Type::of(&VOLUME_ATTACHMENT_SPEC), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("status", &[3], Type::of(&VOLUME_ATTACHMENT_STATUS), Presence::Always, Rules::PLAIN),
 ];
