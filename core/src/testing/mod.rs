@@ -5,3 +5,5 @@
 
 pub mod scheduling;
 pub mod storage;
+
+pub mod runtime;

@@ -94,7 +94,6 @@ impl SimulatedRuntime {
     }
 
     /// Starts to describe a node.
-    #[must_use]
     pub fn builder() -> SimulatedBuilder {
         SimulatedBuilder::default()
     }
@@ -452,3 +451,6 @@ fn taken_port(state: &State, pod: &PodSandbox) -> Option<String> {
         .find(collides)
         .map(|(port, protocol, _)| format!("host port {port}/{protocol} is taken by another pod"))
 }
+
+#[cfg(test)]
+mod tests;
