@@ -160,6 +160,23 @@ impl Debug for Informers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandlerId(u64);
 
+/// A handler that is removed when this is dropped. Made by [`Informer::subscribe`].
+pub struct Subscription(Option<Box<dyn FnOnce() + Send + Sync>>);
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(remove) = self.0.take() {
+            remove();
+        }
+    }
+}
+
+impl Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subscription")
+    }
+}
+
 /// Keeps a [`Store`] equal to what the API server has, and tells handlers about every change. Clones are the same informer.
 pub struct Informer<K>(Arc<Shared<K>>);
 
@@ -221,17 +238,28 @@ impl<K: Watched> Informer<K> {
         self.handlers().list.retain(|(known, _)| *known != id);
     }
 
-    /// Groups the objects by `values`, from now on.
+    /// Like [`add_event_handler`](Informer::add_event_handler), for as long as the returned value lives.
+    ///
+    /// It must not be dropped within a handler of this informer.
+    #[must_use = "the handler is removed when this is dropped"]
+    pub fn subscribe(&self, handler: impl FnMut(Event<'_, K>) + Send + 'static) -> Subscription {
+        let id = self.add_event_handler(handler);
+        let shared = Arc::downgrade(&self.0);
+        Subscription(Some(Box::new(move || {
+            if let Some(shared) = shared.upgrade() {
+                Informer(shared).remove_event_handler(id);
+            }
+        })))
+    }
+
+    /// Groups the objects by `values`, from now on and for as long as the index lives.
     ///
     /// Make an index before adding handlers whose work looks into it: then it is never behind what they were told.
     pub fn index<I>(&self, values: impl Fn(&K) -> Vec<I> + Send + 'static) -> Index<I, K>
     where
         I: Ord + Clone + Send + Sync + 'static,
     {
-        let index = Index::new();
-        let kept = index.clone();
-        self.add_event_handler(move |event| kept.apply(event, &values));
-        index
+        Index::new(|groups| self.subscribe(move |event| groups.apply(event, &values)))
     }
 
     /// Waits until the store holds what the server had when first asked, and handlers were told.

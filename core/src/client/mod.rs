@@ -21,7 +21,7 @@ mod fake;
 
 pub use context::Context;
 pub use elector::{LeaseElector, LeaseLost, LeaseSettings};
-pub use informer::{HandlerId, Informer, Informers, Selector, Watched};
+pub use informer::{HandlerId, Informer, Informers, Selector, Subscription, Watched};
 pub use queue::WorkQueue;
 pub use recorder::{EventType, Recorder};
 pub use store::{Event, Index, ObjectKey, Store};

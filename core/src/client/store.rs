@@ -1,9 +1,11 @@
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use kube::Resource;
+
+use super::Subscription;
 
 /// Names an object of one kind: its namespace (empty for cluster-scoped kinds) and its name. Ordered by both.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -163,17 +165,17 @@ impl<K> fmt::Debug for Store<K> {
 /// Objects grouped by a value computed from each (its owner's uid, its node), kept current by an informer.
 ///
 /// Made by [`Informer::index`](super::Informer::index). An object may be found under several values or none.
-pub struct Index<I, K>(Arc<RwLock<Groups<I, K>>>);
+pub struct Index<I, K>(Arc<Indexed<I, K>>);
 
-struct Groups<I, K> {
-    groups: BTreeMap<I, BTreeMap<ObjectKey, Arc<K>>>,
-    /// Under which values an object is found: it may leave in another state than the one that was indexed.
-    places: BTreeMap<ObjectKey, Vec<I>>,
+struct Indexed<I, K> {
+    groups: Groups<I, K>,
+    _subscription: Subscription,
 }
 
 impl<I: Ord + Clone, K> Index<I, K> {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(RwLock::new(Groups { groups: BTreeMap::new(), places: BTreeMap::new() })))
+    pub(super) fn new(subscribe: impl FnOnce(Groups<I, K>) -> Subscription) -> Self {
+        let groups = Groups::new();
+        Self(Arc::new(Indexed { _subscription: subscribe(groups.clone()), groups }))
     }
 
     /// Returns the objects found under `value`, in the order of their keys.
@@ -182,14 +184,46 @@ impl<I: Ord + Clone, K> Index<I, K> {
     where
         I: Borrow<Q>,
     {
-        let index = self.0.read().expect("no writer panics");
+        let index = self.0.groups.read();
         index.groups.get(value).map(|group| group.values().cloned().collect()).unwrap_or_default()
     }
 
     /// Returns every value under which there is an object.
     #[must_use]
     pub fn values(&self) -> Vec<I> {
-        self.0.read().expect("no writer panics").groups.keys().cloned().collect()
+        self.0.groups.read().groups.keys().cloned().collect()
+    }
+}
+
+impl<I, K> Clone for Index<I, K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<I: fmt::Debug + Ord + Clone, K> fmt::Debug for Index<I, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let index = self.0.groups.read();
+        f.debug_map().entries(index.groups.iter().map(|(value, group)| (value, group.len()))).finish()
+    }
+}
+
+/// What an index and the handler that keeps it current share.
+pub(super) struct Groups<I, K>(Arc<RwLock<Places<I, K>>>);
+
+struct Places<I, K> {
+    groups: BTreeMap<I, BTreeMap<ObjectKey, Arc<K>>>,
+    /// Under which values an object is found: it may leave in another state than the one that was indexed.
+    places: BTreeMap<ObjectKey, Vec<I>>,
+}
+
+impl<I: Ord + Clone, K> Groups<I, K> {
+    fn new() -> Self {
+        Self(Arc::new(RwLock::new(Places { groups: BTreeMap::new(), places: BTreeMap::new() })))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Places<I, K>> {
+        self.0.read().expect("no writer panics")
     }
 
     pub(super) fn apply(&self, event: Event<'_, K>, values: &impl Fn(&K) -> Vec<I>)
@@ -198,7 +232,7 @@ impl<I: Ord + Clone, K> Index<I, K> {
     {
         let key = ObjectKey::of(&**event.object());
         let mut index = self.0.write().expect("no writer panics");
-        let Groups { groups, places } = &mut *index;
+        let Places { groups, places } = &mut *index;
         for value in places.remove(&key).unwrap_or_default() {
             if let Some(group) = groups.get_mut(&value) {
                 group.remove(&key);
@@ -219,15 +253,8 @@ impl<I: Ord + Clone, K> Index<I, K> {
     }
 }
 
-impl<I, K> Clone for Index<I, K> {
+impl<I, K> Clone for Groups<I, K> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
-    }
-}
-
-impl<I: fmt::Debug, K> fmt::Debug for Index<I, K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let index = self.0.read().expect("no writer panics");
-        f.debug_map().entries(index.groups.iter().map(|(value, group)| (value, group.len()))).finish()
     }
 }
