@@ -23,7 +23,7 @@ pub use node::NodeInfo;
 pub use pod::{HostPort, PodInfo, Protocol};
 pub use resources::Resources;
 pub use snapshot::{Free, Node, NodeId, Snapshot, SnapshotBuilder};
-pub use symbol::{Symbol, Symbols};
+pub use symbol::Symbol;
 
 /// Decides where a pod goes.
 ///
@@ -42,6 +42,8 @@ pub use symbol::{Symbol, Symbols};
 ///    snapshot mean nothing.
 /// 6. **It comes back.** `schedule` neither blocks nor panics, whatever the pod asks for and whatever the nodes say of
 ///    themselves.
+/// 7. **A hint leaves nothing out.** If `schedule` would bind the pod to a node, [`might_fit`](Scheduler::might_fit) is true
+///    of that node.
 ///
 /// # Examples
 ///
@@ -76,6 +78,15 @@ pub use symbol::{Symbol, Symbols};
 pub trait Scheduler: Debug + Send + 'static {
     /// Decides where `pod` goes in `cluster`.
     fn schedule(&mut self, pod: &PodInfo, cluster: &Snapshot) -> Decision;
+
+    /// Returns whether `pod`, which could go nowhere, might go to `node`, which has changed since (default: always).
+    ///
+    /// The driver asks so that a change of one node does not make it decide about every waiting pod again. A cheap check
+    /// that is true too often is fine.
+    fn might_fit(&self, pod: &PodInfo, node: &Node) -> bool {
+        let _ = (pod, node);
+        true
+    }
 }
 
 const _: Option<&dyn Scheduler> = None; // object safety is API: losing it must not compile
@@ -83,5 +94,9 @@ const _: Option<&dyn Scheduler> = None; // object safety is API: losing it must 
 impl<S: Scheduler + ?Sized> Scheduler for Box<S> {
     fn schedule(&mut self, pod: &PodInfo, cluster: &Snapshot) -> Decision {
         (**self).schedule(pod, cluster)
+    }
+
+    fn might_fit(&self, pod: &PodInfo, node: &Node) -> bool {
+        (**self).might_fit(pod, node)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -10,8 +9,7 @@ use std::sync::Arc;
 /// A short text (a name, a label's key or value) with its hash beside it, so that telling two apart costs one comparison
 /// of integers. Cloning is cheap.
 ///
-/// Symbols need no table to be compared: equal text is equal, wherever it was made. Those made by one [`Symbols`] share
-/// their memory besides. They are ordered as their text is.
+/// Symbols need no table to be compared: equal text is equal, wherever it was made. They are ordered as their text is.
 ///
 /// # Examples
 ///
@@ -116,41 +114,6 @@ impl fmt::Debug for Symbol {
     }
 }
 
-/// Makes symbols that share the memory of equal text.
-///
-/// Text that no symbol holds any more is dropped from time to time, so that what it remembers is bounded by what is in use.
-///
-/// # Examples
-///
-/// ```
-/// use quarterdeck_core::scheduling::Symbols;
-///
-/// let mut symbols = Symbols::default();
-///
-/// assert_eq!(symbols.symbol("app").as_str().as_ptr(), symbols.symbol("app").as_str().as_ptr());
-/// ```
-#[derive(Debug, Default)]
-pub struct Symbols {
-    known: BTreeSet<Symbol>,
-    sweep_at: usize,
-}
-
-impl Symbols {
-    /// Returns the symbol of `text`.
-    pub fn symbol(&mut self, text: &str) -> Symbol {
-        if let Some(known) = self.known.get(text) {
-            return known.clone();
-        }
-        if self.known.len() >= self.sweep_at {
-            self.known.retain(|symbol| Arc::strong_count(&symbol.text) > 1);
-            self.sweep_at = (2 * self.known.len()).max(1024);
-        }
-        let symbol = Symbol::from(text);
-        self.known.insert(symbol.clone());
-        symbol
-    }
-}
-
 /// FNV-1a over 64 bits: the same on every machine and in every run, which std's default hasher is not.
 fn hash(text: &str) -> u64 {
     text.bytes()
@@ -168,18 +131,5 @@ mod tests {
         names.sort();
 
         assert_eq!(names, ["a", "node-a", "node-b"]);
-    }
-
-    #[test]
-    fn text_that_nobody_uses_is_forgotten() {
-        let mut symbols = Symbols::default();
-        let kept = symbols.symbol("kept");
-
-        for number in 0..10_000 {
-            symbols.symbol(&format!("pod-template-hash-{number}"));
-        }
-
-        assert!(symbols.known.len() <= 1024, "{} texts are still held", symbols.known.len());
-        assert!(Arc::ptr_eq(&kept.text, &symbols.symbol("kept").text));
     }
 }

@@ -42,7 +42,8 @@ macro_rules! scheduling_suite {
                 clause_3_a_refusal_is_complete
                 clause_4_a_decision_is_a_proposal
                 clause_5_every_snapshot_is_new
-                clause_6_it_comes_back);
+                clause_6_it_comes_back
+                clause_7_a_hint_leaves_nothing_out);
         }
     };
     (@each $make:expr, $($clause:ident)+) => {$(
@@ -141,6 +142,25 @@ pub fn clause_5_every_snapshot_is_new<S: Scheduler>(make: impl Fn() -> S) {
 /// Clause 6: a decision is made within 10 seconds, whatever is asked.
 pub fn clause_6_it_comes_back<S: Scheduler>(make: impl Fn() -> S) {
     comes_back_within(Duration::from_secs(10), make());
+}
+
+/// Clause 7: what is bound to a node might fit there.
+pub fn clause_7_a_hint_leaves_nothing_out<S: Scheduler>(make: impl Fn() -> S) {
+    let mut scheduler = make();
+
+    for (name, cluster) in clusters() {
+        for pod in pods() {
+            let decision = scheduler.schedule(&pod, &cluster);
+            let Decision::Bind(node) = decision else { continue };
+            let Some(node) = cluster.node(node) else { continue };
+            assert!(
+                scheduler.might_fit(&pod, node),
+                "clause 7: {} in the {name} cluster was bound to {}, where it is said not to fit",
+                pod.key,
+                node.name()
+            );
+        }
+    }
 }
 
 fn comes_back_within(patience: Duration, mut scheduler: impl Scheduler) {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::scheduling::{Decision, NodeId, PodInfo, Refusal, Refusals, Scheduler, Snapshot, Symbol};
+use crate::scheduling::{Decision, Node, NodeId, PodInfo, Refusal, Refusals, Scheduler, Snapshot, Symbol};
 
 fn refuse(nodes: impl IntoIterator<Item = NodeId>) -> Decision {
     let refusal = || Refusal { rule: "Test", reason: "node(s) were refused".into() };
@@ -185,4 +185,23 @@ fn a_scheduler_that_panics_breaks_clause_6() {
             fullest.map_or(Decision::Wait, |node| Decision::Bind(node.id()))
         })
     });
+}
+
+#[derive(Debug)]
+struct Pessimist;
+
+impl Scheduler for Pessimist {
+    fn schedule(&mut self, pod: &PodInfo, cluster: &Snapshot) -> Decision {
+        fewest_pods(pod, cluster)
+    }
+
+    fn might_fit(&self, _pod: &PodInfo, node: &Node) -> bool {
+        !node.pods().is_empty()
+    }
+}
+
+#[test]
+#[should_panic(expected = "clause 7")]
+fn a_hint_that_denies_what_is_decided_breaks_clause_7() {
+    clause_7_a_hint_leaves_nothing_out(|| Pessimist);
 }
