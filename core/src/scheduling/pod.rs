@@ -45,6 +45,8 @@ pub struct PodInfo {
     pub group: Option<Symbol>,
     /// Whether it is being deleted. It still takes its room, but its group need not be spread around it.
     pub terminating: bool,
+    /// Fields of requirements that the other fields here do not express, and that a scheduler therefore cannot check.
+    pub unchecked: Vec<&'static str>,
 }
 
 impl PodInfo {
@@ -66,6 +68,7 @@ impl PodInfo {
             tolerations: Vec::new(),
             group: None,
             terminating: false,
+            unchecked: Vec::new(),
         }
     }
 
