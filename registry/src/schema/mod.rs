@@ -3,7 +3,7 @@
 //!
 //! [`builtin`] finds the table of a built-in kind. [`decode_json`] reads an object by it as Kubernetes does: unknown fields
 //! are dropped and reported, values of a wrong type are refused in Go's words, and what Go would not write is left out.
-//! [`apply_defaults`] fills in what the client left to the server.
+//! [`apply_defaults`] fills in what the client left to the server. [`strategic_merge`] lays a patch over an object.
 //!
 //! The tables (`generated/`) come from published crates by way of `registry/schemagen`. Rules about values (lengths, names,
 //! which fields may change) are in [`validation`](crate::validation).
@@ -13,11 +13,13 @@ mod generated;
 mod node;
 mod parse;
 mod scalars;
+mod strategic;
 mod types;
 
 pub use decode::{DecodeError, Decoded, decode_json, decode_value};
 pub use defaults::apply_defaults;
 pub use parse::MAX_DEPTH;
+pub use strategic::{StrategicMergeError, strategic_merge};
 pub use types::{
     Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text, Topology, Type,
     TypeRef,
