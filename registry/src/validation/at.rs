@@ -65,19 +65,19 @@ impl<'v, 'p> At<'v, 'p> {
         self.below(self.value.get(name).unwrap_or(&NULL), Step::Child(name))
     }
 
-    /// A field that errors call otherwise than JSON does.
-    pub(super) fn child_as<'b>(&'b self, name: &str, shown: &'b str) -> At<'v, 'b> {
-        self.below(self.value.get(name).unwrap_or(&NULL), Step::Child(shown))
-    }
-
     /// An entry of a map, written in brackets.
     pub(super) fn key<'b>(&'b self, key: &'b str) -> At<'v, 'b> {
         self.below(self.value.get(key).unwrap_or(&NULL), Step::Key(key))
     }
 
-    /// An item of a list; null behind its end.
-    pub(super) fn index<'b>(&'b self, index: usize) -> At<'v, 'b> {
-        self.below(self.value.get(index).unwrap_or(&NULL), Step::Index(index))
+    /// Another value, as if it were the field `name` of this one: some errors are reported beside their place.
+    pub(super) fn moved<'b>(&'b self, value: &'v Value, name: &'b str) -> At<'v, 'b> {
+        self.below(value, Step::Child(name))
+    }
+
+    /// Another value, as if it were the entry `key` of this map.
+    pub(super) fn at_key<'b>(&'b self, value: &'v Value, key: &'b str) -> At<'v, 'b> {
+        self.below(value, Step::Key(key))
     }
 
     /// The items of a list; none when it is missing.
@@ -193,6 +193,13 @@ impl<'v, 'p> At<'v, 'p> {
     pub(super) fn one_of(&self, errors: &mut Errors, supported: &[&str]) {
         if !supported.contains(&self.str()) {
             self.not_supported(errors, supported);
+        }
+    }
+
+    /// Checks that the text is there, and one of `supported`.
+    pub(super) fn one_of_or_required(&self, errors: &mut Errors, supported: &[&str]) {
+        if !self.require(errors) {
+            self.one_of(errors, supported);
         }
     }
 

@@ -8,11 +8,14 @@
 //! kept, whether a revision is current.
 
 mod at;
+mod compare;
 mod error;
 mod go;
 mod metadata;
 mod names;
+mod pods;
 mod selectors;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +39,20 @@ pub struct Validator {
     update: Update,
     /// Everything that a change of the status is checked for.
     status: Update,
+}
+
+/// Returns the rules of a built-in kind; nothing for kinds that have none beside those on metadata.
+///
+/// `group` is empty for the core group.
+pub fn validator(group: &str, kind: &str) -> Option<&'static Validator> {
+    Some(match (group, kind) {
+        ("", "Pod") => &pods::POD,
+        ("", "PodTemplate") => &pods::POD_TEMPLATE,
+        ("", "PersistentVolume") => &storage::PERSISTENT_VOLUME,
+        ("", "PersistentVolumeClaim") => &storage::PERSISTENT_VOLUME_CLAIM,
+        ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
+        _ => return None,
+    })
 }
 
 impl Validator {
