@@ -1,1 +1,28 @@
 //! The default controllers of the Quarterdeck SDK, each usable alone.
+//!
+//! A controller compares what is wanted with what is there and does the next step, again and again. Each is a
+//! [`Component`] made from a [`Context`]; [`all`] makes all of them. They speak nothing but the Kubernetes API, so that
+//! they also work on any other API server.
+//!
+//! | controller | keeps |
+//! | --- | --- |
+//! | [`ReplicationController`], [`ReplicaSetController`] | as many pods as wanted |
+//! | [`DeploymentController`] | a replica set per template, and the rollout from one to the next |
+
+mod claim;
+mod deployment;
+mod discovery;
+mod expectations;
+mod meta;
+mod namespace;
+mod pod;
+mod replication;
+mod service_account;
+
+pub use deployment::DeploymentController;
+pub use namespace::NamespaceController;
+pub use replication::{ReplicaSetController, ReplicationController};
+pub use service_account::{RootCaPublisher, ServiceAccountController};
+
+#[cfg(doc)]
+use quarterdeck_core::{client::Context, component::Component};
