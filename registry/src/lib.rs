@@ -1,7 +1,42 @@
 //! The API server of the Quarterdeck SDK, as a tower service.
-pub mod patch;
+//!
+//! Start at [`ApiServer`]. One machinery serves every kind: a kind is a [`Resource`](resource::Resource) value, built-in
+//! ones are in [`resources`], and there is no handler, route or cache per kind. A request passes authentication and
+//! authorisation ([`layers`]), is taken apart ([`request`]), served by its verb from the watch cache ([`cache`]) or written
+//! through admission ([`admission`]) and the kind's rules to [`storage`], which alone decides what is true.
+
+pub mod admission;
+mod body;
+pub mod cache;
+mod discovery;
+pub mod layers;
+mod negotiate;
+pub mod object;
+mod openapi;
+mod pending;
+pub mod registry;
+pub mod request;
+pub mod resource;
+pub mod resources;
 pub mod schema;
 pub mod selector;
+mod server;
+pub mod status;
 pub mod storage;
 pub mod table;
+pub mod tokens;
+mod user;
 pub mod validation;
+mod verbs;
+pub mod write;
+
+pub use admission::Admission;
+pub use body::Body;
+pub use layers::authentication::Authenticator;
+pub use layers::authorization::Authorizer;
+pub use resource::Resource;
+pub use server::{ApiServer, ApiServerBuilder, AsUser, BuildError, StartError};
+pub use status::Status;
+pub use storage::MemoryStorage;
+pub use user::User;
+pub use verbs::MAX_BODY;

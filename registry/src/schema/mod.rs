@@ -46,6 +46,16 @@ pub fn by_name(name: &str) -> Option<&'static Structure> {
     at.ok().map(|at| generated::NAMES[at].1)
 }
 
+/// Parses JSON text of no particular structure, within the limits of [`decode_json`]; of members that stand twice the last
+/// one counts.
+///
+/// # Errors
+///
+/// What is wrong with the text, in the words of Go's encoding/json.
+pub fn parse_json(bytes: &[u8]) -> Result<serde_json::Value, String> {
+    parse::parse(bytes)?.into_value()
+}
+
 /// Returns every built-in kind, sorted by group, version and kind.
 pub fn kinds() -> impl Iterator<Item = (GroupVersionKind, &'static Structure)> {
     generated::KINDS

@@ -184,6 +184,13 @@ pub fn aggregate(kind: &str, name: &str, errors: &[FieldError]) -> (String, Vec<
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown(pub(super) String);
 
+impl Shown {
+    /// Shows this text as it stands.
+    pub fn verbatim(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
 impl From<&str> for Shown {
     fn from(text: &str) -> Self {
         Self(quote(text))

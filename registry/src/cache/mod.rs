@@ -1,0 +1,153 @@
+//! The watch cache: the present state of everything stored, and the recent past of every kind.
+//!
+//! One task ([`Feed`]) follows the store and publishes [`World`]s: ordered, persistent maps that readers take
+//! without a lock and in O(1). Each kind has a [`Log`] of recent events that its watchers read at their own pace. Readers
+//! never hold up the feed, and the feed never holds up a writer.
+
+mod feed;
+mod log;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use imbl::OrdMap;
+use quarterdeck_core::storage::{Key, Revision, Storage};
+use tokio::sync::watch;
+
+pub use feed::{Feed, FeedError};
+pub use log::{Event, EventKind, Log, Position, Read, line};
+
+use crate::object::Object;
+use crate::resource::Resource;
+use crate::status::{Result, Status};
+
+/// What every key of the API server begins with.
+pub const ROOT: &str = "/registry/";
+
+/// Everything stored, as of one revision. Cloning it is O(1).
+#[derive(Debug, Default, Clone)]
+pub struct World {
+    /// The revision that the world shows.
+    pub revision: Revision,
+    objects: OrdMap<Key, Arc<Object>>,
+}
+
+impl World {
+    /// Returns the object at a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Arc<Object>> {
+        self.objects.get(key)
+    }
+
+    /// Returns the objects whose keys begin with `prefix` and lie behind `after`, in the order of their keys.
+    pub fn range<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Object>)> + 'a {
+        let start = match after {
+            Some(after) if after > prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
+        self.objects
+            .range::<_, str>((start, Bound::Unbounded))
+            .take_while(move |(key, _)| key.as_str().starts_with(prefix))
+    }
+}
+
+/// The state and the recent past of a store, as one task keeps them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Cache(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    world: ArcSwap<World>,
+    /// Tells of each published world, after all logs hold its events.
+    published: watch::Sender<Revision>,
+    /// By key prefix.
+    kinds: BTreeMap<String, Kind>,
+}
+
+#[derive(Debug)]
+struct Kind {
+    resource: Arc<Resource>,
+    log: Arc<Log>,
+}
+
+impl Cache {
+    /// Makes an empty cache for these kinds.
+    #[must_use]
+    pub fn new(resources: &[Arc<Resource>]) -> Self {
+        let kinds = resources.iter().map(|resource| {
+            (resource.prefix.to_string(), Kind { resource: resource.clone(), log: Arc::default() })
+        });
+        Self(Arc::new(Shared {
+            world: ArcSwap::default(),
+            published: watch::Sender::new(Revision(0)),
+            kinds: kinds.collect(),
+        }))
+    }
+
+    /// Returns the latest world.
+    #[must_use]
+    pub fn world(&self) -> Arc<World> {
+        self.0.world.load_full()
+    }
+
+    /// Returns a kind's log.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the cache was not made for the kind.
+    #[must_use]
+    pub fn log(&self, resource: &Resource) -> Arc<Log> {
+        self.0.kinds.get(resource.prefix.as_ref()).expect("the cache was made for the kind").log.clone()
+    }
+
+    /// Returns a receiver of the revisions of published worlds.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<Revision> {
+        self.0.published.subscribe()
+    }
+
+    /// Returns a world that is not older than `revision`, waiting up to three seconds for it.
+    ///
+    /// # Errors
+    ///
+    /// A timeout as Status if the revision does not come.
+    pub async fn not_older_than(&self, revision: Revision) -> Result<Arc<World>> {
+        let world = self.world();
+        if world.revision >= revision {
+            return Ok(world);
+        }
+        let mut published = self.published();
+        let wait = published.wait_for(|now| *now >= revision);
+        let _ = tokio::time::timeout(Duration::from_secs(3), wait).await;
+        let world = self.world();
+        if world.revision >= revision {
+            return Ok(world);
+        }
+        Err(Status::too_large_resource_version(revision.0, world.revision.0))
+    }
+
+    /// Returns a world that shows every commit that was acknowledged before the call.
+    ///
+    /// # Errors
+    ///
+    /// A Status if the store does not answer or the feed does not follow.
+    pub async fn latest(&self, storage: &dyn Storage) -> Result<Arc<World>> {
+        let revision = storage.revision().await?;
+        self.not_older_than(revision).await
+    }
+
+    /// Returns the kind that a key belongs to.
+    fn kind_of(&self, key: &Key) -> Option<&Kind> {
+        let text = key.as_str();
+        let (prefix, kind) =
+            self.0.kinds.range::<str, _>((Bound::Unbounded, Bound::Included(text))).next_back()?;
+        text.starts_with(prefix.as_str()).then_some(kind)
+    }
+}

@@ -1,0 +1,13 @@
+//! What every request passes before it is served: one gate per file, each a tower layer.
+
+pub mod authentication;
+pub mod authorization;
+pub mod gate;
+pub mod policy;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use quarterdeck_core::component::BoxError;
+
+/// The body of a request, once it is inside the server.
+pub type RequestBody = UnsyncBoxBody<Bytes, BoxError>;

@@ -1,0 +1,243 @@
+//! Which form an answer takes, and which form a body has.
+
+use http::{HeaderMap, header};
+
+use crate::request::{Query, is_true};
+use crate::status::{Result, Status};
+use crate::table::{IncludeObject, MetaVersion};
+
+/// The media types that objects are answered in.
+pub(crate) const SERVED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+/// The media types of the patches that built-in kinds take.
+pub(crate) const PATCHES: &str =
+    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+
+/// The form of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Form {
+    /// How it is written.
+    pub encoding: Encoding,
+    /// What is written.
+    pub shape: Shape,
+    /// Whether it is written for people, over several lines.
+    pub pretty: bool,
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// The protobuf of built-in kinds, in an envelope.
+    Protobuf,
+}
+
+/// What of an object is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// The object.
+    Object,
+    /// A `Table` of `meta.k8s.io` in this version, with rows that carry this much of their objects.
+    Table(MetaVersion, IncludeObject),
+    /// `PartialObjectMetadata`: kind, apiVersion and metadata.
+    Metadata(MetaVersion),
+    /// `PartialObjectMetadataList`.
+    MetadataList(MetaVersion),
+}
+
+/// One media range of an `Accept` header.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct MediaRange<'a> {
+    /// The type, such as `application/json` or `*/*`.
+    pub media_type: &'a str,
+    /// The parameters but `q`, in order.
+    pub parameters: Vec<(&'a str, &'a str)>,
+}
+
+/// Takes `Accept` headers apart, the most wanted first.
+pub(crate) fn accepted(headers: &HeaderMap) -> Vec<MediaRange<'_>> {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges: Vec<(f32, MediaRange<'_>)> = values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|range| !range.is_empty())
+        .map(media_range)
+        .collect();
+    ranges.sort_by(|(one, _), (other, _)| other.total_cmp(one));
+    ranges.into_iter().map(|(_, range)| range).collect()
+}
+
+fn media_range(text: &str) -> (f32, MediaRange<'_>) {
+    let mut parts = text.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default();
+    let mut quality = 1.0;
+    let mut parameters = Vec::new();
+    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+        match name {
+            "q" => quality = value.parse().unwrap_or(1.0),
+            _ => parameters.push((name, value)),
+        }
+    }
+    (quality, MediaRange { media_type, parameters })
+}
+
+impl Form {
+    /// Chooses the form of an answer that is an object or a list.
+    ///
+    /// # Errors
+    ///
+    /// 406 if nothing that is accepted can be answered.
+    pub(crate) fn choose(headers: &HeaderMap, query: &Query, is_list: bool, kind: &str) -> Result<Self> {
+        let pretty = is_pretty(headers, query);
+        let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default());
+        let include = include.map_err(|error| Status::bad_request(error.to_string()))?;
+        let ranges = accepted(headers);
+        if ranges.is_empty() {
+            return Ok(Self { encoding: Encoding::Json, shape: Shape::Object, pretty });
+        }
+        let form = ranges.iter().find_map(|range| {
+            let encoding = encoding(range.media_type)?;
+            Some(Self { encoding, shape: shape(range, include)?, pretty })
+        });
+        let form = form.ok_or_else(|| {
+            Status::not_acceptable(format!("only the following media types are accepted: {SERVED}"))
+        })?;
+        match form.shape {
+            Shape::Metadata(_) if is_list => Err(Status::not_acceptable(format!(
+                "you requested PartialObjectMetadata, but the requested object is a list (*core.{kind}List)"
+            ))),
+            Shape::MetadataList(_) if !is_list => Err(Status::not_acceptable(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*core.{kind})"
+            ))),
+            _ => Ok(form),
+        }
+    }
+
+    /// Returns the media type that the answer declares.
+    #[must_use]
+    pub(crate) fn content_type(self) -> &'static str {
+        match self.encoding {
+            Encoding::Json => "application/json",
+            Encoding::Yaml => "application/yaml",
+            Encoding::Protobuf => "application/vnd.kubernetes.protobuf",
+        }
+    }
+
+    /// Returns whether stored text can be answered as it is.
+    #[must_use]
+    pub(crate) fn is_plain(self) -> bool {
+        self.encoding == Encoding::Json && self.shape == Shape::Object && !self.pretty
+    }
+}
+
+fn encoding(media_type: &str) -> Option<Encoding> {
+    match media_type {
+        "application/json" | "application/*" | "*/*" => Some(Encoding::Json),
+        "application/yaml" => Some(Encoding::Yaml),
+        "application/vnd.kubernetes.protobuf" => Some(Encoding::Protobuf),
+        _ => None,
+    }
+}
+
+fn shape(range: &MediaRange<'_>, include: IncludeObject) -> Option<Shape> {
+    let parameter =
+        |name: &str| range.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let Some(what) = parameter("as") else { return Some(Shape::Object) };
+    if parameter("g") != Some("meta.k8s.io") {
+        return None;
+    }
+    let version = MetaVersion::parse(parameter("v")?)?;
+    match what {
+        "Table" => Some(Shape::Table(version, include)),
+        "PartialObjectMetadata" => Some(Shape::Metadata(version)),
+        "PartialObjectMetadataList" => Some(Shape::MetadataList(version)),
+        _ => None,
+    }
+}
+
+/// Returns whether JSON is written for people: as asked, or, when nobody said, for curl and browsers.
+#[must_use]
+pub(crate) fn is_pretty(headers: &HeaderMap, query: &Query) -> bool {
+    if let Some(pretty) = query.get("pretty") {
+        return is_true(pretty);
+    }
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|reader| agent.starts_with(reader))
+}
+
+/// The form of a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BodyForm {
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// The protobuf of built-in kinds, in an envelope.
+    Protobuf,
+}
+
+impl BodyForm {
+    /// Reads what a request says of its body. A body of no declared type is JSON.
+    ///
+    /// # Errors
+    ///
+    /// 415 for a type that the server does not read.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
+        match media_type(headers) {
+            "" | "application/json" => Ok(Self::Json),
+            "application/yaml" => Ok(Self::Yaml),
+            "application/vnd.kubernetes.protobuf" => Ok(Self::Protobuf),
+            _ => Err(Status::unsupported_media_type(SERVED)),
+        }
+    }
+}
+
+/// Returns the declared type of a request's body, without its parameters.
+#[must_use]
+pub(crate) fn media_type(headers: &HeaderMap) -> &str {
+    let declared =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    declared.split(';').next().unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn choose(accept: &str) -> Result<Form> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
+        Form::choose(&headers, &Query::default(), true, "ConfigMap")
+    }
+
+    #[test]
+    fn what_kubectl_accepts_is_a_table() {
+        let form = choose(
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+        );
+
+        assert_eq!(form.unwrap().shape, Shape::Table(MetaVersion::V1, IncludeObject::Metadata));
+    }
+
+    #[test]
+    fn the_most_wanted_type_is_answered_and_nothing_else_is_refused() {
+        assert_eq!(choose("application/yaml;q=0.5, application/json").unwrap().encoding, Encoding::Json);
+        assert_eq!(choose("application/json;q=0.5, application/yaml").unwrap().encoding, Encoding::Yaml);
+        assert_eq!(choose("application/xml").unwrap_err().code, http::StatusCode::NOT_ACCEPTABLE);
+        assert_eq!(
+            choose("application/json;as=Table;v=v9;g=meta.k8s.io").unwrap_err().reason,
+            "NotAcceptable"
+        );
+    }
+
+    #[test]
+    fn a_list_is_not_answered_as_the_metadata_of_one_object() {
+        let refusal = choose("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io").unwrap_err();
+
+        assert!(refusal.message.ends_with("is a list (*core.ConfigMapList)"), "{refusal}");
+    }
+}

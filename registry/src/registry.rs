@@ -1,0 +1,121 @@
+//! The store of objects: what the server keeps behind its front door.
+//!
+//! A [`Registry`] knows the kinds, the store, its cache and the rules of admission. Reads are in [`verbs`](crate::verbs);
+//! the ways of writing are in [`write`](crate::write).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quarterdeck_core::clock::Clock;
+use quarterdeck_core::node::NodeConnector;
+use quarterdeck_core::random::Random;
+use quarterdeck_core::storage::Storage;
+
+use crate::admission::Admission;
+use crate::cache::{Cache, World};
+use crate::resource::{Resource, StrategyContext};
+use crate::status::Result;
+use crate::tokens::TokenIssuer;
+use crate::user::User;
+
+/// Numbers and ranges that strategies draw on.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Where service addresses come from.
+    pub service_cidr: ipnet::IpNet,
+    /// The first and the last node port.
+    pub node_ports: (u16, u16),
+}
+
+/// The kinds that a server serves.
+#[derive(Debug, Default, Clone)]
+pub struct Resources {
+    by_path: BTreeMap<(String, String, String), Arc<Resource>>,
+    all: Vec<Arc<Resource>>,
+}
+
+impl Resources {
+    /// Collects kinds. A later one replaces an earlier one of the same path.
+    #[must_use]
+    pub fn new(resources: impl IntoIterator<Item = Resource>) -> Self {
+        let mut by_path = BTreeMap::new();
+        for resource in resources {
+            let path =
+                (resource.group.to_string(), resource.version.to_string(), resource.plural.to_string());
+            by_path.insert(path, Arc::new(resource));
+        }
+        let all = by_path.values().cloned().collect();
+        Self { by_path, all }
+    }
+
+    /// Returns the kind behind a path.
+    #[must_use]
+    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.by_path.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+    }
+
+    /// Returns the kind of this name.
+    #[must_use]
+    pub fn by_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
+        self.all.iter().find(|resource| resource.group == group && resource.kind == kind)
+    }
+
+    /// Returns all kinds, by group, version and plural.
+    #[must_use]
+    pub fn all(&self) -> &[Arc<Resource>] {
+        &self.all
+    }
+}
+
+/// The kinds, the store and everything that a write needs.
+#[derive(Debug)]
+pub struct Registry {
+    /// The kinds.
+    pub resources: Resources,
+    /// The store.
+    pub storage: Arc<dyn Storage>,
+    /// What is stored, as fresh as the feed has it.
+    pub cache: Cache,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// What may change or refuse writes, in order.
+    pub admission: Vec<Arc<dyn Admission>>,
+    /// Ranges.
+    pub settings: Settings,
+    /// The way to the nodes' agents.
+    pub connector: Option<Arc<dyn NodeConnector>>,
+    /// Who makes service accounts' tokens.
+    pub tokens: Option<Arc<dyn TokenIssuer>>,
+}
+
+impl Registry {
+    /// Returns what a strategy may draw on.
+    #[must_use]
+    pub fn strategy_context<'a>(
+        &'a self,
+        user: &'a User,
+        world: &'a World,
+        attempt: usize,
+    ) -> StrategyContext<'a> {
+        StrategyContext {
+            now: self.clock.now(),
+            random: &self.random,
+            service_cidr: self.settings.service_cidr,
+            node_ports: self.settings.node_ports,
+            user: &user.name,
+            world,
+            attempt,
+        }
+    }
+
+    /// Returns a world that shows every commit that was acknowledged before the call.
+    ///
+    /// # Errors
+    ///
+    /// A Status if the store does not answer or the feed does not follow.
+    pub async fn latest(&self) -> Result<Arc<World>> {
+        self.cache.latest(self.storage.as_ref()).await
+    }
+}

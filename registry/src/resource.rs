@@ -1,0 +1,453 @@
+//! A kind, as data: what the server needs to know to serve it.
+//!
+//! Every kind, built-in or a user's own, is one [`Resource`] value; there is no handler, route or cache per kind. What
+//! cannot be said in data is a method of its [`Strategy`].
+
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use quarterdeck_core::random::Random;
+use quarterdeck_core::storage::Key;
+use serde_json::Value;
+
+use crate::cache::World;
+use crate::request::Verb;
+use crate::schema::Structure;
+use crate::selector::SelectableField;
+use crate::table::Columns;
+use crate::validation::{FieldError, NameRule, Validator};
+
+/// Whether a kind's objects live in namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// In a namespace.
+    Namespaced,
+    /// In the cluster.
+    Cluster,
+}
+
+/// A path below an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Subresource {
+    /// `status`: writes change the status only.
+    Status,
+    /// `scale`: the object as an `autoscaling/v1` Scale.
+    Scale,
+    /// `binding`: assigns a pod to a node.
+    Binding,
+    /// `log`: what a pod's container wrote.
+    Log,
+    /// `token`: makes a service account's token.
+    Token,
+    /// `finalize`: changes a namespace's finalizers.
+    Finalize,
+}
+
+impl Subresource {
+    /// Returns the name as it stands in paths.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Scale => "scale",
+            Self::Binding => "binding",
+            Self::Log => "log",
+            Self::Token => "token",
+            Self::Finalize => "finalize",
+        }
+    }
+
+    /// Returns what can be done with it.
+    #[must_use]
+    pub fn verbs(self) -> &'static [Verb] {
+        match self {
+            Self::Status | Self::Scale => &[Verb::Get, Verb::Patch, Verb::Update],
+            Self::Binding | Self::Token => &[Verb::Create],
+            Self::Log => &[Verb::Get],
+            Self::Finalize => &[Verb::Update],
+        }
+    }
+}
+
+/// What stands behind a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backing {
+    /// Objects in the store.
+    Store,
+    /// Nothing that stays: to create a Binding is to assign a pod to a node.
+    Binding,
+}
+
+/// What can be done with most kinds, in the order of discovery.
+const ALL_VERBS: [Verb; 8] = [
+    Verb::Create,
+    Verb::Delete,
+    Verb::DeleteCollection,
+    Verb::Get,
+    Verb::List,
+    Verb::Patch,
+    Verb::Update,
+    Verb::Watch,
+];
+
+/// When `metadata.generation` grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// Never: the server leaves it alone.
+    Unmanaged,
+    /// It starts at 1, and grows when anything but metadata and status changes.
+    Spec,
+}
+
+/// A kind that the server serves.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    /// The API group; empty for the core group.
+    pub group: Cow<'static, str>,
+    /// The version, such as `v1`.
+    pub version: Cow<'static, str>,
+    /// The kind, such as `Pod`.
+    pub kind: Cow<'static, str>,
+    /// The plural that stands in paths, such as `pods`.
+    pub plural: Cow<'static, str>,
+    /// The singular, such as `pod`.
+    pub singular: Cow<'static, str>,
+    /// Where objects live.
+    pub scope: Scope,
+    /// Abbreviations, such as `po`.
+    pub short_names: Vec<Cow<'static, str>>,
+    /// Names of sets of kinds, such as `all`.
+    pub categories: Vec<Cow<'static, str>>,
+    /// What every key of the kind begins with, such as `/registry/pods/`.
+    pub prefix: Cow<'static, str>,
+    /// The fields.
+    pub structure: &'static Structure,
+    /// The kind's rules.
+    pub strategy: Arc<dyn Strategy>,
+    /// The paths below an object.
+    pub subresources: Vec<Subresource>,
+    /// What can be done with it.
+    pub verbs: &'static [Verb],
+    /// What stands behind it.
+    pub backing: Backing,
+    /// What objects are checked for.
+    pub validator: Validator,
+    /// When the generation grows.
+    pub generation: Generation,
+    /// The status of a new object; absent if the client may give one, or the kind has none.
+    pub initial_status: Option<Value>,
+    /// What a table shows.
+    pub columns: Columns,
+    /// By which fields lists and watches select, besides name and namespace.
+    pub fields: &'static [SelectableField],
+}
+
+impl Resource {
+    /// Makes a resource of a kind of the generated tables, with the default strategy, no subresources, and the key
+    /// prefix `/registry/<plural>/`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the tables have no such kind.
+    #[must_use]
+    pub fn builtin(
+        group: &'static str,
+        version: &'static str,
+        kind: &'static str,
+        plural: &'static str,
+        scope: Scope,
+    ) -> Self {
+        Self {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            plural: plural.into(),
+            singular: kind.to_lowercase().into(),
+            scope,
+            short_names: Vec::new(),
+            categories: Vec::new(),
+            prefix: format!("/registry/{plural}/").into(),
+            structure: crate::schema::builtin(group, version, kind)
+                .expect("a built-in kind is in the tables"),
+            strategy: Arc::new(Plain),
+            subresources: Vec::new(),
+            verbs: &ALL_VERBS,
+            backing: Backing::Store,
+            validator: crate::validation::validator(group, kind)
+                .copied()
+                .unwrap_or_else(|| Validator::of_metadata(NameRule::Subdomain, scope == Scope::Namespaced)),
+            generation: Generation::Unmanaged,
+            initial_status: None,
+            columns: crate::table::columns(group, kind),
+            fields: crate::selector::selectable_fields(group, kind),
+        }
+    }
+
+    /// Sets the short names (default: none).
+    #[must_use]
+    pub fn short_names(mut self, names: &[&'static str]) -> Self {
+        self.short_names = names.iter().map(|name| Cow::Borrowed(*name)).collect();
+        self
+    }
+
+    /// Sets the categories (default: none).
+    #[must_use]
+    pub fn categories(mut self, names: &[&'static str]) -> Self {
+        self.categories = names.iter().map(|name| Cow::Borrowed(*name)).collect();
+        self
+    }
+
+    /// Sets what every key begins with (default: `/registry/<plural>/`).
+    #[must_use]
+    pub fn prefix(mut self, prefix: &'static str) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Sets the kind's rules (default: those of the validation tables, and nothing else).
+    #[must_use]
+    pub fn strategy(mut self, strategy: impl Strategy) -> Self {
+        self.strategy = Arc::new(strategy);
+        self
+    }
+
+    /// Sets the paths below an object (default: none). With a path for it, the status belongs to the server: new objects
+    /// have an empty one.
+    #[must_use]
+    pub fn subresources(mut self, subresources: &[Subresource]) -> Self {
+        self.subresources = subresources.to_vec();
+        if self.has(Subresource::Status) {
+            let empty = crate::schema::decode_value(self.structure, Value::Object(serde_json::Map::new()));
+            self.initial_status = Some(empty.map(|empty| empty.value["status"].clone()).unwrap_or_default());
+        }
+        self
+    }
+
+    /// Lets clients give new objects a status (default: they have an empty one).
+    #[must_use]
+    pub fn status_at_creation(mut self) -> Self {
+        self.initial_status = None;
+        self
+    }
+
+    /// Lets the generation grow with everything but metadata and status (default: the server leaves it alone).
+    #[must_use]
+    pub fn counts_generations(mut self) -> Self {
+        self.generation = Generation::Spec;
+        self
+    }
+
+    /// Sets what can be done with it (default: everything).
+    #[must_use]
+    pub fn verbs(mut self, verbs: &'static [Verb]) -> Self {
+        self.verbs = verbs;
+        self
+    }
+
+    /// Sets what stands behind it (default: the store).
+    #[must_use]
+    pub fn backing(mut self, backing: Backing) -> Self {
+        self.backing = backing;
+        self
+    }
+
+    /// Returns whether objects live in namespaces.
+    #[must_use]
+    pub fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    /// Returns whether the kind has this path below its objects.
+    #[must_use]
+    pub fn has(&self, subresource: Subresource) -> bool {
+        self.subresources.contains(&subresource)
+    }
+
+    /// Returns group and version as `apiVersion` writes them.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_string()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    /// Returns the plural with its group, as messages write it: `pods`, `deployments.apps`.
+    #[must_use]
+    pub fn qualified_plural(&self) -> String {
+        if self.group.is_empty() {
+            self.plural.to_string()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
+    }
+
+    /// Returns the key of an object.
+    #[must_use]
+    pub fn key(&self, namespace: Option<&str>, name: &str) -> Key {
+        match namespace {
+            Some(namespace) if self.is_namespaced() => Key::new(format!("{}{namespace}/{name}", self.prefix)),
+            _ => Key::new(format!("{}{name}", self.prefix)),
+        }
+    }
+
+    /// Returns what the keys of a namespace's objects begin with; of all objects if `namespace` is absent.
+    #[must_use]
+    pub fn key_prefix(&self, namespace: Option<&str>) -> String {
+        match namespace {
+            Some(namespace) if self.is_namespaced() => format!("{}{namespace}/", self.prefix),
+            _ => self.prefix.to_string(),
+        }
+    }
+}
+
+/// What a strategy may draw on: the values of the server that it runs in.
+#[derive(Debug, Clone, Copy)]
+pub struct StrategyContext<'a> {
+    /// The present time.
+    pub now: Timestamp,
+    /// Randomness.
+    pub random: &'a Random,
+    /// Where service addresses come from.
+    pub service_cidr: ipnet::IpNet,
+    /// Where node ports come from.
+    pub node_ports: (u16, u16),
+    /// What is stored, as fresh as the server has it.
+    pub world: &'a World,
+    /// How often the write met a collision already.
+    pub attempt: usize,
+    /// The user who asks.
+    pub user: &'a str,
+}
+
+/// How long an object that is being deleted stays, as its kind sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// It goes as soon as it has no finalizers; the answer is a Status.
+    Immediate,
+    /// It goes as soon as it has no finalizers, with this grace period recorded; the answer is the object.
+    Graceful {
+        /// The recorded period in seconds; 0 lets it go at once.
+        seconds: i64,
+    },
+}
+
+/// A value outside an object that belongs to it alone, such as a service's address: a key in storage, written in the
+/// object's own commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// The key that stands for the value.
+    pub key: Key,
+    /// What the client is told if somebody else has it; absent if the server chose the value and may choose another.
+    pub taken: Option<FieldError>,
+}
+
+/// The claims that a write makes and gives up.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Claims {
+    /// What the object needs and did not have.
+    pub take: Vec<Claim>,
+    /// What the object had and needs no more.
+    pub release: Vec<Key>,
+}
+
+/// The rules of a kind that data cannot say. Every method has a default that suits most kinds.
+pub trait Strategy: Debug + Send + Sync + 'static {
+    /// Sets what the server owns in a new object.
+    fn prepare_for_create(&self, object: &mut Value, context: &StrategyContext<'_>) {
+        let _ = (object, context);
+    }
+
+    /// Restores what an update may not touch silently.
+    fn prepare_for_update(&self, object: &mut Value, old: &Value, context: &StrategyContext<'_>) {
+        let _ = (object, old, context);
+    }
+
+    /// Restores what an update of `status` may not touch silently. Spec and metadata are restored already.
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
+        let _ = (object, old);
+    }
+
+    /// Says how the present object goes when it is deleted with this grace period (seconds), if any was asked for.
+    fn deletion(&self, object: &Value, grace_period: Option<i64>) -> Deletion {
+        let _ = (object, grace_period);
+        Deletion::Immediate
+    }
+
+    /// Adapts an object that starts being deleted.
+    fn prepare_for_delete(&self, object: &mut Value) {
+        let _ = object;
+    }
+
+    /// Refuses a deletion.
+    ///
+    /// # Errors
+    ///
+    /// Why the object may not be deleted.
+    fn check_delete(&self, name: &str) -> Result<(), String> {
+        let _ = name;
+        Ok(())
+    }
+
+    /// Returns whether an object that is being deleted has to stay besides for its finalizers.
+    fn outlives_finalizers(&self, object: &Value) -> bool {
+        let _ = object;
+        false
+    }
+
+    /// Returns whether an update creates what does not exist.
+    fn creates_on_update(&self) -> bool {
+        false
+    }
+
+    /// Returns whether an update needs no resourceVersion.
+    fn allows_unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// Fills in values that must be unique in the cluster, and names their claims. Called again, after
+    /// a collision, with the object as it was before the first call.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the values that the client chose.
+    fn claim(
+        &self,
+        object: &mut Value,
+        old: Option<&Value>,
+        context: &StrategyContext<'_>,
+    ) -> Result<Claims, Vec<FieldError>> {
+        let _ = (object, old, context);
+        Ok(Claims::default())
+    }
+
+    /// Returns the claims that go with a deleted object.
+    fn release(&self, object: &Value) -> Vec<Key> {
+        let _ = object;
+        Vec::new()
+    }
+
+    /// Returns what is wrong with a new object, beyond what its tables say.
+    fn validate(&self, object: &Value) -> Vec<FieldError> {
+        let _ = object;
+        Vec::new()
+    }
+}
+
+/// The strategy of kinds without rules of their own.
+#[derive(Debug, Default)]
+pub struct Plain;
+
+impl Strategy for Plain {}
+
+/// Returns whether an address may be given to services: in the range, and neither its first nor its last address.
+#[must_use]
+pub fn is_service_address(cidr: ipnet::IpNet, address: IpAddr) -> bool {
+    cidr.contains(&address) && address != cidr.network() && address != cidr.broadcast()
+}

@@ -1,0 +1,70 @@
+//! The core group.
+
+use super::namespace::NamespaceStrategy;
+use super::pod::PodStrategy;
+use super::secret::SecretStrategy;
+use super::service::ServiceStrategy;
+use crate::request::Verb;
+use crate::resource::{Backing, Resource, Scope, Strategy, Subresource};
+
+use Scope::{Cluster, Namespaced};
+use Subresource::{Binding, Finalize, Log, Scale, Status, Token};
+
+/// What can be done with namespaces: everything, but only one at a time.
+const WITHOUT_COLLECTIONS: [Verb; 7] =
+    [Verb::Create, Verb::Delete, Verb::Get, Verb::List, Verb::Patch, Verb::Update, Verb::Watch];
+
+fn kind(kind: &'static str, plural: &'static str, scope: Scope) -> Resource {
+    Resource::builtin("", "v1", kind, plural, scope)
+}
+
+pub(super) fn resources() -> Vec<Resource> {
+    vec![
+        kind("Binding", "bindings", Namespaced).verbs(&[Verb::Create]).backing(Backing::Binding),
+        kind("ConfigMap", "configmaps", Namespaced).short_names(&["cm"]),
+        kind("Endpoints", "endpoints", Namespaced)
+            .short_names(&["ep"])
+            .prefix("/registry/services/endpoints/")
+            .strategy(CreateOnUpdate),
+        kind("Event", "events", Namespaced).short_names(&["ev"]).strategy(CreateOnUpdate),
+        kind("Namespace", "namespaces", Cluster)
+            .short_names(&["ns"])
+            .verbs(&WITHOUT_COLLECTIONS)
+            .subresources(&[Finalize, Status])
+            .strategy(NamespaceStrategy),
+        kind("Node", "nodes", Cluster)
+            .short_names(&["no"])
+            .prefix("/registry/minions/")
+            .subresources(&[Status])
+            .status_at_creation(),
+        kind("Pod", "pods", Namespaced)
+            .short_names(&["po"])
+            .categories(&["all"])
+            .subresources(&[Binding, Log, Status])
+            .strategy(PodStrategy),
+        kind("ReplicationController", "replicationcontrollers", Namespaced)
+            .short_names(&["rc"])
+            .categories(&["all"])
+            .prefix("/registry/controllers/")
+            .subresources(&[Scale, Status])
+            .counts_generations(),
+        kind("Secret", "secrets", Namespaced).strategy(SecretStrategy),
+        kind("Service", "services", Namespaced)
+            .short_names(&["svc"])
+            .categories(&["all"])
+            .prefix("/registry/services/specs/")
+            .subresources(&[Status])
+            .strategy(ServiceStrategy),
+        kind("ServiceAccount", "serviceaccounts", Namespaced).short_names(&["sa"]).subresources(&[Token]),
+    ]
+}
+
+/// Updates create what does not exist.
+#[derive(Debug)]
+struct CreateOnUpdate;
+
+impl Strategy for CreateOnUpdate {
+    fn creates_on_update(&self) -> bool {
+        true
+    }
+}

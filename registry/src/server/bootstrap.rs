@@ -1,0 +1,135 @@
+//! What every cluster has from its start.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::registry::Registry;
+use crate::resource::{Scope, Subresource};
+use crate::schema;
+use crate::status::{Result, Status};
+use crate::user::User;
+use crate::write::{Change, Target};
+
+/// The namespaces of every cluster.
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// The priority classes of every cluster, with their values.
+const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
+    ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster."),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their node.",
+    ),
+];
+
+/// Makes what is missing of it.
+pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
+    for name in NAMESPACES {
+        ensure(registry, "", "Namespace", None, json!({"metadata": {"name": name}})).await?;
+    }
+    for (name, value, description) in PRIORITY_CLASSES {
+        let class = json!({"metadata": {"name": name}, "value": value, "description": description});
+        ensure(registry, "scheduling.k8s.io", "PriorityClass", None, class).await?;
+    }
+    own_service(registry, advertise).await
+}
+
+/// Makes the service `kubernetes`, at the first address of the range, and its endpoint.
+async fn own_service(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
+    let cidr = registry.settings.service_cidr;
+    let first = cidr.hosts().next().unwrap_or_else(|| cidr.network());
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
+    let port = advertise.map_or(6443, |address| address.port());
+    let service = json!({
+        "metadata": {"name": "kubernetes", "labels": labels},
+        "spec": {
+            "clusterIP": first.to_string(), "type": "ClusterIP", "sessionAffinity": "None",
+            "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
+        },
+    });
+    ensure(registry, "", "Service", Some("default"), service).await?;
+    let Some(address) = advertise else { return Ok(()) };
+    let endpoints = json!({
+        "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{
+            "addresses": [{"ip": address.ip().to_string()}],
+            "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
+        }],
+    });
+    put(registry, "", "Endpoints", endpoints).await?;
+    let slice = json!({
+        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": if matches!(address.ip(), IpAddr::V4(_)) { "IPv4" } else { "IPv6" },
+        "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
+        "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
+    });
+    put(registry, "discovery.k8s.io", "EndpointSlice", slice).await
+}
+
+/// Makes an object unless it exists. Kinds that the server does not serve are left out.
+async fn ensure(
+    registry: &Registry,
+    group: &str,
+    kind: &str,
+    namespace: Option<&str>,
+    object: Value,
+) -> Result<()> {
+    let Some(resource) = registry.resources.by_kind(group, kind) else { return Ok(()) };
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let key = resource.key(namespace, &name);
+    if registry.cache.world().get(key.as_str()).is_some() {
+        return Ok(());
+    }
+    let user = User::admin();
+    let target = Target { resource, subresource: None, namespace, name: "", user: &user, dry_run: false };
+    match registry.create(&target, complete(resource, namespace, object)?).await {
+        // Another server of the same cluster was faster.
+        Err(status) if status.code == StatusCode::CONFLICT => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Makes an object in the namespace `default`, or sets what it says.
+async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Result<()> {
+    let Some(resource) = registry.resources.by_kind(group, kind) else { return Ok(()) };
+    let namespace = (resource.scope == Scope::Namespaced).then_some("default");
+    ensure(registry, group, kind, namespace, object.clone()).await?;
+    let user = User::admin();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let subresource: Option<Subresource> = None;
+    let target = Target { resource, subresource, namespace, name: &name, user: &user, dry_run: false };
+    registry.update(&target, &Overwrite(complete(resource, namespace, object)?)).await.map(|_| ())
+}
+
+fn complete(
+    resource: &crate::resource::Resource,
+    namespace: Option<&str>,
+    mut object: Value,
+) -> Result<Value> {
+    object["kind"] = resource.kind.as_ref().into();
+    object["apiVersion"] = resource.api_version().into();
+    if let Some(namespace) = namespace {
+        object["metadata"]["namespace"] = namespace.into();
+    }
+    let decoded = schema::decode_value(resource.structure, object);
+    let mut object = decoded.map_err(|error| Status::internal(error.to_string()))?.value;
+    schema::apply_defaults(resource.structure, &mut object);
+    Ok(object)
+}
+
+/// Sets everything but the metadata.
+struct Overwrite(Value);
+
+impl Change for Overwrite {
+    fn apply(&self, present: &Value) -> Result<Value> {
+        let mut object = self.0.clone();
+        object["metadata"] = present["metadata"].clone();
+        Ok(object)
+    }
+
+    fn replacement(&self) -> Option<&Value> {
+        None
+    }
+}

@@ -1,0 +1,257 @@
+//! Assembling a server.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use quarterdeck_core::clock::Clock;
+use quarterdeck_core::component::Stop;
+use quarterdeck_core::node::NodeConnector;
+use quarterdeck_core::random::Random;
+use quarterdeck_core::storage::{Storage, StorageError};
+use tokio::task::JoinSet;
+use tower::Layer;
+
+use super::bootstrap::bootstrap;
+use super::dispatch::Dispatch;
+use super::housekeeping::Housekeeping;
+use super::{ApiServer, Background};
+use crate::admission::{self, Admission};
+use crate::cache::{Cache, Feed, FeedError};
+use crate::discovery::Discovery;
+use crate::layers::authentication::{Authentication, Authenticator};
+use crate::layers::authorization::{Authorization, Authorizer};
+use crate::layers::gate::GateLayer;
+use crate::layers::policy::ComponentPolicy;
+use crate::openapi::OpenApi;
+use crate::registry::{Registry, Resources, Settings};
+use crate::resource::Resource;
+use crate::resources;
+use crate::status::Status;
+use crate::tokens::TokenIssuer;
+
+/// What a server is assembled from. Everything but the store has a default.
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct ApiServerBuilder {
+    storage: Arc<dyn Storage>,
+    clock: Clock,
+    random: Option<Random>,
+    resources: Vec<Resource>,
+    service_cidr: String,
+    node_ports: (u16, u16),
+    advertise: Option<SocketAddr>,
+    admission: Vec<Arc<dyn Admission>>,
+    authenticators: Vec<Arc<dyn Authenticator>>,
+    authorizers: Vec<Arc<dyn Authorizer>>,
+    connector: Option<Arc<dyn NodeConnector>>,
+    tokens: Option<Arc<dyn TokenIssuer>>,
+}
+
+/// What is wrong with a server's settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The range of service addresses is none, or has no room.
+    #[error(
+        "{0:?} is no range of service addresses: write a network of at least four addresses, such as 10.254.0.0/16"
+    )]
+    ServiceCidr(String),
+    /// The first node port lies behind the last.
+    #[error("the range of node ports {0}-{1} is empty")]
+    NodePorts(u16, u16),
+    /// An address that nobody can reach cannot be advertised.
+    #[error(
+        "{0} cannot be advertised: name an address that nodes can reach, neither unspecified nor loopback"
+    )]
+    Advertise(IpAddr),
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The settings are wrong.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The store does not answer.
+    #[error("cannot read the store")]
+    Storage(#[from] StorageError),
+    /// What is stored cannot be followed.
+    #[error("cannot follow the store")]
+    Feed(#[from] FeedError),
+    /// What every cluster has could not be made.
+    #[error("cannot make what every cluster has")]
+    Bootstrap(#[source] Status),
+}
+
+impl ApiServer {
+    /// Assembles a server over a store.
+    pub fn builder(storage: impl Storage) -> ApiServerBuilder {
+        Self::builder_shared(Arc::new(storage))
+    }
+
+    /// Assembles a server over a store that others hold too.
+    pub fn builder_shared(storage: Arc<dyn Storage>) -> ApiServerBuilder {
+        ApiServerBuilder {
+            storage,
+            clock: Clock::system(),
+            random: None,
+            resources: resources::builtin(),
+            service_cidr: "10.254.0.0/16".into(),
+            node_ports: (30000, 32767),
+            advertise: None,
+            admission: admission::builtin(),
+            authenticators: Vec::new(),
+            authorizers: Vec::new(),
+            connector: None,
+            tokens: None,
+        }
+    }
+}
+
+impl ApiServerBuilder {
+    /// Sets the clock (default: the system's).
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the randomness (default: seeded by the operating system).
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = Some(random);
+        self
+    }
+
+    /// Adds a kind (default: the built-in ones). One of the same path is replaced.
+    pub fn resource(mut self, resource: Resource) -> Self {
+        self.resources.push(resource);
+        self
+    }
+
+    /// Serves these kinds only (default: the built-in ones).
+    pub fn resources(mut self, resources: impl IntoIterator<Item = Resource>) -> Self {
+        self.resources = resources.into_iter().collect();
+        self
+    }
+
+    /// Sets where service addresses come from (default: `10.254.0.0/16`).
+    pub fn service_cidr(mut self, cidr: impl Into<String>) -> Self {
+        self.service_cidr = cidr.into();
+        self
+    }
+
+    /// Sets the first and the last node port (default: 30000 and 32767).
+    pub fn node_ports(mut self, first: u16, last: u16) -> Self {
+        self.node_ports = (first, last);
+        self
+    }
+
+    /// Sets the address at which the cluster finds the server: the endpoint of the service `kubernetes` (default:
+    /// the service has no endpoint).
+    pub fn advertise_address(mut self, address: SocketAddr) -> Self {
+        self.advertise = Some(address);
+        self
+    }
+
+    /// Adds admission behind the built-in.
+    pub fn admission(mut self, admission: impl Admission) -> Self {
+        self.admission.push(Arc::new(admission));
+        self
+    }
+
+    /// Adds a way to know users (default: only callers in process are known).
+    pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
+        self.authenticators.push(Arc::new(authenticator));
+        self
+    }
+
+    /// Adds an authorizer (default: [`ComponentPolicy`] alone, which the first one added replaces).
+    pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
+        self.authorizers.push(Arc::new(authorizer));
+        self
+    }
+
+    /// Sets the way to the nodes' agents (default: none, and logs cannot be read).
+    pub fn node_connector(mut self, connector: impl NodeConnector) -> Self {
+        self.connector = Some(Arc::new(connector));
+        self
+    }
+
+    /// Sets who makes service accounts' tokens (default: nobody).
+    pub fn token_issuer(mut self, issuer: impl TokenIssuer) -> Self {
+        self.tokens = Some(Arc::new(issuer));
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// The first [`BuildError`] found.
+    fn settings(&self) -> Result<Settings, BuildError> {
+        let cidr: Option<ipnet::IpNet> = self.service_cidr.parse().ok();
+        let cidr = cidr.filter(|cidr| cidr.max_prefix_len() - cidr.prefix_len() >= 2);
+        let service_cidr = cidr.ok_or_else(|| BuildError::ServiceCidr(self.service_cidr.clone()))?;
+        let (first, last) = self.node_ports;
+        if first > last || first == 0 {
+            return Err(BuildError::NodePorts(first, last));
+        }
+        if let Some(address) = self.advertise.filter(|address| is_unreachable(address.ip())) {
+            return Err(BuildError::Advertise(address.ip()));
+        }
+        Ok(Settings { service_cidr: service_cidr.trunc(), node_ports: self.node_ports })
+    }
+
+    /// Starts the server: reads the store, makes what every cluster has, and follows the store from there.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; then nothing runs.
+    pub async fn start(self) -> Result<ApiServer, StartError> {
+        let settings = self.settings()?;
+        let resources = Resources::new(self.resources);
+        let cache = Cache::new(resources.all());
+        let feed = Feed::start(cache.clone(), self.storage.clone()).await?;
+        let registry = Arc::new(Registry {
+            resources,
+            storage: self.storage,
+            cache: cache.clone(),
+            clock: self.clock,
+            random: self.random.unwrap_or_else(Random::from_os),
+            admission: self.admission,
+            settings,
+            connector: self.connector,
+            tokens: self.tokens,
+        });
+        let (signal, stop) = Stop::channel();
+        let mut tasks = JoinSet::new();
+        let feed_stop = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = feed.run(feed_stop).await {
+                tracing::error!(%error, "the watch cache stopped: reads time out until the server is started again");
+            }
+        });
+        bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
+        tasks.spawn(Housekeeping::new(registry.clone()).run(stop.clone()));
+        let mut authorizers = self.authorizers;
+        if authorizers.is_empty() {
+            authorizers.push(Arc::new(ComponentPolicy));
+        }
+        let dispatch = Dispatch::new(
+            registry.clone(),
+            Discovery::new(&registry.resources),
+            OpenApi::new(registry.resources.clone()),
+            stop.clone(),
+        );
+        let authorization = GateLayer::new(Authorization::new(authorizers, cache));
+        let authentication = GateLayer::new(Authentication::new(self.authenticators));
+        let stack = authentication.layer(authorization.layer(dispatch));
+        let background = Arc::new(Background { signal, stop, tasks: Mutex::new(tasks) });
+        Ok(ApiServer { stack, registry, background })
+    }
+}
+
+/// Whether an address makes no sense in Endpoints.
+fn is_unreachable(address: IpAddr) -> bool {
+    address.is_unspecified() || address.is_loopback()
+}

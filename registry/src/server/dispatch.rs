@@ -1,0 +1,163 @@
+//! The innermost service: finds who answers a request.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use quarterdeck_core::component::Stop;
+use serde_json::{Value, json};
+use tower::Service;
+
+use crate::body::Body;
+use crate::discovery::Discovery;
+use crate::layers::RequestBody;
+use crate::negotiate::is_pretty;
+use crate::openapi::OpenApi;
+use crate::registry::Registry;
+use crate::request::{Query, RequestInfo};
+use crate::status::Status;
+use crate::verbs;
+
+/// The version that the server speaks: the API of this release of Kubernetes.
+const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0");
+
+/// Answers requests that may pass.
+#[derive(Debug, Clone)]
+pub(super) struct Dispatch(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Arc<Registry>,
+    discovery: Discovery,
+    openapi: OpenApi,
+    stop: Stop,
+}
+
+impl Dispatch {
+    pub(super) fn new(registry: Arc<Registry>, discovery: Discovery, openapi: OpenApi, stop: Stop) -> Self {
+        Self(Arc::new(Inner { registry, discovery, openapi, stop }))
+    }
+}
+
+impl Service<Request<RequestBody>> for Dispatch {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let info = match parts.extensions.get::<RequestInfo>() {
+                Some(info) => info.clone(),
+                None => match RequestInfo::parse(&parts.method, &parts.uri) {
+                    Ok(info) => info,
+                    Err(status) => return Ok(status.into_response()),
+                },
+            };
+            Ok(match info {
+                RequestInfo::Resource(request) => {
+                    verbs::serve(inner.registry.clone(), request, parts, body, inner.stop.clone()).await
+                }
+                RequestInfo::Path(path) => inner.path(&path, &parts),
+            })
+        })
+    }
+}
+
+impl Inner {
+    /// Answers a path that is no resource's.
+    fn path(&self, path: &str, parts: &Parts) -> Response<Body> {
+        let query = Query::parse(&parts.uri);
+        if let Some(answer) = self.health(path, &query) {
+            return answer;
+        }
+        let known = self.document(path, parts, &query);
+        match known {
+            Some(_) if parts.method != Method::GET => Status::method_not_allowed().into_response(),
+            Some(answer) => answer,
+            None => Status::unknown_path().into_response(),
+        }
+    }
+
+    fn document(&self, path: &str, parts: &Parts, query: &Query) -> Option<Response<Body>> {
+        if let Some(document) = self.discovery.find(path) {
+            return Some(object(document, is_pretty(&parts.headers, query)));
+        }
+        match path {
+            "/version" => Some(object(&version(), true)),
+            "/" => Some(object(&json!({"paths": self.discovery.paths()}), true)),
+            path => self.openapi.answer(path, &parts.headers),
+        }
+    }
+
+    /// Answers the paths that tell of health.
+    fn health(&self, path: &str, query: &Query) -> Option<Response<Body>> {
+        let mut segments = path.trim_start_matches('/').splitn(2, '/');
+        let endpoint = segments.next().filter(|name| matches!(*name, "healthz" | "livez" | "readyz"))?;
+        let is_fed = !self.stop.is_stopped();
+        let checks = [("ping", true), ("watch-cache", is_fed)];
+        let verbose = query.get("verbose").is_some();
+        let excluded: Vec<&str> = query.all("exclude").collect();
+        let chosen: Vec<_> = match segments.next() {
+            Some(name) => checks.iter().filter(|(check, _)| *check == name).collect(),
+            None => checks.iter().filter(|(check, _)| !excluded.contains(check)).collect(),
+        };
+        if chosen.is_empty() {
+            return None;
+        }
+        let healthy = chosen.iter().all(|(_, good)| *good);
+        let text = match (healthy, verbose) {
+            (true, false) => "ok".to_owned(),
+            _ => report(endpoint, &chosen, healthy),
+        };
+        let code = if healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+        let mut answer = Response::new(Body::full(text));
+        *answer.status_mut() = code;
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        Some(answer)
+    }
+}
+
+fn report(endpoint: &str, checks: &[&(&str, bool)], healthy: bool) -> String {
+    let lines = checks.iter().map(|(name, good)| match good {
+        true => format!("[+]{name} ok\n"),
+        false => format!("[-]{name} failed: reason withheld\n"),
+    });
+    let word = if healthy { "passed" } else { "failed" };
+    format!("{}{endpoint} check {word}\n", lines.collect::<String>())
+}
+
+fn version() -> Value {
+    let (major, minor, git) = VERSION;
+    json!({
+        "major": major, "minor": minor, "gitVersion": git, "gitCommit": env!("CARGO_PKG_VERSION"),
+        "gitTreeState": "clean", "buildDate": "2026-11-20T00:00:00Z", "goVersion": "none",
+        "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, platform()),
+    })
+}
+
+/// The machine's name as Go spells it.
+fn platform() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn object(value: &Value, pretty: bool) -> Response<Body> {
+    let text = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
+    let mut answer = Response::new(Body::full(text.expect("a JSON value can be written")));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}

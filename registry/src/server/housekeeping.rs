@@ -1,0 +1,87 @@
+//! What a server does unasked: it forgets old history and old events.
+//!
+//! Both are conditional writes that any server of a cluster may try; two that do it at once do no harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use quarterdeck_core::component::Stop;
+use quarterdeck_core::storage::{Expect, Revision, StorageError, Transaction};
+use serde_json::Value;
+
+use crate::registry::Registry;
+
+/// How often history is forgotten, and how much of it stays.
+const COMPACTION: Duration = Duration::from_secs(300);
+/// How often events are looked through.
+const EXPIRY: Duration = Duration::from_secs(60);
+/// For how long an event stays after it last happened.
+const EVENT_TTL: SignedDuration = SignedDuration::from_hours(1);
+/// What keys of events begin with.
+const EVENTS: &str = "/registry/events/";
+
+/// Forgets what is old.
+#[derive(Debug)]
+pub(super) struct Housekeeping {
+    registry: Arc<Registry>,
+    /// The revision of the last round: what came before it may go in the next.
+    last: Revision,
+}
+
+impl Housekeeping {
+    pub(super) fn new(registry: Arc<Registry>) -> Self {
+        let last = registry.cache.world().revision;
+        Self { registry, last }
+    }
+
+    /// Runs until the server stops.
+    pub(super) async fn run(mut self, mut stop: Stop) {
+        let mut rounds = 0;
+        while stop.or(tokio::time::sleep(EXPIRY)).await.is_some() {
+            rounds += 1;
+            self.expire_events().await;
+            if rounds % (COMPACTION.as_secs() / EXPIRY.as_secs()) == 0 {
+                self.compact().await;
+            }
+        }
+    }
+
+    async fn compact(&mut self) {
+        let now = self.registry.cache.world().revision;
+        match self.registry.storage.compact(self.last).await {
+            Ok(()) => self.registry.cache.forget(self.last),
+            Err(error) => tracing::warn!(%error, "old history could not be forgotten: it grows until it can"),
+        }
+        self.last = now;
+    }
+
+    async fn expire_events(&self) {
+        let world = self.registry.cache.world();
+        let now = self.registry.clock.now();
+        for (key, event) in world.range(EVENTS, None) {
+            if !is_over(&event.value(), now) {
+                continue;
+            }
+            let removal =
+                Transaction::new().expect(key.clone(), Expect::Modified(event.revision)).delete(key.clone());
+            match self.registry.storage.commit(removal).await {
+                // A conflict means that the event happened again.
+                Ok(_) | Err(StorageError::Conflict { .. }) => {}
+                Err(error) => tracing::warn!(%error, %key, "an old event could not be removed"),
+            }
+        }
+    }
+}
+
+/// Whether an event has not happened for its time to live.
+fn is_over(event: &Value, now: Timestamp) -> bool {
+    let times = [
+        &event["series"]["lastObservedTime"],
+        &event["lastTimestamp"],
+        &event["eventTime"],
+        &event["metadata"]["creationTimestamp"],
+    ];
+    let last = times.iter().filter_map(|time| time.as_str()?.parse::<Timestamp>().ok()).max();
+    last.is_some_and(|last| now.duration_since(last) > EVENT_TTL)
+}

@@ -1,0 +1,203 @@
+//! The API server as a value: assembled, started, called, dropped.
+//!
+//! [`ApiServer`] is a `tower::Service` of HTTP requests. It needs no socket: `ApiServer::client` (feature `client`) gives a
+//! `kube::Client` that calls it directly, and a listener is one more caller. What it runs in the background (the
+//! feed of its cache, compaction, expiry) ends with it.
+
+mod bootstrap;
+mod builder;
+mod dispatch;
+mod housekeeping;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use quarterdeck_core::component::{BoxError, Stop, StopSignal};
+use quarterdeck_core::storage::Revision;
+use tokio::task::JoinSet;
+use tower::Service;
+
+pub use builder::{ApiServerBuilder, BuildError, StartError};
+
+use crate::body::Body;
+use crate::layers::RequestBody;
+use crate::layers::authentication::Authentication;
+use crate::layers::authorization::Authorization;
+use crate::layers::gate::Gated;
+use crate::registry::Registry;
+use crate::user::User;
+use dispatch::Dispatch;
+
+/// The header that names a request in logs.
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+type Stack = Gated<Authentication, Gated<Authorization, Dispatch>>;
+
+/// An API server. Cheap to clone; clones are one server, which ends when the last one is dropped.
+///
+/// # Examples
+///
+/// ```
+/// use http::Request;
+/// use quarterdeck_registry::{ApiServer, Body, User};
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let server = ApiServer::in_memory().await?;
+///
+/// let request = Request::get("/api/v1/namespaces/default").body(Body::empty())?;
+/// let answer = server.as_user(User::admin()).oneshot(request).await?;
+///
+/// assert_eq!(answer.status(), 200);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct ApiServer {
+    stack: Stack,
+    registry: Arc<Registry>,
+    background: Arc<Background>,
+}
+
+/// The tasks of a server. Dropping it ends them.
+struct Background {
+    signal: StopSignal,
+    stop: Stop,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl fmt::Debug for ApiServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiServer")
+            .field("kinds", &self.registry.resources.all().len())
+            .field("revision", &self.registry.cache.world().revision)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ApiServer {
+    /// Starts a server over memory: nothing outlives it, and it is ready at once.
+    ///
+    /// # Errors
+    ///
+    /// None that memory knows; the type is that of [`ApiServerBuilder::start`].
+    pub async fn in_memory() -> Result<Self, StartError> {
+        Self::builder(crate::storage::MemoryStorage::new()).start().await
+    }
+
+    /// Returns the server as this user calls it: the user is vouched for by whoever holds the value.
+    #[must_use]
+    pub fn as_user(&self, user: User) -> AsUser {
+        AsUser { server: self.clone(), user }
+    }
+
+    /// Returns a client that calls the server in process, as an administrator.
+    #[cfg(feature = "client")]
+    #[must_use]
+    pub fn client(&self) -> kube::Client {
+        self.client_as(User::admin())
+    }
+
+    /// Returns a client that calls the server in process, as this user.
+    #[cfg(feature = "client")]
+    #[must_use]
+    pub fn client_as(&self, user: User) -> kube::Client {
+        kube::Client::new(self.as_user(user), "default")
+    }
+
+    /// Returns the revision up to which the server has seen the store.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.registry.cache.world().revision
+    }
+
+    /// Ends watches and background tasks, and waits for the tasks. Requests after that are answered from what the
+    /// server has seen, until the last clone is dropped.
+    pub async fn shutdown(&self) {
+        self.background.signal.stop();
+        let mut tasks = std::mem::take(&mut *self.background.tasks());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Returns what fires when the server is shut down.
+    #[must_use]
+    pub fn stopped(&self) -> Stop {
+        self.background.stop.clone()
+    }
+
+    /// The registry behind the server, for layers and tools of this crate's users that need more than HTTP.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+}
+
+impl Background {
+    fn tasks(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().expect("nothing panics while it holds the tasks")
+    }
+}
+
+/// The future of an answer.
+pub(crate) type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<B> Service<Request<B>> for ApiServer
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let given = request.headers().get(AUDIT_ID).cloned();
+        let id = given.unwrap_or_else(|| {
+            HeaderValue::from_str(&self.registry.random.uuid()).expect("a uuid is a header's value")
+        });
+        let request: Request<RequestBody> = request.map(|body| RequestBody::new(body.map_err(Into::into)));
+        let answer = self.stack.call(request);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            answer.headers_mut().insert(AUDIT_ID, id);
+            Ok(answer)
+        })
+    }
+}
+
+/// A server, as one user calls it.
+#[derive(Debug, Clone)]
+pub struct AsUser {
+    server: ApiServer,
+    user: User,
+}
+
+impl<B> Service<Request<B>> for AsUser
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        request.extensions_mut().insert(self.user.clone());
+        self.server.call(request)
+    }
+}

@@ -1,0 +1,35 @@
+//! Tokens of service accounts, as the server sees them: somebody makes them.
+
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+
+/// Makes tokens for service accounts.
+pub trait TokenIssuer: Debug + Send + Sync + 'static {
+    /// Returns the token that says `claims`.
+    fn issue(&self, claims: &TokenClaims) -> String;
+
+    /// Returns the audiences of tokens for which none are asked.
+    fn default_audiences(&self) -> Vec<String>;
+}
+
+const _: Option<&dyn TokenIssuer> = None; // object safety is API: losing it must not compile
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenClaims {
+    /// The service account's namespace.
+    pub namespace: String,
+    /// The service account's name.
+    pub name: String,
+    /// The service account's uid.
+    pub uid: String,
+    /// The object that the token ends with: kind (`Pod` or `Secret`), name and uid.
+    pub bound: Option<(String, String, String)>,
+    /// Who the token is for.
+    pub audiences: Vec<String>,
+    /// When it was made.
+    pub issued: Timestamp,
+    /// When it ends.
+    pub expires: Timestamp,
+}

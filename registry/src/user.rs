@@ -1,0 +1,62 @@
+//! Who asks.
+
+use std::collections::BTreeMap;
+
+/// A user, a service account or a component, as authentication found it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The name, such as `alice` or `system:serviceaccount:default:web`.
+    pub name: String,
+    /// An identifier that no other user ever has; empty if there is none.
+    pub uid: String,
+    /// The groups that the user is in.
+    pub groups: Vec<String>,
+    /// What else authentication found.
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// The group whose members may do everything.
+pub(crate) const MASTERS: &str = "system:masters";
+/// The group of everybody whom authentication knows.
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+/// The group of the nodes' agents.
+pub(crate) const NODES: &str = "system:nodes";
+
+impl User {
+    /// Makes a user of this name, in the group of all authenticated users.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), groups: vec![AUTHENTICATED.into()], ..Self::default() }
+    }
+
+    /// Adds a group.
+    #[must_use]
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.groups.insert(0, group.into());
+        self
+    }
+
+    /// The administrator: a member of `system:masters`.
+    #[must_use]
+    pub fn admin() -> Self {
+        Self::new("kubernetes-admin").group(MASTERS)
+    }
+
+    /// The agent of a node.
+    #[must_use]
+    pub fn node(name: &str) -> Self {
+        Self::new(format!("system:node:{name}")).group(NODES)
+    }
+
+    /// Returns whether the user is in a group.
+    #[must_use]
+    pub fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|known| known == group)
+    }
+
+    /// Returns the node whose agent this is, if it is one.
+    #[must_use]
+    pub fn node_name(&self) -> Option<&str> {
+        self.name.strip_prefix("system:node:").filter(|_| self.is_in(NODES))
+    }
+}

@@ -1,0 +1,213 @@
+//! Reading bodies: bounded, and decoded by the kind's tables.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
+use serde_json::Value;
+
+use super::Call;
+use super::options::FieldValidation;
+use crate::layers::RequestBody;
+use crate::negotiate::BodyForm;
+use crate::schema::{self, DecodeError};
+use crate::status::{Result, Status};
+
+/// How many bytes a body may have.
+pub const MAX_BODY: usize = 3 * 1024 * 1024;
+
+/// Reads a body.
+pub(super) async fn read(mut body: RequestBody) -> Result<Bytes> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame =
+            frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > MAX_BODY {
+            return Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY}")));
+        }
+        read.extend_from_slice(&data);
+    }
+    Ok(read.freeze())
+}
+
+/// What a body holds.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    /// The object: known fields of the right types, defaults filled in.
+    pub object: Value,
+    /// What the client should be warned of.
+    pub warnings: Vec<String>,
+}
+
+/// Decodes the object of the call's kind that a request carries.
+pub(super) fn object(call: &Call, validation: FieldValidation) -> Result<Decoded> {
+    let resource = &call.resource;
+    let expected = Expected {
+        kind: &resource.kind,
+        group: &resource.group,
+        version: &resource.version,
+        structure: resource.structure,
+    };
+    decode(call, &expected, validation)
+}
+
+/// Decodes the object that a request to a subresource carries.
+pub(super) fn object_of(call: &Call, kind: &str, validation: FieldValidation) -> Result<Decoded> {
+    let (group, version) = match kind {
+        "Scale" => ("autoscaling", "v1"),
+        "TokenRequest" => ("authentication.k8s.io", "v1"),
+        _ => ("", "v1"),
+    };
+    let structure = schema::builtin(group, version, kind);
+    let structure = structure.ok_or_else(|| Status::internal(format!("the tables have no {kind}")))?;
+    decode(call, &Expected { kind, group, version, structure }, validation)
+}
+
+/// What a body has to be.
+struct Expected<'a> {
+    kind: &'a str,
+    group: &'a str,
+    version: &'a str,
+    structure: &'static schema::Structure,
+}
+
+impl Expected<'_> {
+    fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+}
+
+fn decode(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> Result<Decoded> {
+    let (mut object, problems) = match BodyForm::of(&call.headers)? {
+        BodyForm::Json => json(expected, &call.body)?,
+        BodyForm::Yaml => json(expected, &yaml_to_json(&call.body)?)?,
+        BodyForm::Protobuf => (protobuf(expected, &call.body)?, Vec::new()),
+    };
+    let warnings = validation.judge(problems)?;
+    schema::apply_defaults(expected.structure, &mut object);
+    Ok(Decoded { object, warnings })
+}
+
+/// Turns YAML into JSON.
+pub(super) fn yaml_to_json(text: &[u8]) -> Result<Vec<u8>> {
+    let refused = |error: &dyn std::fmt::Display| {
+        Status::bad_request(format!("error converting YAML to JSON: {error}"))
+    };
+    let text = std::str::from_utf8(text).map_err(|error| refused(&error))?;
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| refused(&error))?;
+    serde_json::to_vec(&value).map_err(|error| refused(&error))
+}
+
+fn json(expected: &Expected<'_>, text: &[u8]) -> Result<(Value, Vec<String>)> {
+    let type_meta = TypeMeta::read(text, expected)?;
+    type_meta.check(expected)?;
+    let decoded = schema::decode_json(expected.structure, text).map_err(|error| refused(expected, &error))?;
+    let mut object = decoded.value;
+    object["kind"] = expected.kind.into();
+    object["apiVersion"] = expected.api_version().into();
+    Ok((object, decoded.strict_errors))
+}
+
+fn protobuf(expected: &Expected<'_>, bytes: &[u8]) -> Result<Value> {
+    let unrecognized = |error: &dyn std::fmt::Display| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {error}",
+            expected.kind
+        ))
+    };
+    let mut object =
+        crate::pending::decode_protobuf(expected.structure, bytes).map_err(|error| unrecognized(&error))?;
+    let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
+    TypeMeta { kind: text("kind"), api_version: text("apiVersion") }.check(expected)?;
+    object["kind"] = expected.kind.into();
+    object["apiVersion"] = expected.api_version().into();
+    Ok(object)
+}
+
+/// Refuses a body that does not fit its kind's tables.
+fn refused(expected: &Expected<'_>, error: &DecodeError) -> Status {
+    Status::bad_request(format!(
+        "{} in version {:?} cannot be handled as a {}: {error}",
+        expected.kind, expected.version, expected.kind
+    ))
+}
+
+/// What a body says that it is.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct TypeMeta {
+    #[serde(deserialize_with = "or_empty")]
+    kind: String,
+    #[serde(deserialize_with = "or_empty")]
+    api_version: String,
+}
+
+/// Reads null as an empty text.
+fn or_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+    Ok(<Option<String> as serde::Deserialize>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+impl TypeMeta {
+    fn read(text: &[u8], expected: &Expected<'_>) -> Result<Self> {
+        let unrecognized = |why: String| {
+            Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): {why} ({})",
+                expected.kind,
+                excerpt(text)
+            ))
+        };
+        let unparsed =
+            |why: String| unrecognized(format!("couldn't get version/kind; json parse error: {why}"));
+        // The whole text is only parsed by the kind's tables: what is no object fails there in better words.
+        let found: Self = match serde_json::from_slice(text) {
+            Ok(found) => found,
+            Err(_) => {
+                schema::parse_json(text).map_err(unparsed)?;
+                Self::default()
+            }
+        };
+        if found.api_version.matches('/').count() > 1 {
+            return Err(unrecognized(format!("unexpected GroupVersion string: {}", found.api_version)));
+        }
+        Ok(found)
+    }
+
+    fn check(&self, expected: &Expected<'_>) -> Result<()> {
+        let kind = if self.kind.is_empty() { expected.kind } else { &self.kind };
+        let api_version = expected.api_version();
+        let version = if self.api_version.is_empty() { &api_version } else { &self.api_version };
+        if kind == expected.kind && *version == api_version {
+            return Ok(());
+        }
+        let (group, short) = version.rsplit_once('/').unwrap_or(("", version));
+        let why = if schema::builtin(group, short, kind).is_some() {
+            format!("converting ({short}.{kind}) to (core.{}): unknown conversion", expected.kind)
+        } else {
+            format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme \
+                 \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+            )
+        };
+        Err(Status::bad_request(format!(
+            "{kind} in version {short:?} cannot be handled as a {}: {why}",
+            expected.kind
+        )))
+    }
+}
+
+/// Shows the beginning of a body in a message.
+fn excerpt(text: &[u8]) -> String {
+    const SHOWN: usize = 22;
+    if text.is_empty() {
+        return "<empty>".into();
+    }
+    let shown = String::from_utf8_lossy(text);
+    let head: String = shown.chars().take(SHOWN).collect();
+    if head.len() < shown.len() { format!("{head} ...") } else { head }
+}

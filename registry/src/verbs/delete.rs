@@ -1,0 +1,156 @@
+//! Deleting objects and collections.
+
+use http::{Response, StatusCode};
+use serde_json::Value;
+
+use super::options::check_dry_run;
+use super::{Call, body, list, respond};
+use crate::body::Body;
+use crate::negotiate::{BodyForm, Form};
+use crate::schema;
+use crate::status::{Result, Status, deleted};
+use crate::validation::FieldError;
+use crate::write::{DeleteOptions, Deleted, Preconditions, Propagation, Target};
+
+/// Answers a DELETE of an object.
+pub(super) async fn delete(call: &Call) -> Result<Response<Body>> {
+    let (options, dry_run) = options(call)?;
+    let target = call.target(dry_run);
+    match call.registry.delete(&target, &options).await? {
+        Deleted::Gone { uid } => {
+            respond::other(call, StatusCode::OK, &deleted(&call.resource, &call.name, &uid))
+        }
+        Deleted::Object(object) => {
+            let form = Form::choose(&call.headers, &call.query, false, &call.resource.kind)?;
+            respond::value(call, form, StatusCode::OK, &object)
+        }
+    }
+}
+
+/// Answers a DELETE of a collection with the list of what was deleted.
+pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
+    let (options, dry_run) = options(call)?;
+    let selection = list::Selection::parse(call)?;
+    let world = call.registry.latest().await?;
+    let prefix = call.resource.key_prefix(call.namespace.as_deref());
+    let chosen: Vec<_> = world
+        .range(&prefix, None)
+        .map(|(_, object)| object)
+        .filter(|object| selection.matches(&call.resource, object))
+        .cloned()
+        .collect();
+    let mut items = Vec::with_capacity(chosen.len());
+    for object in chosen {
+        let target = Target { name: &object.header.name, ..call.target(dry_run) };
+        match call.registry.delete(&target, &options).await {
+            Ok(Deleted::Object(object)) => items.push(object),
+            Ok(Deleted::Gone { .. }) => items.push(object.value()),
+            // Somebody else was faster.
+            Err(status) if status.code == StatusCode::NOT_FOUND => {}
+            Err(status) => return Err(status),
+        }
+    }
+    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+        item.remove("kind");
+        item.remove("apiVersion");
+    }
+    let form = Form::choose(&call.headers, &call.query, true, &call.resource.kind)?;
+    let metadata = respond::list_metadata(world.revision.0, None, None);
+    let answer = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;
+    Ok(respond::text(StatusCode::OK, form.content_type(), Body::full(answer)))
+}
+
+/// Reads the options of a deletion, from the body if there is one, else from the query.
+fn options(call: &Call) -> Result<(DeleteOptions, bool)> {
+    let given = if call.body.is_empty() { from_query(call)? } else { from_body(call)? };
+    let mut errors = Vec::new();
+    let dry_run: Vec<&str> = match given["dryRun"].as_array() {
+        Some(values) => values.iter().filter_map(Value::as_str).collect(),
+        None => call.query.all("dryRun").collect(),
+    };
+    errors.extend(check_dry_run(&dry_run));
+    let propagation = propagation(&given, &mut errors);
+    if !errors.is_empty() {
+        return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+    }
+    let precondition = |field: &str| given["preconditions"][field].as_str().map(str::to_owned);
+    let options = DeleteOptions {
+        grace_period_seconds: given["gracePeriodSeconds"].as_i64(),
+        propagation,
+        preconditions: Preconditions {
+            uid: precondition("uid"),
+            resource_version: precondition("resourceVersion"),
+        },
+    };
+    Ok((options, !dry_run.is_empty()))
+}
+
+fn propagation(given: &Value, errors: &mut Vec<FieldError>) -> Option<Propagation> {
+    let policy = given["propagationPolicy"].as_str();
+    let orphan = given["orphanDependents"].as_bool();
+    if let (Some(policy), Some(_)) = (policy, orphan) {
+        errors.push(FieldError::invalid(
+            "propagationPolicy",
+            policy,
+            "orphanDependents and deletionPropagation cannot be both set",
+        ));
+        return None;
+    }
+    match (policy, orphan) {
+        (None, None) => None,
+        (None, Some(true)) | (Some("Orphan"), _) => Some(Propagation::Orphan),
+        (None, Some(false)) | (Some("Background"), _) => Some(Propagation::Background),
+        (Some("Foreground"), _) => Some(Propagation::Foreground),
+        (Some(other), _) => {
+            let supported = ["Foreground", "Background", "Orphan", "nil"];
+            errors.push(FieldError::not_supported("propagationPolicy", other, &supported));
+            None
+        }
+    }
+}
+
+fn from_query(call: &Call) -> Result<Value> {
+    let mut given = serde_json::json!({});
+    if let Some(seconds) = call.query.integer("gracePeriodSeconds")? {
+        given["gracePeriodSeconds"] = seconds.into();
+    }
+    if let Some(policy) = call.query.non_empty("propagationPolicy") {
+        given["propagationPolicy"] = policy.into();
+    }
+    if call.query.non_empty("orphanDependents").is_some() {
+        given["orphanDependents"] = call.query.flag("orphanDependents").into();
+    }
+    Ok(given)
+}
+
+/// Reads DeleteOptions of any group: clients send them as `v1`, `meta.k8s.io/v1` or of the object's group.
+fn from_body(call: &Call) -> Result<Value> {
+    let structure = schema::builtin("", "v1", "DeleteOptions").expect("the tables have DeleteOptions");
+    let form = BodyForm::of(&call.headers)?;
+    let given = match form {
+        BodyForm::Protobuf => crate::pending::decode_protobuf(structure, &call.body)
+            .map_err(|error| Status::bad_request(error.to_string()))?,
+        BodyForm::Yaml => decode(structure, &body::yaml_to_json(&call.body)?)?,
+        BodyForm::Json => decode(structure, &call.body)?,
+    };
+    let kind = given["kind"].as_str().unwrap_or("DeleteOptions");
+    if kind != "DeleteOptions" {
+        let version = given["apiVersion"].as_str().unwrap_or_default();
+        return Err(Status::bad_request(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \
+             \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+        )));
+    }
+    Ok(given)
+}
+
+fn decode(structure: &'static schema::Structure, text: &[u8]) -> Result<Value> {
+    let unreadable =
+        |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Err(unreadable("unexpected end of JSON input".into()));
+    }
+    schema::decode_json(structure, text)
+        .map(|decoded| decoded.value)
+        .map_err(|error| unreadable(error.to_string()))
+}

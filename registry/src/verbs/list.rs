@@ -1,0 +1,339 @@
+//! Reading collections: selectors, pages, revisions.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream;
+use http::{Response, StatusCode};
+use quarterdeck_core::labels::Selector;
+use quarterdeck_core::storage::{List, Revision, StorageError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::read::world_for;
+use super::{Call, respond};
+use crate::body::Body;
+use crate::negotiate::Form;
+use crate::object::Object;
+use crate::resource::Resource;
+use crate::selector::FieldSelector;
+use crate::status::{Result, Status};
+use crate::validation::FieldError;
+
+/// About how many bytes of a list are written at a time.
+const CHUNK: usize = 64 * 1024;
+
+/// Which objects of a collection are wanted.
+#[derive(Debug, Clone)]
+pub(super) struct Selection {
+    labels: Selector,
+    fields: FieldSelector,
+    /// The one name that is wanted; empty if all are.
+    name: String,
+    all: bool,
+}
+
+impl Selection {
+    /// Reads the selectors of a call. A name in the path of a watch selects by it.
+    pub(super) fn parse(call: &Call) -> Result<Self> {
+        let labels = call.query.get("labelSelector").unwrap_or_default();
+        let fields = call.query.get("fieldSelector").unwrap_or_default();
+        let labels_given = !labels.is_empty();
+        let labels = Selector::parse(labels).map_err(|error| Status::bad_request(error.to_string()))?;
+        let (group, kind) = (&call.resource.group, &call.resource.kind);
+        let fields = FieldSelector::parse(fields)
+            .and_then(|fields| fields.validate(group, kind, call.resource.fields))
+            .map_err(|error| Status::bad_request(error.to_string()))?;
+        let all = !labels_given && fields.is_everything() && call.name.is_empty();
+        Ok(Self { labels, fields, name: call.name.clone(), all })
+    }
+
+    /// Returns whether an object is wanted.
+    pub(super) fn matches(&self, resource: &Resource, object: &Object) -> bool {
+        self.all
+            || ((self.name.is_empty() || *self.name == *object.header.name)
+                && self.labels.matches(|key| object.header.label(key))
+                && self.fields.matches(|field| object.header.field(resource, field).into()))
+    }
+}
+
+/// How much is wanted, and as of when.
+#[derive(Debug)]
+struct Paging {
+    limit: Option<usize>,
+    /// The key behind which the page begins.
+    after: Option<String>,
+    at: At,
+}
+
+/// As of when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// As the query's resourceVersion says.
+    Fresh,
+    /// At exactly this revision.
+    Exact(Revision),
+}
+
+/// What a continue token says.
+#[derive(Debug, Serialize, Deserialize)]
+struct Token {
+    #[serde(default)]
+    v: String,
+    #[serde(default)]
+    rv: u64,
+    #[serde(default)]
+    start: String,
+}
+
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+/// Answers a GET of a collection.
+pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
+    let form = Form::choose(&call.headers, &call.query, true, &call.resource.kind)?;
+    call.query.integer("timeoutSeconds")?;
+    let selection = Selection::parse(call)?;
+    let paging = paging(call)?;
+    let page = match paging.at {
+        At::Fresh => fresh_page(call, &selection, &paging).await?,
+        At::Exact(revision) => exact_page(call, &selection, &paging, revision).await?,
+    };
+    answer(call, form, page)
+}
+
+/// A page of a list.
+struct Found {
+    revision: Revision,
+    objects: Vec<Arc<Object>>,
+    token: Option<String>,
+    remaining: Option<usize>,
+}
+
+async fn fresh_page(call: &Call, selection: &Selection, paging: &Paging) -> Result<Found> {
+    let world = world_for(call).await?;
+    let prefix = call.resource.key_prefix(call.namespace.as_deref());
+    let mut chosen = world
+        .range(&prefix, paging.after.as_deref())
+        .filter(|(_, object)| selection.matches(&call.resource, object));
+    let limit = paging.limit.unwrap_or(usize::MAX);
+    let mut last = None;
+    let mut objects = Vec::new();
+    for (key, object) in chosen.by_ref().take(limit) {
+        last = Some(key);
+        objects.push(object.clone());
+    }
+    let left = if paging.limit.is_some() { chosen.count() } else { 0 };
+    let token = last.filter(|_| left > 0).map(|key| token(world.revision, &prefix, key.as_str()));
+    Ok(Found { revision: world.revision, objects, token, remaining: remaining(selection, left) })
+}
+
+/// Reads what was there at a revision, from the cache if that still shows it.
+async fn exact_page(call: &Call, selection: &Selection, paging: &Paging, at: Revision) -> Result<Found> {
+    if call.registry.cache.world().revision == at {
+        return fresh_page(call, selection, paging).await;
+    }
+    const BATCH: usize = 1000;
+    let prefix = call.resource.key_prefix(call.namespace.as_deref());
+    let limit = paging.limit.unwrap_or(usize::MAX);
+    let (mut objects, mut after, mut last) = (Vec::new(), paging.after.clone(), None);
+    let left = loop {
+        let mut list = List::prefix(prefix.as_str()).at(at).limit(BATCH.min(limit - objects.len()));
+        list.after = after.map(Into::into);
+        let page = call.registry.storage.list(list).await.map_err(|error| exact_failure(error, paging))?;
+        after = page.entries.last().map(|entry| entry.key.to_string());
+        for entry in page.entries {
+            let object = Object::load(&call.resource, &entry.key, entry.value, entry.modified);
+            let object = object.map_err(|error| Status::internal(error.to_string()))?;
+            if selection.matches(&call.resource, &object) {
+                objects.push(Arc::new(object));
+            }
+            last = Some(entry.key.to_string());
+        }
+        if page.remaining == 0 || objects.len() >= limit {
+            break page.remaining;
+        }
+    };
+    let token = last.filter(|_| left > 0).map(|key| token(at, &prefix, &key));
+    Ok(Found { revision: at, objects, token, remaining: remaining(selection, left) })
+}
+
+/// Says that history is gone, in the words for a page or for a revision.
+fn exact_failure(error: StorageError, paging: &Paging) -> Status {
+    match error {
+        StorageError::Compacted(_) if paging.after.is_none() => {
+            Status::expired("The resourceVersion for the provided list is too old.")
+        }
+        other => other.into(),
+    }
+}
+
+/// How many objects follow; unknown under a selector.
+fn remaining(selection: &Selection, left: usize) -> Option<usize> {
+    (selection.all && left > 0).then_some(left)
+}
+
+fn token(revision: Revision, prefix: &str, last: &str) -> String {
+    // The next page begins behind the last key: with the first key that could follow it.
+    let start = format!("{}\0", last.strip_prefix(prefix).unwrap_or(last));
+    let token = Token { v: TOKEN_VERSION.into(), rv: revision.0, start };
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token can be written"))
+}
+
+fn read_token(text: &str) -> Result<Token> {
+    let refused = |why: String| {
+        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+    };
+    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| {
+        let at = match error {
+            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
+            _ => text.len(),
+        };
+        refused(format!("illegal base64 data at input byte {at}"))
+    })?;
+    let token = crate::schema::parse_json(&bytes).map_err(refused)?;
+    let token: Token = serde_json::from_value(token).map_err(|error| refused(error.to_string()))?;
+    if token.v != TOKEN_VERSION {
+        return Err(refused(format!("server does not recognize this encoded version {:?}", token.v)));
+    }
+    if token.rv == 0 {
+        return Err(refused("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));
+    }
+    if token.start.is_empty() || token.start.split('/').any(|part| part == "..") {
+        return Err(refused("encoded start key empty (version meta.k8s.io/v1)".into()));
+    }
+    Ok(token)
+}
+
+/// Reads limit, continue, resourceVersion and resourceVersionMatch, and checks how they go together.
+fn paging(call: &Call) -> Result<Paging> {
+    let limit = call.query.integer("limit")?.filter(|limit| *limit > 0);
+    let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let version = call.query.non_empty("resourceVersion");
+    let continued = call.query.non_empty("continue");
+    let matching = call.query.non_empty("resourceVersionMatch");
+    check_match(matching, version, continued)?;
+    if let Some(text) = continued {
+        if version.is_some_and(|version| version != "0") {
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
+        }
+        let token = read_token(text)?;
+        let prefix = call.resource.key_prefix(call.namespace.as_deref());
+        let after = format!("{prefix}{}", token.start.trim_end_matches('\0'));
+        return Ok(Paging { limit, after: Some(after), at: At::Exact(Revision(token.rv)) });
+    }
+    let number = version.filter(|version| *version != "0").and_then(|version| version.parse().ok());
+    if limit.is_some() && version.is_some_and(|version| version != "0") && number.is_none() {
+        let text = version.unwrap_or_default();
+        return Err(Status::bad_request(format!(
+            "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing \
+             {text:?}: invalid syntax"
+        )));
+    }
+    let at = match (matching, number) {
+        (Some("Exact"), Some(number)) => At::Exact(Revision(number)),
+        (None, Some(number)) if limit.is_some() => At::Exact(Revision(number)),
+        _ => At::Fresh,
+    };
+    Ok(Paging { limit, after: None, at })
+}
+
+/// Checks `resourceVersionMatch` of a list.
+fn check_match(matching: Option<&str>, version: Option<&str>, continued: Option<&str>) -> Result<()> {
+    let Some(matching) = matching else { return Ok(()) };
+    let field = "resourceVersionMatch";
+    let mut errors = Vec::new();
+    if version.is_none() {
+        errors.push(FieldError::forbidden(
+            field,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ));
+    }
+    if continued.is_some() {
+        errors.push(FieldError::forbidden(
+            field,
+            "resourceVersionMatch is forbidden when continue is provided",
+        ));
+    }
+    if !matches!(matching, "Exact" | "NotOlderThan") {
+        errors.push(FieldError::not_supported(field, matching, &["Exact", "NotOlderThan", ""]));
+    }
+    if matching == "Exact" && version == Some("0") {
+        errors.push(FieldError::forbidden(
+            field,
+            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        ));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+}
+
+fn answer(call: &Call, form: Form, page: Found) -> Result<Response<Body>> {
+    let metadata = respond::list_metadata(page.revision.0, page.token.as_deref(), page.remaining);
+    if !form.is_plain() {
+        let items: Vec<Value> = page.objects.iter().map(|object| item(object)).collect();
+        let text = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;
+        return Ok(respond::text(StatusCode::OK, form.content_type(), Body::full(text)));
+    }
+    let head = json!({
+        "kind": format!("{}List", call.resource.kind), "apiVersion": call.resource.api_version(),
+        "metadata": metadata,
+    });
+    let body = Body::stream(stream::iter(Chunks::new(&head, page.objects)));
+    Ok(respond::text(StatusCode::OK, form.content_type(), body))
+}
+
+/// Parses an object as it stands in a list.
+fn item(object: &Object) -> Value {
+    let mut value = object.value();
+    if let Some(fields) = value.as_object_mut() {
+        fields.remove("kind");
+        fields.remove("apiVersion");
+    }
+    value
+}
+
+/// A list's text, made a piece at a time from the objects' own bytes.
+struct Chunks {
+    head: Option<String>,
+    objects: std::vec::IntoIter<Arc<Object>>,
+    is_first: bool,
+    is_done: bool,
+}
+
+impl Chunks {
+    fn new(head: &Value, objects: Vec<Arc<Object>>) -> Self {
+        let mut head = head.to_string();
+        head.pop();
+        head.push_str(",\"items\":[");
+        Self { head: Some(head), objects: objects.into_iter(), is_first: true, is_done: false }
+    }
+}
+
+impl Iterator for Chunks {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.is_done {
+            return None;
+        }
+        let mut out = BytesMut::with_capacity(1024);
+        if let Some(head) = self.head.take() {
+            out.put_slice(head.as_bytes());
+        }
+        while out.len() < CHUNK {
+            let Some(object) = self.objects.next() else {
+                out.put_slice(b"]}");
+                self.is_done = true;
+                break;
+            };
+            if !std::mem::take(&mut self.is_first) {
+                out.put_u8(b',');
+            }
+            object.write_item(&mut out);
+        }
+        Some(out.freeze())
+    }
+}

@@ -1,0 +1,166 @@
+//! The verbs: from a request that may pass to an answer.
+//!
+//! A [`Call`] is a request taken apart. [`serve`] finds the kind and the verb; each verb has a file.
+
+mod body;
+mod delete;
+mod list;
+mod options;
+mod patch;
+mod read;
+mod respond;
+mod subresources;
+mod watch;
+mod write;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Response};
+
+use crate::body::Body;
+use crate::layers::RequestBody;
+use crate::registry::Registry;
+use crate::request::{Query, ResourceRequest, Verb};
+use crate::resource::{Backing, Resource, Subresource};
+use crate::status::{Result, Status};
+use crate::user::User;
+use crate::write::Target;
+
+pub use body::MAX_BODY;
+
+/// A request for a resource, taken apart.
+#[derive(Debug)]
+struct Call {
+    registry: Arc<Registry>,
+    resource: Arc<Resource>,
+    subresource: Option<Subresource>,
+    verb: Verb,
+    namespace: Option<String>,
+    /// The object's name; empty for collections.
+    name: String,
+    query: Query,
+    headers: HeaderMap,
+    user: User,
+    body: Bytes,
+    /// Ends when the server stops: watches end with it.
+    stop: quarterdeck_core::component::Stop,
+}
+
+impl Call {
+    fn target(&self, dry_run: bool) -> Target<'_> {
+        Target {
+            resource: &self.resource,
+            subresource: self.subresource,
+            namespace: self.namespace.as_deref(),
+            name: &self.name,
+            user: &self.user,
+            dry_run,
+        }
+    }
+}
+
+/// Serves a request for a resource.
+pub(crate) async fn serve(
+    registry: Arc<Registry>,
+    request: ResourceRequest,
+    parts: Parts,
+    body: RequestBody,
+    stop: quarterdeck_core::component::Stop,
+) -> Response<Body> {
+    match try_serve(registry, request, parts, body, stop).await {
+        Ok(response) => response,
+        Err(status) => status.into_response(),
+    }
+}
+
+async fn try_serve(
+    registry: Arc<Registry>,
+    request: ResourceRequest,
+    parts: Parts,
+    body: RequestBody,
+    stop: quarterdeck_core::component::Stop,
+) -> Result<Response<Body>> {
+    let resource = registry.resources.get(&request.group, &request.version, &request.resource);
+    let resource = resource.cloned().ok_or_else(Status::unknown_path)?;
+    let subresource = find_subresource(&resource, &request)?;
+    let verb = allowed_verb(&resource, subresource, &request)?;
+    let user = parts.extensions.get::<User>().cloned().unwrap_or_default();
+    let body = body::read(body).await?;
+    let call = Call {
+        registry,
+        resource,
+        subresource,
+        verb,
+        namespace: request.namespace,
+        name: request.name.unwrap_or_default(),
+        query: Query::parse(&parts.uri),
+        headers: parts.headers,
+        user,
+        body,
+        stop,
+    };
+    dispatch(call).await
+}
+
+fn find_subresource(resource: &Resource, request: &ResourceRequest) -> Result<Option<Subresource>> {
+    if request.namespace.is_some() && !resource.is_namespaced() {
+        return Err(Status::unknown_path());
+    }
+    let Some(name) = &request.subresource else { return Ok(None) };
+    let known = resource.subresources.iter().find(|subresource| subresource.name() == name);
+    // The old path of watches ends at the object.
+    let watched = request.verb == Some(Verb::Watch);
+    known.copied().filter(|_| !watched).map(Some).ok_or_else(Status::unknown_path)
+}
+
+/// Returns the verb if the path has it.
+fn allowed_verb(
+    resource: &Resource,
+    subresource: Option<Subresource>,
+    request: &ResourceRequest,
+) -> Result<Verb> {
+    let verb = request.verb.ok_or_else(Status::method_not_allowed)?;
+    let allowed = match subresource {
+        None => resource.verbs.contains(&verb) && has_place(resource, verb, request),
+        Some(subresource) => subresource.verbs().contains(&verb),
+    };
+    if allowed { Ok(verb) } else { Err(Status::method_not_allowed()) }
+}
+
+/// Whether a verb fits the form of the path: objects in namespaces are made and deleted in their namespace.
+fn has_place(resource: &Resource, verb: Verb, request: &ResourceRequest) -> bool {
+    let in_place = !resource.is_namespaced() || request.namespace.is_some();
+    match verb {
+        Verb::List | Verb::Watch => true,
+        Verb::Create => in_place && request.name.is_none(),
+        Verb::DeleteCollection => in_place,
+        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => in_place && request.name.is_some(),
+    }
+}
+
+async fn dispatch(call: Call) -> Result<Response<Body>> {
+    if call.resource.backing == Backing::Binding {
+        return subresources::create_binding(&call).await;
+    }
+    if let Some(subresource) = call.subresource {
+        match subresource {
+            Subresource::Status | Subresource::Finalize => {}
+            Subresource::Scale => return subresources::scale(&call).await,
+            Subresource::Binding => return subresources::create_binding(&call).await,
+            Subresource::Log => return subresources::log(&call).await,
+            Subresource::Token => return subresources::create_token(&call).await,
+        }
+    }
+    match call.verb {
+        Verb::Get => read::get(&call).await,
+        Verb::List => list::list(&call).await,
+        Verb::Watch => watch::watch(&call).await,
+        Verb::Create => write::create(&call).await,
+        Verb::Update => write::update(&call).await,
+        Verb::Patch => patch::patch(&call).await,
+        Verb::Delete => delete::delete(&call).await,
+        Verb::DeleteCollection => delete::delete_collection(&call).await,
+    }
+}

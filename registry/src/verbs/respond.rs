@@ -1,0 +1,163 @@
+//! Writing answers, in the form that the client accepts.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Call;
+use crate::body::Body;
+use crate::negotiate::{Encoding, Form, Shape};
+use crate::object::Object;
+use crate::status::{Result, Status};
+use crate::table::{self, TableOptions};
+use crate::write::Written;
+
+/// Answers with text of a media type.
+pub(super) fn text(code: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// Answers with a stored object.
+pub(super) fn object(call: &Call, form: Form, code: StatusCode, object: &Object) -> Result<Response<Body>> {
+    if form.is_plain() {
+        return Ok(text(code, form.content_type(), Body::full(object.single())));
+    }
+    value(call, form, code, &object.value())
+}
+
+/// Answers with an object of the call's kind.
+pub(super) fn value(call: &Call, form: Form, code: StatusCode, object: &Value) -> Result<Response<Body>> {
+    let now = call.registry.clock.now();
+    let shaped = match form.shape {
+        Shape::Object if form.encoding == Encoding::Protobuf => {
+            let bytes =
+                crate::pending::encode_protobuf(call.resource.structure, object).map_err(Status::internal)?;
+            return Ok(text(code, form.content_type(), Body::full(bytes)));
+        }
+        Shape::Object => None,
+        Shape::Table(version, include_object) => {
+            let options = TableOptions { version, include_object, with_definitions: true, now };
+            Some(table::object_table(&call.resource.columns, object, &options))
+        }
+        Shape::Metadata(version) | Shape::MetadataList(version) => {
+            Some(table::partial_object_metadata(object, version))
+        }
+    };
+    Ok(text(code, form.content_type(), Body::full(encode(form, shaped.as_ref().unwrap_or(object))?)))
+}
+
+/// Answers with an object that is of no kind of the tables' own shapes, such as a Scale or a Status.
+pub(super) fn other(call: &Call, code: StatusCode, object: &Value) -> Result<Response<Body>> {
+    let form = plain_form(&call.headers, call)?;
+    Ok(text(code, form.content_type(), Body::full(encode(form, object)?)))
+}
+
+fn plain_form(headers: &HeaderMap, call: &Call) -> Result<Form> {
+    let form = Form::choose(headers, &call.query, false, &call.resource.kind);
+    // Statuses and Scales have no tables and no metadata form: whoever prefers those gets plain JSON.
+    let pretty = crate::negotiate::is_pretty(headers, &call.query);
+    let encoding = match form {
+        Ok(Form { encoding: Encoding::Yaml, .. }) => Encoding::Yaml,
+        _ => Encoding::Json,
+    };
+    Ok(Form { encoding, shape: Shape::Object, pretty })
+}
+
+/// Writes a JSON value as JSON or YAML.
+pub(super) fn encode(form: Form, value: &Value) -> Result<Bytes> {
+    let written = match form.encoding {
+        Encoding::Yaml => serde_saphyr::to_string(value).map(String::into_bytes).map_err(Status::internal)?,
+        Encoding::Json if form.pretty => {
+            let mut text = serde_json::to_vec_pretty(value).map_err(Status::internal)?;
+            text.push(b'\n');
+            text
+        }
+        Encoding::Json => serde_json::to_vec(value).map_err(Status::internal)?,
+        Encoding::Protobuf => {
+            return Err(Status::not_acceptable(
+                "only the following media types are accepted: application/json, application/yaml",
+            ));
+        }
+    };
+    Ok(written.into())
+}
+
+/// Answers with an object after a write.
+pub(super) fn written(
+    call: &Call,
+    form: Form,
+    written: &Written,
+    warnings: &[String],
+) -> Result<Response<Body>> {
+    let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = match &written.object {
+        Some(stored) => object(call, form, code, stored)?,
+        None => value(call, form, code, &written.value)?,
+    };
+    warn(response.headers_mut(), warnings);
+    Ok(response)
+}
+
+/// Adds `Warning` headers.
+pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
+    for warning in warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+            headers.append(header::WARNING, value);
+        }
+    }
+}
+
+/// The metadata of a list.
+pub(super) fn list_metadata(revision: u64, token: Option<&str>, remaining: Option<usize>) -> Value {
+    let mut metadata = serde_json::json!({"resourceVersion": revision.to_string()});
+    if let Some(token) = token {
+        metadata["continue"] = token.into();
+    }
+    if let Some(remaining) = remaining {
+        metadata["remainingItemCount"] = remaining.into();
+    }
+    metadata
+}
+
+/// Makes a list's answer that is not plain JSON.
+pub(super) fn shaped_list(
+    call: &Call,
+    form: Form,
+    metadata: Value,
+    items: &[Value],
+    now: Timestamp,
+) -> Result<Bytes> {
+    let list = match form.shape {
+        Shape::Table(version, include_object) => {
+            let options = TableOptions { version, include_object, with_definitions: true, now };
+            table::table(&call.resource.columns, metadata, items, &options)
+        }
+        Shape::Metadata(version) | Shape::MetadataList(version) => {
+            table::partial_object_metadata_list(metadata, items, version)
+        }
+        Shape::Object if form.encoding == Encoding::Protobuf => {
+            let list = serde_json::json!({"metadata": metadata, "items": items});
+            let kind = format!("{}List", call.resource.kind);
+            return crate::pending::encode_protobuf_list(
+                call.resource.structure,
+                &call.resource.api_version(),
+                &kind,
+                &list,
+            )
+            .map(Bytes::from)
+            .map_err(Status::internal);
+        }
+        Shape::Object => serde_json::json!({
+            "kind": format!("{}List", call.resource.kind), "apiVersion": call.resource.api_version(),
+            "metadata": metadata, "items": items,
+        }),
+    };
+    encode(form, &list)
+}

@@ -1,0 +1,11 @@
+//! What lies below an object: scale, binding, log and token.
+
+mod binding;
+mod log;
+mod scale;
+mod token;
+
+pub(super) use binding::create_binding;
+pub(super) use log::log;
+pub(super) use scale::scale;
+pub(super) use token::create_token;

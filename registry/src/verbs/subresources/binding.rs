@@ -1,0 +1,111 @@
+//! Bindings: assigning a pod to a node, once.
+
+use http::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::super::options::WriteOptions;
+use super::super::{Call, body, respond};
+use crate::body::Body;
+use crate::resource::{Backing, Subresource};
+use crate::status::{Result, Status};
+use crate::validation::FieldError;
+use crate::write::{Change, Target, metadata};
+
+/// Answers a POST of a Binding, to `bindings` or below a pod.
+pub(in super::super) async fn create_binding(call: &Call) -> Result<Response<Body>> {
+    let options = WriteOptions::parse(&call.query, "CreateOptions")?;
+    let registry = &call.registry;
+    let pods = registry.resources.get("", "v1", "pods").ok_or_else(Status::unknown_path)?;
+    let binding = body::object_of(call, "Binding", options.validation)?.object;
+    let named = binding["metadata"]["name"].as_str().unwrap_or_default();
+    let name = match call.resource.backing {
+        Backing::Binding => named,
+        Backing::Store if named.is_empty() || named == call.name => call.name.as_str(),
+        Backing::Store => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({named}) does not match the name on the URL ({})",
+                call.name
+            )));
+        }
+    };
+    check(&binding, name)?;
+    let target = Target {
+        resource: pods,
+        subresource: Some(Subresource::Binding),
+        name,
+        ..call.target(options.dry_run)
+    };
+    registry
+        .update(
+            &target,
+            &Assign { binding: &binding, target: &target, now: metadata::seconds(registry.clock.now()) },
+        )
+        .await?;
+    let success =
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    respond::other(call, StatusCode::CREATED, &success)
+}
+
+fn check(binding: &Value, name: &str) -> Result<()> {
+    let target = &binding["target"];
+    let kind = target["kind"].as_str().unwrap_or_default();
+    let mut errors = Vec::new();
+    if !kind.is_empty() && kind != "Node" {
+        errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
+    }
+    if target["name"].as_str().unwrap_or_default().is_empty() {
+        errors.push(FieldError::required("target.name", ""));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Binding", name, &errors)) }
+}
+
+/// Assigns a pod that has no node.
+struct Assign<'a> {
+    binding: &'a Value,
+    target: &'a Target<'a>,
+    now: Value,
+}
+
+impl Change for Assign<'_> {
+    fn apply(&self, present: &Value) -> Result<Value> {
+        let refuse = |why: String| Status::conflict(self.target.resource, self.target.name, why);
+        let node = self.binding["target"]["name"].as_str().unwrap_or_default();
+        let uid = self.binding["metadata"]["uid"].as_str().unwrap_or_default();
+        if !uid.is_empty() && present["metadata"]["uid"] != uid {
+            return Err(refuse(format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                present["metadata"]["uid"].as_str().unwrap_or_default()
+            )));
+        }
+        if !present["metadata"]["deletionTimestamp"].is_null() {
+            return Err(refuse(format!(
+                "pod {} is being deleted, cannot be assigned to a host",
+                self.target.name
+            )));
+        }
+        if let Some(there) = present["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
+            return Err(refuse(format!("pod {} is already assigned to node {there:?}", self.target.name)));
+        }
+        let mut pod = present.clone();
+        pod["spec"]["nodeName"] = node.into();
+        for (key, value) in self.binding["metadata"]["annotations"].as_object().into_iter().flatten() {
+            pod["metadata"]["annotations"][key] = value.clone();
+        }
+        set_scheduled(&mut pod, &self.now);
+        Ok(pod)
+    }
+
+    fn replacement(&self) -> Option<&Value> {
+        None
+    }
+}
+
+/// Says in the pod's conditions that it has a node.
+fn set_scheduled(pod: &mut Value, now: &Value) {
+    let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|condition| condition["type"] != "PodScheduled");
+    conditions.push(json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now,
+    }));
+    pod["status"]["conditions"] = conditions.into();
+}

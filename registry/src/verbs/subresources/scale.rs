@@ -1,0 +1,139 @@
+//! Scale: an object with replicas, as `autoscaling/v1` sees it.
+
+use std::collections::BTreeMap;
+
+use http::{Response, StatusCode};
+use quarterdeck_core::labels::Selector;
+use serde_json::{Value, json};
+
+use super::super::options::WriteOptions;
+use super::super::patch::Patch;
+use super::super::read::{find, world_for};
+use super::super::{Call, body, respond};
+use crate::body::Body;
+use crate::request::Verb;
+use crate::resource::Resource;
+use crate::schema;
+use crate::status::{Result, Status};
+use crate::validation::FieldError;
+use crate::write::{Change, Target};
+
+/// Answers a request for a Scale.
+pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
+    let kind = match call.verb {
+        Verb::Get => {
+            let world = world_for(call).await?;
+            let object = find(call, &world)?.value();
+            return respond::other(call, StatusCode::OK, &scale_of(&call.resource, &object));
+        }
+        Verb::Patch => "PatchOptions",
+        _ => "UpdateOptions",
+    };
+    let options = WriteOptions::parse(&call.query, kind)?;
+    let desired = match call.verb {
+        Verb::Patch => Desired::Patched(Patch::parse(call)?),
+        _ => Desired::Given(body::object_of(call, "Scale", options.validation)?.object),
+    };
+    // The write is one of the object itself: its replicas are in its spec.
+    let target = Target { subresource: None, ..call.target(options.dry_run) };
+    let written = call.registry.update(&target, &Rescale { desired, call }).await?;
+    respond::other(call, StatusCode::OK, &scale_of(&call.resource, &written.value))
+}
+
+/// Shows an object as a Scale.
+fn scale_of(resource: &Resource, object: &Value) -> Value {
+    let metadata = &object["metadata"];
+    let mut scale = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1",
+        "metadata": {}, "spec": {}, "status": {"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)},
+    });
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if !metadata[field].is_null() {
+            scale["metadata"][field] = metadata[field].clone();
+        }
+    }
+    let replicas = object["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas != 0 {
+        scale["spec"]["replicas"] = replicas.into();
+    }
+    let selector = selector(resource, &object["spec"]["selector"]);
+    if !selector.is_empty() {
+        scale["status"]["selector"] = selector.into();
+    }
+    scale
+}
+
+/// Writes an object's selector as text.
+fn selector(resource: &Resource, selector: &Value) -> String {
+    if resource.kind == "ReplicationController" {
+        let labels = selector.as_object().into_iter().flatten();
+        let labels: BTreeMap<&str, &str> =
+            labels.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default())).collect();
+        let terms: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        return terms.join(",");
+    }
+    Selector::from_label_selector(Some(selector)).map(|selector| selector.to_string()).unwrap_or_default()
+}
+
+enum Desired {
+    Given(Value),
+    Patched(Patch),
+}
+
+struct Rescale<'a> {
+    desired: Desired,
+    call: &'a Call,
+}
+
+impl Change for Rescale<'_> {
+    fn apply(&self, present: &Value) -> Result<Value> {
+        let resource = &self.call.resource;
+        let scale = match &self.desired {
+            Desired::Given(scale) => scale.clone(),
+            Desired::Patched(patch) => {
+                let structure = schema::builtin("autoscaling", "v1", "Scale");
+                let structure = structure.ok_or_else(|| Status::internal("the tables have no Scale"))?;
+                let patched = patch.apply(&scale_of(resource, present), structure)?;
+                let decoded = schema::decode_value(structure, patched);
+                decoded
+                    .map_err(|error| Status::unprocessable(format!("Scale is invalid: patch: {error}")))?
+                    .value
+            }
+        };
+        check(&scale, self.call)?;
+        let mut object = present.clone();
+        object["spec"]["replicas"] = scale["spec"]["replicas"].as_i64().unwrap_or(0).into();
+        object["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
+        if object["metadata"]["resourceVersion"].is_null() {
+            object["metadata"]["resourceVersion"] = present["metadata"]["resourceVersion"].clone();
+        }
+        if let Some(uid) = scale["metadata"]["uid"].as_str() {
+            object["metadata"]["uid"] = uid.into();
+        }
+        Ok(object)
+    }
+
+    fn replacement(&self) -> Option<&Value> {
+        match &self.desired {
+            // A PUT whose Scale names a revision holds to it; kinds with scale take no creation by PUT.
+            Desired::Given(scale) if !scale["metadata"]["resourceVersion"].is_null() => Some(scale),
+            _ => None,
+        }
+    }
+}
+
+fn check(scale: &Value, call: &Call) -> Result<()> {
+    let name = scale["metadata"]["name"].as_str().unwrap_or_default();
+    if name != call.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name
+        )));
+    }
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas < 0 {
+        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(Status::invalid("autoscaling", "Scale", &call.name, &[error]));
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Making an object.
+
+use quarterdeck_core::storage::{Expect, Key, StorageError, Transaction};
+use serde_json::Value;
+
+use super::{ATTEMPTS, Failure, Target, Written, contention, failure, metadata, with_claims};
+use crate::admission::Operation;
+use crate::cache::World;
+use crate::object::Object;
+use crate::registry::Registry;
+use crate::resource::{Claims, Resource, StrategyContext};
+use crate::status::{Result, Status};
+
+/// How many random characters end a generated name.
+const SUFFIX: usize = 5;
+
+impl Registry {
+    /// Makes an object: decoded, pruned and defaulted, in the namespace of `target`.
+    ///
+    /// # Errors
+    ///
+    /// The Status that the client gets.
+    pub async fn create(&self, target: &Target<'_>, object: Value) -> Result<Written> {
+        for attempt in 0..ATTEMPTS {
+            let world = self.latest().await?;
+            let mut object = object.clone();
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let attributes = target.attributes(Operation::Create, &name, None, &world);
+            self.mutate(&attributes, &mut object).await?;
+            let resource = target.resource;
+            let context = self.strategy_context(target.user, &world, attempt);
+            metadata::prepare_new(&mut object, resource, self.random.uuid(), context.now)?;
+            reset_status(&mut object, resource);
+            resource.strategy.prepare_for_create(&mut object, &context);
+            let generated = self.name_new(&mut object);
+            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            self.validate_new(target, &name, &object)?;
+            let attributes = target.attributes(Operation::Create, &name, None, &world);
+            self.admit(&attributes, Some(&object)).await?;
+            match self.insert(target, &name, object, &context).await? {
+                Ok(written) => return Ok(written),
+                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Contended) if !generated => return Err(self.exists(target, &name).await),
+                Err(Failure::Contended | Failure::Again) => {}
+            }
+        }
+        Err(contention())
+    }
+
+    /// Gives an object without a name one of its `generateName`.
+    fn name_new(&self, object: &mut Value) -> bool {
+        let metadata = metadata::of(object);
+        let text = |field: &str| metadata.get(field).and_then(Value::as_str).unwrap_or_default();
+        let (name, base) = (text("name"), text("generateName"));
+        if !name.is_empty() || base.is_empty() {
+            return false;
+        }
+        let name = metadata::generate(base, &self.random.suffix(SUFFIX));
+        metadata.insert("name".into(), name.into());
+        true
+    }
+
+    fn validate_new(&self, target: &Target<'_>, name: &str, object: &Value) -> Result<()> {
+        let resource = target.resource;
+        let mut errors = resource.validator.create(object);
+        errors.extend(resource.strategy.validate(object));
+        if errors.is_empty() { Ok(()) } else { Err(target.invalid(name, &errors)) }
+    }
+
+    /// Claims what the object needs and commits it.
+    async fn insert(
+        &self,
+        target: &Target<'_>,
+        name: &str,
+        mut object: Value,
+        context: &StrategyContext<'_>,
+    ) -> Result<std::result::Result<Written, Failure>> {
+        let resource = target.resource;
+        let world = context.world;
+        let key = resource.key(target.namespace, name);
+        let claims = resource.strategy.claim(&mut object, None, context);
+        let claims = claims.map_err(|errors| target.invalid(name, &errors))?;
+        if target.dry_run {
+            return self.dry_insert(target, name, &key, &claims, object, world).await;
+        }
+        let bytes = Object::encode(resource, &object);
+        let mut transaction =
+            Transaction::new().expect(key.clone(), Expect::Absent).put(key.clone(), bytes.clone());
+        if let Some(namespace) =
+            target.namespace.and_then(|name| world.get(&format!("/registry/namespaces/{name}")))
+        {
+            // Nothing is made in a namespace that somebody starts deleting meanwhile.
+            let at = Expect::Modified(namespace.revision);
+            transaction = transaction.expect(format!("/registry/namespaces/{}", namespace.header.name), at);
+        }
+        match self.storage.commit(with_claims(transaction, &claims, &key)).await {
+            Ok(revision) => {
+                metadata::of(&mut object).insert("resourceVersion".into(), revision.to_string().into());
+                let stored = Object::encoded(resource, &object, bytes, revision);
+                Ok(Ok(Written::stored(object, stored, true)))
+            }
+            Err(error) => Ok(Err(failure(error, &key, &claims, target, name))),
+        }
+    }
+
+    /// Says what a creation would come to.
+    async fn dry_insert(
+        &self,
+        target: &Target<'_>,
+        name: &str,
+        key: &Key,
+        claims: &Claims,
+        object: Value,
+        world: &World,
+    ) -> Result<std::result::Result<Written, Failure>> {
+        if world.get(key.as_str()).is_some() {
+            return Ok(Err(Failure::Contended));
+        }
+        for claim in &claims.take {
+            if let Some(found) = self.storage.get(&claim.key).await? {
+                let conflict = StorageError::Conflict {
+                    key: claim.key.clone(),
+                    expected: Expect::Absent,
+                    found: Some(found),
+                };
+                return Ok(Err(failure(conflict, key, claims, target, name)));
+            }
+        }
+        Ok(Ok(Written::dry(object, true)))
+    }
+
+    /// Says that the object exists already.
+    async fn exists(&self, target: &Target<'_>, name: &str) -> Status {
+        let world = match self.latest().await {
+            Ok(world) => world,
+            Err(status) => return status,
+        };
+        let key = target.resource.key(target.namespace, name);
+        let there = world.get(key.as_str()).map(|object| object.value());
+        let being_deleted = there.is_some_and(|there| !there["metadata"]["deletionTimestamp"].is_null());
+        Status::already_exists(target.resource, name, being_deleted)
+    }
+}
+
+/// Gives an object whose status is the server's an empty one.
+fn reset_status(object: &mut Value, resource: &Resource) {
+    let Some(initial) = &resource.initial_status else { return };
+    if initial.is_null() {
+        if let Some(fields) = object.as_object_mut() {
+            fields.remove("status");
+        }
+    } else {
+        object["status"] = initial.clone();
+    }
+}

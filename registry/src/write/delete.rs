@@ -1,0 +1,221 @@
+//! Deleting an object.
+
+use jiff::{SignedDuration, Timestamp};
+use quarterdeck_core::storage::{Expect, Key, Transaction};
+use serde_json::Value;
+
+use super::{ATTEMPTS, Failure, Target, contention, failure, has_finalizers, metadata};
+use crate::admission::Operation;
+use crate::object::Object;
+use crate::registry::Registry;
+use crate::resource::{Claims, Deletion};
+use crate::status::{Result, Status};
+
+/// What happens to an object's dependents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are deleted after it.
+    Background,
+    /// It stays until they are deleted.
+    Foreground,
+    /// They stay, without an owner.
+    Orphan,
+}
+
+/// What must hold for a deletion.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Preconditions {
+    /// The object has this uid.
+    pub uid: Option<String>,
+    /// The object has this resourceVersion.
+    pub resource_version: Option<String>,
+}
+
+/// How to delete.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// For how many seconds the object may go on; the kind's default if absent.
+    pub grace_period_seconds: Option<i64>,
+    /// What happens to dependents; what the object's finalizers say if absent.
+    pub propagation: Option<Propagation>,
+    /// What must hold.
+    pub preconditions: Preconditions,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone)]
+pub enum Deleted {
+    /// It is gone; its uid.
+    Gone {
+        /// The uid that it had.
+        uid: String,
+    },
+    /// It stays for a while, or its kind answers deletions with the object; how it is or was last.
+    Object(Value),
+}
+
+impl Registry {
+    /// Deletes an object, or marks it as being deleted.
+    ///
+    /// # Errors
+    ///
+    /// The Status that the client gets.
+    pub async fn delete(&self, target: &Target<'_>, options: &DeleteOptions) -> Result<Deleted> {
+        let resource = target.resource;
+        let key = resource.key(target.namespace, target.name);
+        for _ in 0..ATTEMPTS {
+            let Some(entry) = self.storage.get(&key).await? else {
+                return Err(Status::not_found(resource, target.name));
+            };
+            let object = Object::load(resource, &key, entry.value, entry.modified);
+            let object = object.map_err(|error| Status::internal(error.to_string()))?;
+            let value = object.value();
+            check_preconditions(&value, target, &options.preconditions)?;
+            let world = self.cache.world();
+            let attributes = target.attributes(Operation::Delete, target.name, Some(&value), &world);
+            self.admit(&attributes, None).await?;
+            match self.try_delete(target, &key, &object, value, options).await {
+                Ok(deleted) => return Ok(deleted),
+                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Contended | Failure::Again) => {}
+            }
+        }
+        Err(contention())
+    }
+
+    async fn try_delete(
+        &self,
+        target: &Target<'_>,
+        key: &Key,
+        object: &Object,
+        value: Value,
+        options: &DeleteOptions,
+    ) -> std::result::Result<Deleted, Failure> {
+        let strategy = &target.resource.strategy;
+        let mut marked = value.clone();
+        set_finalizers(&mut marked, options.propagation);
+        let deletion = strategy.deletion(&marked, options.grace_period_seconds);
+        let seconds = match deletion {
+            Deletion::Immediate => 0,
+            Deletion::Graceful { seconds } => seconds,
+        };
+        let stays = has_finalizers(&marked) || seconds > 0 || strategy.outlives_finalizers(&marked);
+        if stays {
+            mark(&mut marked, seconds, self.clock.now());
+            strategy.prepare_for_delete(&mut marked);
+            return self.commit_mark(target, key, object, &value, marked).await;
+        }
+        if target.dry_run {
+            return Ok(gone(deletion, object, value));
+        }
+        let revision = self.remove(target, key, object, &value).await?;
+        let mut last = value;
+        if deletion != Deletion::Immediate {
+            mark(&mut last, 0, self.clock.now());
+        }
+        metadata::of(&mut last).insert("resourceVersion".into(), revision.to_string().into());
+        Ok(gone(deletion, object, last))
+    }
+
+    async fn commit_mark(
+        &self,
+        target: &Target<'_>,
+        key: &Key,
+        object: &Object,
+        value: &Value,
+        mut marked: Value,
+    ) -> std::result::Result<Deleted, Failure> {
+        if target.dry_run || marked == *value {
+            return Ok(Deleted::Object(marked));
+        }
+        let transaction = Transaction::new()
+            .expect(key.clone(), Expect::Modified(object.revision))
+            .put(key.clone(), Object::encode(target.resource, &marked));
+        match self.storage.commit(transaction).await {
+            Ok(revision) => {
+                metadata::of(&mut marked).insert("resourceVersion".into(), revision.to_string().into());
+                Ok(Deleted::Object(marked))
+            }
+            Err(error) => Err(failure(error, key, &Claims::default(), target, target.name)),
+        }
+    }
+}
+
+fn gone(deletion: Deletion, object: &Object, last: Value) -> Deleted {
+    match deletion {
+        Deletion::Immediate => Deleted::Gone { uid: object.header.uid.to_string() },
+        Deletion::Graceful { .. } => Deleted::Object(last),
+    }
+}
+
+/// Marks an object as being deleted. A second deletion may shorten the time that it has, never lengthen it.
+fn mark(object: &mut Value, seconds: i64, now: Timestamp) {
+    let known = &object["metadata"];
+    let is_marked = !known["deletionTimestamp"].is_null();
+    let present = known["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    if is_marked && present <= seconds {
+        return;
+    }
+    let due = now + SignedDuration::from_secs(seconds);
+    if !is_marked && object["metadata"]["generation"].as_i64().is_some_and(|generation| generation > 0) {
+        metadata::bump_generation(object);
+    }
+    let metadata = metadata::of(object);
+    metadata.insert("deletionTimestamp".into(), metadata::seconds(due));
+    metadata.insert("deletionGracePeriodSeconds".into(), seconds.into());
+}
+
+/// The finalizers that the collector removes when it has done its work.
+const COLLECTED: [&str; 2] = ["orphan", "foregroundDeletion"];
+
+/// Sets the finalizers that say what becomes of dependents.
+fn set_finalizers(object: &mut Value, propagation: Option<Propagation>) {
+    let Some(propagation) = propagation else { return };
+    let present = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let mut finalizers: Vec<Value> = present
+        .iter()
+        .filter(|finalizer| !COLLECTED.iter().any(|collected| *finalizer == collected))
+        .cloned()
+        .collect();
+    match propagation {
+        Propagation::Background => {}
+        Propagation::Foreground => finalizers.push("foregroundDeletion".into()),
+        Propagation::Orphan => finalizers.push("orphan".into()),
+    }
+    if finalizers != present {
+        let metadata = metadata::of(object);
+        if finalizers.is_empty() {
+            metadata.remove("finalizers");
+        } else {
+            metadata.insert("finalizers".into(), finalizers.into());
+        }
+    }
+}
+
+fn check_preconditions(value: &Value, target: &Target<'_>, preconditions: &Preconditions) -> Result<()> {
+    let found = |field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let why = match preconditions {
+        Preconditions { uid: Some(uid), .. } if *uid != found("uid") => format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
+             deleted and then recreated",
+            found("uid")
+        ),
+        Preconditions { resource_version: Some(version), .. } if *version != found("resourceVersion") => {
+            format!(
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). \
+             The object might have been modified",
+                found("resourceVersion")
+            )
+        }
+        _ => return Ok(()),
+    };
+    // Upstream names the kind here, not the plural.
+    let mut status = Status::new(
+        http::StatusCode::CONFLICT,
+        "Conflict",
+        format!("Operation cannot be fulfilled on {} \"{}\": {why}", target.resource.kind, target.name),
+    );
+    status.details.insert("name".into(), target.name.into());
+    status.details.insert("kind".into(), target.resource.kind.as_ref().into());
+    Err(status)
+}

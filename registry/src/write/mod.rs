@@ -1,0 +1,169 @@
+//! Writing objects: create, update and delete, between a decoded object and a commit.
+//!
+//! A write is: admission that may change it, the kind's strategy, validation, admission that may refuse it, claims of values
+//! that must be unique, and one transaction with the conditions under which all of that holds. When a condition
+//! fails because somebody else was faster, the write starts over with what is there now.
+
+mod create;
+mod delete;
+pub(crate) mod metadata;
+mod update;
+
+use std::sync::Arc;
+
+use quarterdeck_core::storage::{Key, Revision, StorageError, Transaction};
+use serde_json::Value;
+
+pub use delete::{DeleteOptions, Deleted, Preconditions, Propagation};
+pub use update::Change;
+
+use crate::admission::{Attributes, Operation};
+use crate::cache::World;
+use crate::object::Object;
+use crate::registry::Registry;
+use crate::resource::{Claims, Resource, Subresource};
+use crate::status::{Result, Status};
+use crate::user::User;
+use crate::validation::FieldError;
+
+/// How often a write starts over before the client is told that there is too much contention.
+const ATTEMPTS: usize = 16;
+
+/// What is written, and by whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The kind.
+    pub resource: &'a Arc<Resource>,
+    /// The path below the object, if any.
+    pub subresource: Option<Subresource>,
+    /// The namespace, if the kind has one.
+    pub namespace: Option<&'a str>,
+    /// The name; empty for a creation.
+    pub name: &'a str,
+    /// Who asks.
+    pub user: &'a User,
+    /// Whether nothing is to be written.
+    pub dry_run: bool,
+}
+
+/// An object after a write.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The object; without a new resourceVersion after a dry run.
+    pub value: Value,
+    /// The object as it is stored; absent after a dry run.
+    pub object: Option<Arc<Object>>,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+impl Written {
+    fn stored(value: Value, object: Object, created: bool) -> Self {
+        Self { value, object: Some(Arc::new(object)), created }
+    }
+
+    fn dry(value: Value, created: bool) -> Self {
+        Self { value, object: None, created }
+    }
+}
+
+impl<'a> Target<'a> {
+    fn attributes(
+        &self,
+        operation: Operation,
+        name: &'a str,
+        old: Option<&'a Value>,
+        world: &'a World,
+    ) -> Attributes<'a> {
+        Attributes {
+            resource: self.resource,
+            subresource: self.subresource,
+            operation,
+            namespace: self.namespace,
+            name,
+            old,
+            user: self.user,
+            dry_run: self.dry_run,
+            world,
+        }
+    }
+
+    fn invalid(&self, name: &str, errors: &[FieldError]) -> Status {
+        Status::invalid(&self.resource.group, &self.resource.kind, name, errors)
+    }
+}
+
+impl Registry {
+    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
+        for admission in &self.admission {
+            admission.mutate(attributes, object).await?;
+        }
+        Ok(())
+    }
+
+    async fn admit(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()> {
+        for admission in &self.admission {
+            admission.validate(attributes, object).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a failed commit means for a write.
+enum Failure {
+    /// Somebody changed what the write stands on: start over.
+    Again,
+    /// The object's own condition failed; what is there now.
+    Contended,
+    /// The client gets this.
+    Refused(Status),
+}
+
+/// Adds claims to a transaction.
+fn with_claims(mut transaction: Transaction, claims: &Claims, owner: &Key) -> Transaction {
+    use quarterdeck_core::storage::Expect;
+    for claim in &claims.take {
+        transaction = transaction
+            .expect(claim.key.clone(), Expect::Absent)
+            .put(claim.key.clone(), owner.as_str().as_bytes().to_vec());
+    }
+    for key in &claims.release {
+        transaction = transaction.delete(key.clone());
+    }
+    transaction
+}
+
+/// Says what the failure of a commit means.
+fn failure(error: StorageError, own: &Key, claims: &Claims, target: &Target<'_>, name: &str) -> Failure {
+    let StorageError::Conflict { key, .. } = &error else { return Failure::Refused(error.into()) };
+    if key == own {
+        return Failure::Contended;
+    }
+    match claims.take.iter().find(|claim| claim.key == *key).and_then(|claim| claim.taken.clone()) {
+        Some(taken) => Failure::Refused(target.invalid(name, &[taken])),
+        None => Failure::Again,
+    }
+}
+
+/// Says that a write met too much contention.
+fn contention() -> Status {
+    Status::server_error("the server could not commit the write: too many others wrote at the same time")
+        .retry_after(1)
+}
+
+/// Reads the revision that an object carries; absent if it carries none.
+fn revision_of(value: &Value) -> Result<Option<Revision>> {
+    match value["metadata"]["resourceVersion"].as_str() {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(|number| Some(Revision(number))).map_err(|_| {
+            Status::bad_request(format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        }),
+    }
+}
+
+/// Whether a list of an object's metadata is empty or absent.
+fn has_finalizers(value: &Value) -> bool {
+    value["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
+}

@@ -1,0 +1,230 @@
+//! Changing an object.
+
+use std::sync::Arc;
+
+use quarterdeck_core::storage::{Expect, Key, Transaction};
+use serde_json::Value;
+
+use super::{
+    ATTEMPTS, Failure, Target, Written, contention, failure, has_finalizers, metadata, revision_of,
+    with_claims,
+};
+use crate::admission::Operation;
+use crate::object::Object;
+use crate::registry::Registry;
+use crate::resource::{Claims, Subresource};
+use crate::status::{Result, Status};
+use crate::validation::{FieldError, Shown};
+
+/// What an update makes of the present object.
+pub trait Change: Send + Sync {
+    /// Returns the object as it is to be: decoded, pruned and defaulted.
+    ///
+    /// # Errors
+    ///
+    /// The Status that the client gets.
+    fn apply(&self, present: &Value) -> Result<Value>;
+
+    /// Returns the object to make if there is none; absent if the change needs one.
+    fn replacement(&self) -> Option<&Value>;
+}
+
+/// The present object, as an update finds it.
+struct Present {
+    object: Object,
+    value: Value,
+}
+
+impl Registry {
+    async fn present(&self, target: &Target<'_>, key: &Key) -> Result<Option<Present>> {
+        let Some(entry) = self.storage.get(key).await? else { return Ok(None) };
+        let object = Object::load(target.resource, key, entry.value, entry.modified);
+        let object = object.map_err(|error| Status::internal(error.to_string()))?;
+        let value = object.value();
+        Ok(Some(Present { object, value }))
+    }
+
+    /// Changes an object.
+    ///
+    /// # Errors
+    ///
+    /// The Status that the client gets.
+    pub async fn update(&self, target: &Target<'_>, change: &dyn Change) -> Result<Written> {
+        let resource = target.resource;
+        let key = resource.key(target.namespace, target.name);
+        for attempt in 0..ATTEMPTS {
+            let Some(present) = self.present(target, &key).await? else {
+                return self.create_instead(target, change).await;
+            };
+            let mut new = change.apply(&present.value)?;
+            metadata::check_identity(&mut new, target)?;
+            let unconditional = check_version(&new, &present, target, change)?;
+            match self.replace(target, &key, &present, new, attempt).await? {
+                Ok(written) => return Ok(written),
+                Err(Failure::Refused(status)) => return Err(status),
+                Err(Failure::Contended) if !unconditional => {
+                    return Err(Status::modified(resource, target.name));
+                }
+                Err(Failure::Contended | Failure::Again) => {}
+            }
+        }
+        Err(contention())
+    }
+
+    /// Makes what an update does not find, if its kind does so.
+    async fn create_instead(&self, target: &Target<'_>, change: &dyn Change) -> Result<Written> {
+        let resource = target.resource;
+        match change.replacement() {
+            Some(object) if resource.strategy.creates_on_update() && target.subresource.is_none() => {
+                let mut object = object.clone();
+                metadata::check_identity(&mut object, target)?;
+                metadata::of(&mut object).remove("resourceVersion");
+                self.create(target, object).await
+            }
+            _ => Err(Status::not_found(resource, target.name)),
+        }
+    }
+
+    async fn replace(
+        &self,
+        target: &Target<'_>,
+        key: &Key,
+        present: &Present,
+        mut new: Value,
+        attempt: usize,
+    ) -> Result<std::result::Result<Written, Failure>> {
+        let resource = target.resource;
+        let old = &present.value;
+        let world = self.cache.world();
+        let context = self.strategy_context(target.user, &world, attempt);
+        metadata::restore(&mut new, old, target);
+        if target.subresource == Some(Subresource::Status) {
+            resource.strategy.prepare_for_status_update(&mut new, old);
+        } else {
+            resource.strategy.prepare_for_update(&mut new, old, &context);
+        }
+        let attributes = target.attributes(Operation::Update, target.name, Some(old), &world);
+        self.mutate(&attributes, &mut new).await?;
+        metadata::count_generation(&mut new, old, resource);
+        let errors = match target.subresource {
+            Some(Subresource::Status) => resource.validator.status_update(&new, old),
+            // A binding is checked as such; what it changes, no update may.
+            Some(Subresource::Binding) => Vec::new(),
+            _ => resource.validator.update(&new, old),
+        };
+        if !errors.is_empty() {
+            return Err(target.invalid(target.name, &errors));
+        }
+        self.admit(&attributes, Some(&new)).await?;
+        let claims = resource.strategy.claim(&mut new, Some(old), &context);
+        let claims = claims.map_err(|errors| target.invalid(target.name, &errors))?;
+        if is_gone(&new, old) && !resource.strategy.outlives_finalizers(&new) {
+            return self.remove_updated(target, key, present, new).await;
+        }
+        self.commit_update(target, key, present, new, &claims).await
+    }
+
+    async fn commit_update(
+        &self,
+        target: &Target<'_>,
+        key: &Key,
+        present: &Present,
+        mut new: Value,
+        claims: &Claims,
+    ) -> Result<std::result::Result<Written, Failure>> {
+        let resource = target.resource;
+        if new == present.value {
+            let unchanged =
+                Written { value: new, object: Some(Arc::new(present.object.clone())), created: false };
+            return Ok(Ok(unchanged));
+        }
+        if target.dry_run {
+            return Ok(Ok(Written::dry(new, false)));
+        }
+        let bytes = Object::encode(resource, &new);
+        let transaction = Transaction::new()
+            .expect(key.clone(), Expect::Modified(present.object.revision))
+            .put(key.clone(), bytes.clone());
+        match self.storage.commit(with_claims(transaction, claims, key)).await {
+            Ok(revision) => {
+                metadata::of(&mut new).insert("resourceVersion".into(), revision.to_string().into());
+                let stored = Object::encoded(resource, &new, bytes, revision);
+                Ok(Ok(Written::stored(new, stored, false)))
+            }
+            Err(error) => Ok(Err(failure(error, key, claims, target, target.name))),
+        }
+    }
+
+    /// Removes an object that is being deleted and has nothing left to wait for. The client gets it as it was last.
+    async fn remove_updated(
+        &self,
+        target: &Target<'_>,
+        key: &Key,
+        present: &Present,
+        mut new: Value,
+    ) -> Result<std::result::Result<Written, Failure>> {
+        if target.dry_run {
+            return Ok(Ok(Written::dry(new, false)));
+        }
+        match self.remove(target, key, &present.object, &present.value).await {
+            Ok(revision) => {
+                metadata::of(&mut new).insert("resourceVersion".into(), revision.to_string().into());
+                let bytes = Object::encode(target.resource, &new);
+                let stored = Object::encoded(target.resource, &new, bytes, revision);
+                Ok(Ok(Written::stored(new, stored, false)))
+            }
+            Err(failure) => Ok(Err(failure)),
+        }
+    }
+
+    /// Commits the removal of an object and of its claims.
+    pub(super) async fn remove(
+        &self,
+        target: &Target<'_>,
+        key: &Key,
+        object: &Object,
+        value: &Value,
+    ) -> std::result::Result<quarterdeck_core::storage::Revision, Failure> {
+        let mut transaction =
+            Transaction::new().expect(key.clone(), Expect::Modified(object.revision)).delete(key.clone());
+        for claim in target.resource.strategy.release(value) {
+            transaction = transaction.delete(claim);
+        }
+        let committed = self.storage.commit(transaction).await;
+        committed.map_err(|error| failure(error, key, &Claims::default(), target, target.name))
+    }
+}
+
+/// Whether an object that is being deleted has nothing left to wait for.
+fn is_gone(new: &Value, old: &Value) -> bool {
+    !new["metadata"]["deletionTimestamp"].is_null()
+        && !has_finalizers(new)
+        && old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+}
+
+/// Checks the revision and the uid that an update carries. Returns whether it may be tried again on a newer object.
+fn check_version(new: &Value, present: &Present, target: &Target<'_>, change: &dyn Change) -> Result<bool> {
+    let resource = target.resource;
+    let given = revision_of(new)?;
+    if given.is_some_and(|given| given != present.object.revision) {
+        return Err(Status::modified(resource, target.name));
+    }
+    let is_put = change.replacement().is_some();
+    if is_put && given.is_none() && !resource.strategy.allows_unconditional_update() {
+        let error = FieldError::invalid(
+            "metadata.resourceVersion",
+            Shown::verbatim("0x0"),
+            "must be specified for an update",
+        );
+        return Err(Status::invalid(&resource.group, &resource.plural, target.name, &[error]));
+    }
+    let uid = new["metadata"]["uid"].as_str().unwrap_or_default();
+    if !uid.is_empty() && uid != &*present.object.header.uid {
+        let why = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            present.object.header.uid
+        );
+        return Err(Status::conflict(resource, target.name, why));
+    }
+    Ok(!is_put || given.is_none())
+}

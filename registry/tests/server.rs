@@ -1,0 +1,83 @@
+//! The server as its clients see it, in process.
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use quarterdeck_registry::ApiServer;
+use serde_json::json;
+
+fn config_map(name: &str) -> ConfigMap {
+    serde_json::from_value(json!({"metadata": {"name": name}, "data": {"k": "v"}})).unwrap()
+}
+
+#[tokio::test]
+async fn an_object_is_made_read_changed_and_deleted() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let maps: Api<ConfigMap> = Api::default_namespaced(server.client());
+
+    let made = maps.create(&PostParams::default(), &config_map("a")).await.unwrap();
+    let patch = json!({"data": {"k": "w"}});
+    let changed = maps.patch("a", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    let stale = maps.replace("a", &PostParams::default(), &made).await.unwrap_err();
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    let gone = maps.get_opt("a").await.unwrap();
+
+    assert_eq!(changed.data.unwrap()["k"], "w");
+    assert!(matches!(stale, kube::Error::Api(status) if status.code == 409), "a stale update conflicts");
+    assert!(gone.is_none());
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_watch_from_a_list_shows_what_comes_after_it() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let maps: Api<ConfigMap> = Api::default_namespaced(server.client());
+    maps.create(&PostParams::default(), &config_map("before")).await.unwrap();
+    let list = maps.list(&ListParams::default()).await.unwrap();
+    let watch = maps.watch(&WatchParams::default(), &list.metadata.resource_version.unwrap()).await.unwrap();
+
+    maps.create(&PostParams::default(), &config_map("after")).await.unwrap();
+    maps.delete("after", &DeleteParams::default()).await.unwrap();
+    let events: Vec<_> = watch.take(2).try_collect().await.unwrap();
+
+    assert!(matches!(&events[0], WatchEvent::Added(map) if map.metadata.name.as_deref() == Some("after")));
+    assert!(matches!(&events[1], WatchEvent::Deleted(map) if map.metadata.name.as_deref() == Some("after")));
+}
+
+#[tokio::test]
+async fn a_cluster_has_its_namespaces_and_its_service_from_the_start() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(server.client());
+    let services: Api<Service> = Api::default_namespaced(server.client());
+
+    let names: Vec<_> = namespaces.list(&ListParams::default()).await.unwrap().items;
+    let own = services.get("kubernetes").await.unwrap();
+
+    assert_eq!(names.len(), 4);
+    assert_eq!(own.spec.unwrap().cluster_ip.as_deref(), Some("10.254.0.1"));
+}
+
+#[tokio::test]
+async fn a_pod_is_bound_once() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let client = server.client();
+    let accounts = Api::<k8s_openapi::api::core::v1::ServiceAccount>::default_namespaced(client.clone());
+    let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(client);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let pod = serde_json::from_value(pod).unwrap();
+    pods.create(&PostParams::default(), &pod).await.unwrap();
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+
+    let bind = async || -> kube::Result<kube::core::Status> {
+        pods.create_subresource("binding", "p", &PostParams::default(), &binding).await
+    };
+    let first = bind().await.unwrap();
+    let second = bind().await.unwrap_err();
+    let bound = pods.get("p").await.unwrap();
+
+    assert!(first.is_success());
+    assert!(matches!(second, kube::Error::Api(status) if status.code == 409), "a second binding conflicts");
+    assert_eq!(bound.spec.unwrap().node_name.as_deref(), Some("n"));
+}
