@@ -3,6 +3,7 @@
 //! One clause, one named test. Run a suite in one line, for instance
 //! `quarterdeck_core::storage_suite!(memory, async || MemoryStorage::new());`.
 
+pub mod balancing;
 pub mod scheduling;
 pub mod storage;
 
