@@ -86,6 +86,11 @@ impl<'v, 'p> At<'v, 'p> {
         items.iter().enumerate().map(|(index, value)| self.below(value, Step::Index(index)))
     }
 
+    /// An item of a list; null behind its end.
+    pub(super) fn index<'b>(&'b self, index: usize) -> At<'v, 'b> {
+        self.below(self.value.get(index).unwrap_or(&NULL), Step::Index(index))
+    }
+
     /// The entries of a map, in the order of their keys; none when it is missing.
     pub(super) fn entries<'b>(&'b self) -> impl Iterator<Item = (&'v str, At<'v, 'b>)>
     where

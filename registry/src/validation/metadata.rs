@@ -92,15 +92,6 @@ fn shared(metadata: &At, errors: &mut Errors) {
     labels(&metadata.child("labels"), errors);
     annotations(&metadata.child("annotations"), errors);
     owner_references(&metadata.child("ownerReferences"), errors);
-    let entries = metadata.child("managedFields");
-    for entry in entries.items() {
-        if !matches!(entry.child("operation").str(), "Apply" | "Update") {
-            entry.child("operation").invalid(errors, "must be `Apply` or `Update`");
-        }
-        if !matches!(entry.child("fieldsType").str(), "" | "FieldsV1") {
-            entry.child("fieldsType").invalid(errors, "must be `FieldsV1`");
-        }
-    }
 }
 
 /// Checks a map of labels: on an object, in a template, or as the simple form of a selector.

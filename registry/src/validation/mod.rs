@@ -8,6 +8,7 @@
 //! kept, whether a revision is current.
 
 mod at;
+mod cluster;
 mod compare;
 mod error;
 mod go;
@@ -15,9 +16,11 @@ mod metadata;
 mod names;
 mod pods;
 mod selectors;
+mod services;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod workloads;
 
 use at::{At, Errors};
 pub use error::{Cause, FieldError, Path, Shown, aggregate};
@@ -46,10 +49,33 @@ pub struct Validator {
 /// `group` is empty for the core group.
 pub fn validator(group: &str, kind: &str) -> Option<&'static Validator> {
     Some(match (group, kind) {
-        ("", "Pod") => &pods::POD,
-        ("", "PodTemplate") => &pods::POD_TEMPLATE,
+        ("", "ConfigMap") => &cluster::CONFIG_MAP,
+        ("", "Endpoints") => &services::ENDPOINTS,
+        ("", "Event") => &cluster::CORE_EVENT,
+        ("", "Namespace") => &cluster::NAMESPACE,
+        ("", "Node") => &cluster::NODE,
         ("", "PersistentVolume") => &storage::PERSISTENT_VOLUME,
         ("", "PersistentVolumeClaim") => &storage::PERSISTENT_VOLUME_CLAIM,
+        ("", "Pod") => &pods::POD,
+        ("", "PodTemplate") => &pods::POD_TEMPLATE,
+        ("", "ReplicationController") => &workloads::REPLICATION_CONTROLLER,
+        ("", "Secret") => &cluster::SECRET,
+        ("", "Service") => &services::SERVICE,
+        ("", "ServiceAccount") => &cluster::SERVICE_ACCOUNT,
+        ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISION,
+        ("apps", "DaemonSet") => &workloads::DAEMON_SET,
+        ("apps", "Deployment") => &workloads::DEPLOYMENT,
+        ("apps", "ReplicaSet") => &workloads::REPLICA_SET,
+        ("apps", "StatefulSet") => &workloads::STATEFUL_SET,
+        ("autoscaling", "HorizontalPodAutoscaler") => &workloads::AUTOSCALER,
+        ("batch", "CronJob") => &workloads::CRON_JOB,
+        ("batch", "Job") => &workloads::JOB,
+        ("coordination.k8s.io", "Lease") => &cluster::LEASE,
+        ("discovery.k8s.io", "EndpointSlice") => &services::ENDPOINT_SLICE,
+        ("events.k8s.io", "Event") => &cluster::EVENT,
+        ("node.k8s.io", "RuntimeClass") => &cluster::RUNTIME_CLASS,
+        ("policy", "PodDisruptionBudget") => &workloads::DISRUPTION_BUDGET,
+        ("scheduling.k8s.io", "PriorityClass") => &cluster::PRIORITY_CLASS,
         ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
         _ => return None,
     })

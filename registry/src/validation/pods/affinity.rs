@@ -64,7 +64,7 @@ fn label_keys(term: &At, lists: &[&str], errors: &mut Errors) {
 }
 
 /// Checks which taints a pod tolerates.
-pub(super) fn tolerations(tolerations: &At, errors: &mut Errors) {
+pub(in super::super) fn tolerations(tolerations: &At, errors: &mut Errors) {
     for toleration in tolerations.items() {
         let (key, operator) = (toleration.child("key"), toleration.child("operator"));
         let (value, effect) = (toleration.child("value"), toleration.child("effect"));

@@ -13,10 +13,13 @@ mod sources;
 mod update;
 mod volumes;
 
-pub(super) use affinity::taint_effect;
-pub(super) use resources::{resource_name, resource_quantity, standard_for_containers};
+pub(super) use affinity::{taint_effect, tolerations};
+pub(super) use probes::port as port_number_or_name;
+pub(super) use resources::{
+    list as resource_list, resource_name, resource_quantity, standard_for_containers,
+};
 pub(super) use sources::{PERSISTENT_SOURCES, one as one_source};
-pub(super) use volumes::csi_driver_name;
+pub(super) use volumes::{csi_driver_name, read_only_disks};
 
 use serde_json::Value;
 

@@ -88,7 +88,7 @@ fn sleep(action: &At, grace: i64, errors: &mut Errors) {
 }
 
 /// Checks the number or the name of a port.
-pub(super) fn port(port: &At, errors: &mut Errors) {
+pub(in super::super) fn port(port: &At, errors: &mut Errors) {
     if port.value().is_string() {
         port.rule(errors, names::port_name);
     } else {

@@ -69,7 +69,7 @@ pub(super) fn requirements(resources: &At, errors: &mut Errors) {
 }
 
 /// Checks a list of resources of a container, or of the overhead of a pod.
-pub(super) fn list(resources: &At, errors: &mut Errors) {
+pub(in super::super) fn list(resources: &At, errors: &mut Errors) {
     for (name, amount) in resources.entries() {
         container_resource(name, &amount, errors);
     }

@@ -71,3 +71,13 @@ pub(in super::super) fn csi_driver_name(driver: &At, errors: &mut Errors) {
         driver.invalid_shown(errors, driver.str(), &problem);
     }
 }
+
+/// Checks that disks that only one node can write to are mounted read-only by pods of which there are several.
+pub(in super::super) fn read_only_disks(volumes: &At, rule: &str, errors: &mut Errors) {
+    for volume in volumes.items() {
+        let disk = volume.child("gcePersistentDisk");
+        if disk.is_set() && !disk.child("readOnly").is_true() {
+            disk.child("readOnly").invalid_shown(errors, false, rule);
+        }
+    }
+}

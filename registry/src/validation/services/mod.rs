@@ -1,0 +1,12 @@
+//! Rules for services and for the endpoints behind them.
+
+mod addresses;
+mod endpoints;
+mod service;
+
+pub(super) use addresses::load_balancer_status;
+pub(super) use endpoints::{ENDPOINT_SLICE, ENDPOINTS};
+pub(super) use service::SERVICE;
+
+/// The protocols that a port can have.
+pub(super) const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];

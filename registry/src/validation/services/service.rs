@@ -1,0 +1,246 @@
+//! Rules for services.
+
+use serde_json::Value;
+
+use super::super::at::{At, Errors};
+use super::super::error::FieldError;
+use super::super::names::{self, NameRule};
+use super::super::pods::port_number_or_name;
+use super::super::{Validator, go, metadata};
+use super::PROTOCOLS;
+use super::addresses::{cluster, cluster_update, is_headless, load_balancer_status, not_special};
+
+const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
+const MAX_AFFINITY_SECONDS: i64 = 86_400;
+const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
+
+pub(in super::super) static SERVICE: Validator = Validator {
+    name: NameRule::Label1035,
+    namespaced: true,
+    built_in: true,
+    create: service,
+    update: |new, old, errors| {
+        metadata::update_built_in(new, old, errors);
+        let (spec, before) = (new.child("spec"), old.child("spec"));
+        cluster_update(&spec, &before, errors);
+        balancer_class_update(&spec, &before, errors);
+        service(new, errors);
+    },
+    status: |new, old, errors| {
+        metadata::update_built_in(new, old, errors);
+        let (status, before) = (new.child("status"), old.child("status"));
+        let (balancer, was) = (status.child("loadBalancer"), before.child("loadBalancer"));
+        let ingress = balancer.child("ingress");
+        let balanced = new.child("spec").child("type").str() == "LoadBalancer";
+        if !ingress.is_empty() && !balanced && was.child("ingress").is_empty() {
+            ingress.forbidden(errors, "may only be used when `spec.type` is \"LoadBalancer\"");
+        }
+        load_balancer_status(&balancer, errors);
+    },
+};
+
+fn service(service: &At, errors: &mut Errors) {
+    let spec = service.child("spec");
+    let kind = spec.child("type").str();
+    let headless = is_headless(&spec);
+    let service_ports = spec.child("ports");
+    if service_ports.is_empty() && !headless && kind != "ExternalName" {
+        service_ports.required(errors, "");
+    }
+    by_type(&spec, kind, headless, errors);
+    ports(&service_ports, errors);
+    metadata::labels(&spec.child("selector"), errors);
+    affinity(&spec, errors);
+    if kind != "ExternalName" {
+        cluster(&spec, errors);
+    }
+    for address in spec.child("externalIPs").items() {
+        let problems = names::ip(address.str());
+        problems.iter().for_each(|problem| address.invalid(errors, problem));
+        if problems.is_empty() {
+            not_special(&address, errors);
+        }
+    }
+    spec.child("type").one_of_or_required(errors, &TYPES);
+    node_ports(&service_ports, kind, errors);
+    load_balancer(&spec, kind, errors);
+    traffic(&spec, kind, errors);
+}
+
+fn by_type(spec: &At, kind: &str, headless: bool, errors: &mut Errors) {
+    let addresses = spec.child("clusterIPs");
+    match kind {
+        "LoadBalancer" | "NodePort" => {
+            for port in spec.child("ports").items().filter(|_| kind == "LoadBalancer") {
+                if port.child("port").int() == Some(10250) {
+                    let rule = "may not expose port 10250 externally since it is used by kubelet";
+                    port.invalid_shown(errors, 10250, rule);
+                }
+            }
+            if headless {
+                let rule = format!("may not be set to 'None' for {kind} services");
+                addresses.index(0).invalid_shown(errors, "None", &rule);
+            }
+        }
+        "ExternalName" => {
+            let unset = "may not be set for ExternalName services";
+            let alone = addresses.is_empty() && !spec.child("clusterIP").is_empty();
+            for (name, set) in [
+                ("clusterIPs", !addresses.is_empty() || alone),
+                ("ipFamilies", !spec.child("ipFamilies").is_empty()),
+                ("ipFamilyPolicy", spec.child("ipFamilyPolicy").is_set()),
+            ] {
+                if set {
+                    spec.child(name).forbidden(errors, unset);
+                }
+            }
+            let name = spec.child("externalName");
+            let host = name.str().strip_suffix('.').unwrap_or(name.str());
+            if host.is_empty() {
+                name.required(errors, "");
+            } else {
+                names::subdomain(host).iter().for_each(|problem| name.invalid_shown(errors, host, problem));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn ports(ports: &At, errors: &mut Errors) {
+    let mut seen = Vec::new();
+    for port in ports.items() {
+        let name = port.child("name");
+        if name.is_empty() {
+            if ports.len() > 1 {
+                name.required(errors, "");
+            }
+        } else {
+            name.rule(errors, names::dns_label);
+            if seen.contains(&name.str()) {
+                name.duplicate(errors);
+            }
+            seen.push(name.str());
+        }
+        port.child("port").in_range(errors, 1, 65535);
+        port.child("protocol").one_of_or_required(errors, &PROTOCOLS);
+        port_number_or_name(&port.child("targetPort"), errors);
+        let application = port.child("appProtocol");
+        if !application.is_empty() {
+            application.rule(errors, names::qualified_name);
+        }
+    }
+    let pair = |port: &At, field: &str| (port.child("protocol").str().to_owned(), port.child(field).int());
+    for (index, port) in ports.items().enumerate() {
+        if ports.items().take(index).any(|other| pair(&other, "port") == pair(&port, "port")) {
+            let shown = go::structure(
+                "core.ServicePort",
+                &[
+                    ("Name", go::string(&Value::Null)),
+                    ("Protocol", go::string(port.child("protocol").value())),
+                    ("AppProtocol", go::pointer("string", &Value::Null)),
+                    ("Port", go::number(port.child("port").value())),
+                    ("TargetPort", go::int_or_string(&Value::Null).0),
+                    ("NodePort", "0".to_owned()),
+                ],
+            );
+            errors.push(FieldError::duplicate(&port, shown));
+        }
+    }
+}
+
+fn affinity(spec: &At, errors: &mut Errors) {
+    let (affinity, config) = (spec.child("sessionAffinity"), spec.child("sessionAffinityConfig"));
+    affinity.one_of_or_required(errors, &["ClientIP", "None"]);
+    match affinity.str() {
+        "ClientIP" => {
+            let (client, rule) = (config.child("clientIP"), "when session affinity type is ClientIP");
+            let seconds = client.child("timeoutSeconds");
+            for field in [&config, &client, &seconds] {
+                if !field.is_set() {
+                    field.required(errors, rule);
+                    return;
+                }
+            }
+            if !(1..=MAX_AFFINITY_SECONDS).contains(&seconds.int().unwrap_or_default()) {
+                seconds
+                    .invalid(errors, &format!("must be greater than 0 and less than {MAX_AFFINITY_SECONDS}"));
+            }
+        }
+        "None" if config.is_set() => {
+            config.forbidden(errors, "must not be set when session affinity is None");
+        }
+        _ => {}
+    }
+}
+
+fn node_ports(ports: &At, kind: &str, errors: &mut Errors) {
+    let mut seen = Vec::new();
+    for port in ports.items() {
+        let node = port.child("nodePort");
+        let number = node.int().unwrap_or_default();
+        if number == 0 {
+            continue;
+        }
+        if kind == "ClusterIP" {
+            node.forbidden(errors, "may not be used when `type` is 'ClusterIP'");
+        }
+        let pair = (port.child("protocol").str(), number);
+        if seen.contains(&pair) {
+            node.duplicate(errors);
+        }
+        seen.push(pair);
+    }
+}
+
+fn load_balancer(spec: &At, kind: &str, errors: &mut Errors) {
+    let balanced = kind == "LoadBalancer";
+    let ranges = spec.child("loadBalancerSourceRanges");
+    if !ranges.is_empty() && !balanced {
+        ranges.forbidden(errors, ONLY_BALANCED);
+    }
+    for range in ranges.items() {
+        let trimmed = range.str().trim();
+        names::cidr(trimmed).iter().for_each(|problem| range.invalid(errors, problem));
+    }
+    let allocate = spec.child("allocateLoadBalancerNodePorts");
+    if allocate.is_set() && !balanced {
+        allocate.forbidden(errors, ONLY_BALANCED);
+    }
+    let class = spec.child("loadBalancerClass");
+    if class.is_set() {
+        if !balanced {
+            class.forbidden(errors, ONLY_BALANCED);
+        }
+        class.rule(errors, names::qualified_name);
+    }
+}
+
+fn balancer_class_update(new: &At, old: &At, errors: &mut Errors) {
+    let balanced = |spec: &At| spec.child("type").str() == "LoadBalancer";
+    let (class, was) = (new.child("loadBalancerClass"), old.child("loadBalancerClass"));
+    if balanced(new) && balanced(old) && class.value() != was.value() {
+        class.invalid(errors, "may not change once set");
+    }
+}
+
+fn traffic(spec: &At, kind: &str, errors: &mut Errors) {
+    let external = spec.child("externalTrafficPolicy");
+    let reachable = matches!(kind, "LoadBalancer" | "NodePort")
+        || (kind == "ClusterIP" && !spec.child("externalIPs").is_empty());
+    if !reachable && !external.is_empty() {
+        external.invalid(errors, "may only be set for externally-accessible services");
+    }
+    if reachable && kind != "ClusterIP" {
+        external.one_of_or_required(errors, &["Cluster", "Local"]);
+    } else if reachable && !external.is_empty() {
+        external.one_of(errors, &["Cluster", "Local"]);
+    }
+    let check = spec.child("healthCheckNodePort");
+    let needed = kind == "LoadBalancer" && external.str() == "Local";
+    if check.int().unwrap_or_default() != 0 && !needed {
+        let rule = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        check.invalid(errors, rule);
+    }
+    spec.child("internalTrafficPolicy").one_of_if_set(errors, &["Cluster", "Local"]);
+    spec.child("trafficDistribution").one_of_if_set(errors, &["PreferClose"]);
+}
