@@ -142,7 +142,11 @@ fn field(
     facts: &Facts,
 ) -> Result<Field, Failure> {
     let presence = presence(definition, member, facts)?;
-    let numbers = wire.map(|(numbers, _)| numbers.clone()).unwrap_or_default();
+    let mut numbers = wire.map(|(numbers, _)| numbers.clone()).unwrap_or_default();
+    // A list that protobuf wraps into a message of its own has its members in that message's field 1.
+    if matches!(member.ty, Shape::List(_)) && wire.is_some_and(|(_, number)| number.message.is_some()) {
+        numbers.push(1);
+    }
     let mut field = plain_field(&member.json, numbers, member.ty.clone(), presence);
     // k8s-openapi makes every kind's metadata required, and the names that Kubernetes lets be empty.
     field.required =

@@ -9,12 +9,16 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::node::{Members, Node};
+use super::presence::{complete, zero};
 use super::scalars;
-use super::types::{Field, Presence, Structure, Type};
+use super::types::{Field, Structure, Type};
 use super::{by_name, parse};
 
 /// Strict errors are cut off here: they come from hostile input.
 const MOST_STRICT_ERRORS: usize = 100;
+
+/// How many objects one object may consist of. `{}` in a list costs a client three bytes and the server a thousand.
+const MOST_PARTS: usize = 100_000;
 
 /// The structure of a JSON schema, which [`Type::SchemaOrBool`] and its like hold.
 pub(super) const JSON_SCHEMA: &str =
@@ -61,71 +65,13 @@ pub fn decode_value(structure: &Structure, value: Value) -> Result<Decoded, Deco
     decode_node(structure, Node::from_value(value))
 }
 
-fn decode_node(structure: &Structure, node: Node<'_>) -> Result<Decoded, DecodeError> {
-    let mut walk = Walk { path: Vec::new(), context: None, strict_errors: Vec::new(), first_error: None };
+pub(super) fn decode_node(structure: &Structure, node: Node<'_>) -> Result<Decoded, DecodeError> {
+    let mut walk =
+        Walk { path: Vec::new(), context: None, strict_errors: Vec::new(), first_error: None, parts: 0 };
     let value = walk.structure(structure, node);
     match walk.first_error {
         Some(error) => Err(DecodeError::Type(error)),
         None => Ok(Decoded { value, strict_errors: walk.strict_errors }),
-    }
-}
-
-/// The value that Go writes for an absent member of this type.
-pub(super) fn zero(ty: &Type) -> Value {
-    match ty {
-        Type::Bool => false.into(),
-        Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => 0.into(),
-        Type::String => "".into(),
-        Type::Quantity => "0".into(),
-        Type::Struct(structure) => Value::Object(empty(structure)),
-        _ => Value::Null,
-    }
-}
-
-/// An object of this structure with none of its members given.
-pub(super) fn empty(structure: &Structure) -> Map<String, Value> {
-    let mut map = Map::new();
-    complete(structure, &mut map);
-    map
-}
-
-/// Adds what Go writes for absent members, and takes away what it does not write.
-pub(super) fn complete(structure: &Structure, map: &mut Map<String, Value>) {
-    for field in structure.fields.iter() {
-        let name = field.name.as_ref();
-        match field.presence {
-            Presence::Given => {}
-            Presence::NonZero => {
-                if map.get(name).is_some_and(is_zero) {
-                    map.remove(name);
-                }
-            }
-            Presence::Always if !map.contains_key(name) => {
-                map.insert(name.to_owned(), zero(&field.ty));
-            }
-            Presence::Nullable if !map.contains_key(name) => {
-                map.insert(name.to_owned(), Value::Null);
-            }
-            Presence::Always | Presence::Nullable => {
-                // Kubernetes stores its own groups as protobuf, which has no empty list.
-                if structure.name.starts_with("io.k8s.api.")
-                    && map.get(name).is_some_and(|value| value.as_array().is_some_and(Vec::is_empty))
-                {
-                    map.insert(name.to_owned(), Value::Null);
-                }
-            }
-        }
-    }
-}
-
-fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(flag) => !flag,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
     }
 }
 
@@ -142,13 +88,14 @@ struct Walk<'s> {
     context: Option<&'s Structure>,
     strict_errors: Vec<String>,
     first_error: Option<String>,
+    parts: usize,
 }
 
 impl<'s> Walk<'s> {
     fn structure(&mut self, structure: &'s Structure, node: Node<'_>) -> Value {
         match node {
             Node::Object(members) => Value::Object(self.members(structure, members)),
-            Node::Null => Value::Object(empty(structure)),
+            Node::Null => Value::Object(self.members(structure, Members::new())),
             other => {
                 self.mismatch(other.word(), structure.go_type());
                 Value::Null
@@ -158,6 +105,11 @@ impl<'s> Walk<'s> {
 
     fn members(&mut self, structure: &'s Structure, members: Members<'_>) -> Map<String, Value> {
         let mut map = Map::new();
+        self.parts += 1;
+        if self.parts > MOST_PARTS {
+            self.first_error.get_or_insert_with(|| format!("object has more than {MOST_PARTS} parts"));
+            return map;
+        }
         for (field, name, node) in self.known(structure, members) {
             let outer = self.context.replace(structure);
             self.path.push(Step::Member(Cow::Borrowed(field.name.as_ref())));

@@ -10,7 +10,12 @@ pub const MAX_DEPTH: usize = 120;
 
 /// Parses one JSON value, which must be all there is.
 pub(super) fn parse(bytes: &[u8]) -> Result<Node<'_>, String> {
-    let mut parser = Parser { bytes, at: 0, depth: 0 };
+    parse_at(bytes, 0)
+}
+
+/// Parses JSON that is embedded at this depth of something else.
+pub(super) fn parse_at(bytes: &[u8], depth: usize) -> Result<Node<'_>, String> {
+    let mut parser = Parser { bytes, at: 0, depth };
     let node = parser.value()?;
     match parser.peek() {
         None => Ok(node),

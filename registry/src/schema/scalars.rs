@@ -199,6 +199,11 @@ pub(super) fn encode_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Reads base64 that [`base64`] made.
+pub(super) fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok()
+}
+
 /// The offset that Go names for base64 that is none.
 fn corrupt_byte(source: &[u8]) -> Option<usize> {
     let is_break = |byte: u8| matches!(byte, b'\n' | b'\r');

@@ -37,7 +37,7 @@ static API_RESOURCE_FIELDS: [Field; 10] = [
     Field::fixed("shortNames", &[5], Type::list(&Type::String), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
     Field::fixed("singularName", &[6], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("storageVersionHash", &[10], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("verbs", &[4], Type::list(&Type::String), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
+    Field::fixed("verbs", &[4, 1], Type::list(&Type::String), Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("version", &[9], Type::String, Presence::NonZero, Rules::PLAIN),
 ];
 #[rustfmt::skip]
