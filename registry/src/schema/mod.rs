@@ -4,7 +4,8 @@
 //! [`builtin`] finds the table of a built-in kind. [`decode_json`] reads an object by it as Kubernetes does: unknown fields
 //! are dropped and reported, values of a wrong type are refused in Go's words, and what Go would not write is left out.
 //! [`decode_protobuf`] does the same with a message.
-//! [`apply_defaults`] fills in what the client left to the server. [`strategic_merge`] lays a patch over an object.
+//! [`apply_defaults`] fills in what the client left to the server. [`strategic_merge`] lays a patch over an object, and
+//! [`schemas`] tells clients about all this in OpenAPI.
 //!
 //! The tables (`generated/`) come from published crates by way of `registry/schemagen`. Rules about values (lengths, names,
 //! which fields may change) are in [`validation`](crate::validation).
@@ -12,6 +13,7 @@ mod decode;
 mod defaults;
 mod generated;
 mod node;
+mod openapi;
 mod parse;
 mod presence;
 mod protobuf;
@@ -21,8 +23,12 @@ mod types;
 
 pub use decode::{DecodeError, Decoded, decode_json, decode_value};
 pub use defaults::apply_defaults;
+pub use openapi::schemas;
 pub use parse::MAX_DEPTH;
-pub use protobuf::{Envelope, decode_protobuf, encode_protobuf, open_envelope};
+pub use protobuf::{
+    EncodeError, Envelope, decode_envelope, decode_protobuf, encode_protobuf, encode_protobuf_list,
+    open_envelope,
+};
 pub use strategic::{StrategicMergeError, strategic_merge};
 pub use types::{
     Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text, Topology, Type,

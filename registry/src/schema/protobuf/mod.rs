@@ -1,7 +1,7 @@
 //! Kubernetes' protobuf, driven by the tables: `application/vnd.kubernetes.protobuf` in and out.
 //!
-//! [`open_envelope`] takes a body apart into kind and message, [`decode_protobuf`] reads the message as [`decode_json`] reads
-//! JSON, [`encode_protobuf`] writes both. Custom resources have no protobuf form.
+//! [`decode_protobuf`] reads a body as [`decode_json`] reads JSON, and [`encode_protobuf`] writes one. Whoever does not know
+//! what kind a body is of asks [`open_envelope`]. Custom resources have no protobuf form.
 //!
 //! A message says nothing of the kind of its parts, and empty lists do not exist in it: what Go would write as an empty
 //! list comes back absent or null.
@@ -13,11 +13,13 @@ use serde_json::Value;
 
 use super::decode::{DecodeError, Decoded, decode_node};
 use super::types::{GroupVersionKind, Structure};
-use super::{decode_json, parse};
+use super::{by_name, decode_json, parse};
 use wire::{Reader, Wire};
 
 /// What a protobuf body of Kubernetes starts with.
 const MAGIC: &[u8] = b"k8s\0";
+
+const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
 
 /// A message with the name of its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,12 +82,26 @@ pub fn open_envelope(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
     Ok(envelope)
 }
 
-/// Reads the message of an envelope as an object of this structure, and gives it the envelope's kind and apiVersion.
+/// Why an object cannot be written as protobuf. Decoding rules it out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct EncodeError(String);
+
+/// Reads a request body as an object of this structure. Kind and apiVersion are those of the body, if it says any.
 ///
 /// # Errors
 ///
 /// [`DecodeError`]: `Syntax` for what is no such message or nests too deep, `Type` for values that are none.
-pub fn decode_protobuf(structure: &Structure, envelope: &Envelope<'_>) -> Result<Decoded, DecodeError> {
+pub fn decode_protobuf(structure: &Structure, bytes: &[u8]) -> Result<Decoded, DecodeError> {
+    decode_envelope(structure, &open_envelope(bytes)?)
+}
+
+/// Reads the message of an envelope, as [`decode_protobuf`].
+///
+/// # Errors
+///
+/// As [`decode_protobuf`].
+pub fn decode_envelope(structure: &Structure, envelope: &Envelope<'_>) -> Result<Decoded, DecodeError> {
     if envelope.content_type.starts_with("application/json") {
         return decode_json(structure, envelope.raw);
     }
@@ -101,27 +117,55 @@ pub fn decode_protobuf(structure: &Structure, envelope: &Envelope<'_>) -> Result
     Ok(decoded)
 }
 
-/// Writes an object of this structure, in an envelope with its kind and apiVersion.
+/// Writes an object of this structure, in an envelope with the object's kind and apiVersion.
 ///
 /// # Errors
 ///
-/// [`DecodeError::Type`] if a member's value does not fit the structure, which decoding rules out.
-pub fn encode_protobuf(structure: &Structure, object: &Value) -> Result<Vec<u8>, DecodeError> {
+/// [`EncodeError`] if a member's value does not fit the structure.
+pub fn encode_protobuf(structure: &Structure, object: &Value) -> Result<Vec<u8>, EncodeError> {
     let mut message = Vec::new();
-    write::message(structure, object, &mut message).map_err(DecodeError::Type)?;
-    let mut type_meta = Vec::new();
-    for (number, name) in [(1, "apiVersion"), (2, "kind")] {
-        if let Some(text) = object.get(name).and_then(Value::as_str) {
-            wire::write_bytes(number, text.as_bytes(), &mut type_meta);
-        }
+    write::message(structure, object, &mut message).map_err(EncodeError)?;
+    let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+    Ok(sealed(text("apiVersion"), text("kind"), &message))
+}
+
+/// Writes a list, `{"metadata": …, "items": […]}`, whose items are of this structure.
+///
+/// # Errors
+///
+/// [`EncodeError`] if a member's value does not fit the structure.
+pub fn encode_protobuf_list(
+    item: &Structure,
+    api_version: &str,
+    kind: &str,
+    list: &Value,
+) -> Result<Vec<u8>, EncodeError> {
+    let mut message = Vec::new();
+    if let (Some(structure), Some(metadata)) = (by_name(LIST_META), list.get("metadata")) {
+        let mut inner = Vec::new();
+        write::message(structure, metadata, &mut inner).map_err(EncodeError)?;
+        wire::write_bytes(1, &inner, &mut message);
     }
+    for object in list.get("items").and_then(Value::as_array).into_iter().flatten() {
+        let mut inner = Vec::new();
+        write::message(item, object, &mut inner).map_err(EncodeError)?;
+        wire::write_bytes(2, &inner, &mut message);
+    }
+    Ok(sealed(api_version, kind, &message))
+}
+
+/// Puts a message into its envelope.
+fn sealed(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
+    let mut type_meta = Vec::new();
+    wire::write_bytes(1, api_version.as_bytes(), &mut type_meta);
+    wire::write_bytes(2, kind.as_bytes(), &mut type_meta);
     let mut envelope = MAGIC.to_vec();
     wire::write_bytes(1, &type_meta, &mut envelope);
-    wire::write_bytes(2, &message, &mut envelope);
+    wire::write_bytes(2, message, &mut envelope);
     // Content encoding and content type, which Kubernetes writes even when they are empty.
     wire::write_bytes(3, &[], &mut envelope);
     wire::write_bytes(4, &[], &mut envelope);
-    Ok(envelope)
+    envelope
 }
 
 /// The text of embedded JSON, from which [`parse`] makes a node.

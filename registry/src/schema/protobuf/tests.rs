@@ -2,13 +2,13 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::super::{Structure, Type, apply_defaults, builtin, decode_json, decode_value, kinds};
-use super::{decode_protobuf, encode_protobuf, open_envelope};
+use super::{decode_protobuf, encode_protobuf, encode_protobuf_list, open_envelope};
 
 fn decode(bytes: &[u8]) -> Result<Value, String> {
     let envelope = open_envelope(bytes).map_err(|e| e.to_string())?;
     let kind = envelope.kind();
     let structure = builtin(&kind.group, &kind.version, &kind.kind).expect("a built-in kind");
-    decode_protobuf(structure, &envelope).map(|decoded| decoded.value).map_err(|e| e.to_string())
+    decode_protobuf(structure, bytes).map(|decoded| decoded.value).map_err(|e| e.to_string())
 }
 
 /// An envelope around a message, both written by hand.
@@ -93,6 +93,19 @@ fn an_envelope_may_hold_json() {
     bytes.extend_from_slice(b"application/json");
 
     assert_eq!(decode(&bytes).unwrap(), json!({"metadata": {}, "data": {"a": "b"}}));
+}
+
+#[test]
+fn a_list_is_written_as_the_message_of_its_kind() {
+    let structure = builtin("", "v1", "ConfigMap").unwrap();
+    let list = json!({"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "a"}}, {"metadata": {}, "data": {"k": "v"}}]});
+
+    let bytes = encode_protobuf_list(structure, "v1", "ConfigMapList", &list).unwrap();
+
+    let mut expected = list;
+    expected["apiVersion"] = "v1".into();
+    expected["kind"] = "ConfigMapList".into();
+    assert_eq!(decode(&bytes).unwrap(), expected);
 }
 
 #[test]
@@ -236,9 +249,7 @@ proptest! {
             real[at] = byte;
         }
         for bytes in [&real, &bytes, &envelope("v1", "Pod", &bytes[..bytes.len().min(100)])] {
-            if let Ok(envelope) = open_envelope(bytes)
-                && let Ok(mut decoded) = decode_protobuf(structure, &envelope)
-            {
+            if let Ok(mut decoded) = decode_protobuf(structure, bytes) {
                 apply_defaults(structure, &mut decoded.value);
                 prop_assert!(encode_protobuf(structure, &decoded.value).is_ok());
             }
