@@ -70,7 +70,7 @@ impl Facts {
         self.kinds.get(&key(definition)).cloned().unwrap_or_default()
     }
 
-    /// `given`, `always` or `null`, if the rule of thumb does not hold for a member.
+    /// `given`, `always`, `null`, `nonzero` or `disabled`, if the rule of thumb does not hold for a member.
     pub(crate) fn presence(&self, definition: &str, member: &str) -> Option<&str> {
         self.presence.get(&(key(definition), member.to_owned())).map(String::as_str)
     }

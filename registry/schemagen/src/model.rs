@@ -199,6 +199,7 @@ fn presence(definition: &Definition, member: &Member, facts: &Facts) -> Result<&
         Some("always") => Ok("Always"),
         Some("null") => Ok("Nullable"),
         Some("nonzero") => Ok("NonZero"),
+        Some("disabled") => Ok("Disabled"),
         Some(word) => Err(format!("facts.json knows no presence {word}")),
     }
 }

@@ -29,6 +29,9 @@ pub(super) fn complete(structure: &Structure, map: &mut Map<String, Value>) {
         let name = field.name.as_ref();
         match field.presence {
             Presence::Given => {}
+            Presence::Disabled => {
+                map.remove(name);
+            }
             Presence::NonZero => {
                 if map.get(name).is_some_and(is_zero) {
                     map.remove(name);

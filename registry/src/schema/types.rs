@@ -253,6 +253,8 @@ pub enum Presence {
     Always,
     /// Null when the client gave none.
     Nullable,
+    /// Known and dropped: it belongs to a feature that is off.
+    Disabled,
 }
 
 /// How a list or a map is merged by server-side apply.

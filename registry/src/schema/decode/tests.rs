@@ -158,6 +158,21 @@ fn what_go_would_not_write_is_left_out_and_what_it_always_writes_is_added() {
 }
 
 #[test]
+fn what_belongs_to_a_feature_that_is_off_is_dropped_without_a_word() {
+    let decoded = decode(
+        "Pod",
+        r#"{"spec":{"resources":{"limits":{"cpu":"1"}},"containers":[{"name":"c","lifecycle":{"stopSignal":"SIGINT"}}]}}"#,
+    )
+    .unwrap();
+
+    assert_eq!(decoded.strict_errors, Vec::<String>::new());
+    assert_eq!(
+        decoded.value["spec"],
+        json!({"containers": [{"name": "c", "resources": {}, "lifecycle": {}}]})
+    );
+}
+
+#[test]
 fn quantities_times_and_bytes_get_their_canonical_form() {
     let pod = decode(
         "Pod",

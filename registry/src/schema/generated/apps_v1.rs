@@ -157,7 +157,7 @@ static DEPLOYMENT_STATUS_FIELDS: [Field; 9] = [
     Field::fixed("observedGeneration", &[1], Type::Int64, Presence::NonZero, Rules::PLAIN),
     Field::fixed("readyReplicas", &[7], Type::Int32, Presence::NonZero, Rules::PLAIN),
     Field::fixed("replicas", &[2], Type::Int32, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("terminatingReplicas", &[9], Type::Int32, Presence::Given, Rules::PLAIN),
+    Field::fixed("terminatingReplicas", &[9], Type::Int32, Presence::Disabled, Rules::PLAIN),
     Field::fixed("unavailableReplicas", &[5], Type::Int32, Presence::NonZero, Rules::PLAIN),
     Field::fixed("updatedReplicas", &[3], Type::Int32, Presence::NonZero, Rules::PLAIN),
 ];
@@ -226,7 +226,7 @@ static REPLICA_SET_STATUS_FIELDS: [Field; 7] = [
     Field::fixed("observedGeneration", &[3], Type::Int64, Presence::NonZero, Rules::PLAIN),
     Field::fixed("readyReplicas", &[4], Type::Int32, Presence::NonZero, Rules::PLAIN),
     Field::fixed("replicas", &[1], Type::Int32, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
-    Field::fixed("terminatingReplicas", &[7], Type::Int32, Presence::Given, Rules::PLAIN),
+    Field::fixed("terminatingReplicas", &[7], Type::Int32, Presence::Disabled, Rules::PLAIN),
 ];
 #[rustfmt::skip]
 pub(super) static REPLICA_SET_STATUS: Structure = Structure::fixed("io.k8s.api.apps.v1.ReplicaSetStatus", &REPLICA_SET_STATUS_FIELDS, &[], false);
@@ -249,7 +249,7 @@ pub(super) static ROLLING_UPDATE_DEPLOYMENT: Structure = Structure::fixed("io.k8
 
 #[rustfmt::skip]
 static ROLLING_UPDATE_STATEFUL_SET_STRATEGY_FIELDS: [Field; 2] = [
-    Field::fixed("maxUnavailable", &[2], Type::IntOrString, Presence::Given, Rules::PLAIN),
+    Field::fixed("maxUnavailable", &[2], Type::IntOrString, Presence::Disabled, Rules::PLAIN),
     Field::fixed("partition", &[1], Type::Int32, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]

@@ -59,7 +59,7 @@ static HPA_SCALING_RULES_FIELDS: [Field; 4] = [
     Field::fixed("policies", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&HPA_SCALING_POLICY))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
     Field::fixed("selectPolicy", &[1], Type::String, Presence::Given, Rules::PLAIN),
     Field::fixed("stabilizationWindowSeconds", &[3], Type::Int32, Presence::Given, Rules::PLAIN),
-    Field::fixed("tolerance", &[4], Type::Quantity, Presence::Given, Rules::PLAIN),
+    Field::fixed("tolerance", &[4], Type::Quantity, Presence::Disabled, Rules::PLAIN),
 ];
 #[rustfmt::skip]
 pub(super) static HPA_SCALING_RULES: Structure = Structure::fixed("io.k8s.api.autoscaling.v2.HPAScalingRules", &HPA_SCALING_RULES_FIELDS, &[], false);

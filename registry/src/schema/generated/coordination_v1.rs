@@ -32,9 +32,9 @@ static LEASE_SPEC_FIELDS: [Field; 7] = [
     Field::fixed("holderIdentity", &[1], Type::String, Presence::Given, Rules::PLAIN),
     Field::fixed("leaseDurationSeconds", &[2], Type::Int32, Presence::Given, Rules::PLAIN),
     Field::fixed("leaseTransitions", &[5], Type::Int32, Presence::Given, Rules::PLAIN),
-    Field::fixed("preferredHolder", &[7], Type::String, Presence::Given, Rules::PLAIN),
+    Field::fixed("preferredHolder", &[7], Type::String, Presence::Disabled, Rules::PLAIN),
     Field::fixed("renewTime", &[4], Type::MicroTime, Presence::Given, Rules::PLAIN),
-    Field::fixed("strategy", &[6], Type::String, Presence::Given, Rules::PLAIN),
+    Field::fixed("strategy", &[6], Type::String, Presence::Disabled, Rules::PLAIN),
 ];
 #[rustfmt::skip]
 pub(super) static LEASE_SPEC: Structure = Structure::fixed("io.k8s.api.coordination.v1.LeaseSpec", &LEASE_SPEC_FIELDS, &[], false);

@@ -381,7 +381,7 @@ pub(super) static CONTAINER_STATE_WAITING: Structure = Structure::fixed("io.k8s.
 #[rustfmt::skip]
 static CONTAINER_STATUS_FIELDS: [Field; 15] = [
     Field::fixed("allocatedResources", &[10], Type::map(&Type::Quantity), Presence::NonZero, Rules::PLAIN),
-    Field::fixed("allocatedResourcesStatus", &[14], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&RESOURCE_STATUS))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), patch_merge: true, patch_key: Some(std::borrow::Cow::Borrowed("name")), ..Rules::PLAIN }),
+    Field::fixed("allocatedResourcesStatus", &[14], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&RESOURCE_STATUS))), Presence::Disabled, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), patch_merge: true, patch_key: Some(std::borrow::Cow::Borrowed("name")), ..Rules::PLAIN }),
     Field::fixed("containerID", &[8], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("image", &[6], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("imageID", &[7], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
@@ -392,7 +392,7 @@ static CONTAINER_STATUS_FIELDS: [Field; 15] = [
     Field::fixed("restartCount", &[5], Type::Int32, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("started", &[9], Type::Bool, Presence::Given, Rules::PLAIN),
     Field::fixed("state", &[2], Type::of(&CONTAINER_STATE), Presence::Always, Rules::PLAIN),
-    Field::fixed("stopSignal", &[15], Type::String, Presence::Given, Rules::PLAIN),
+    Field::fixed("stopSignal", &[15], Type::String, Presence::Disabled, Rules::PLAIN),
     Field::fixed("user", &[13], Type::of(&CONTAINER_USER), Presence::Given, Rules::PLAIN),
     Field::fixed("volumeMounts", &[12], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&VOLUME_MOUNT_STATUS))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("mountPath")])), patch_merge: true, patch_key: Some(std::borrow::Cow::Borrowed("mountPath")), ..Rules::PLAIN }),
 ];
@@ -809,7 +809,7 @@ pub(super) static KEY_TO_PATH: Structure = Structure::fixed("io.k8s.api.core.v1.
 static LIFECYCLE_FIELDS: [Field; 3] = [
     Field::fixed("postStart", &[1], Type::of(&LIFECYCLE_HANDLER), Presence::Given, Rules::PLAIN),
     Field::fixed("preStop", &[2], Type::of(&LIFECYCLE_HANDLER), Presence::Given, Rules::PLAIN),
-    Field::fixed("stopSignal", &[3], Type::String, Presence::Given, Rules::PLAIN),
+    Field::fixed("stopSignal", &[3], Type::String, Presence::Disabled, Rules::PLAIN),
 ];
 #[rustfmt::skip]
 pub(super) static LIFECYCLE: Structure = Structure::fixed("io.k8s.api.core.v1.Lifecycle", &LIFECYCLE_FIELDS, &[], false);
@@ -1235,7 +1235,7 @@ static PERSISTENT_VOLUME_CLAIM_SPEC_FIELDS: [Field; 9] = [
     Field::fixed("resources", &[2], Type::of(&VOLUME_RESOURCE_REQUIREMENTS), Presence::Always, Rules::PLAIN),
     Field::fixed("selector", &[4], Type::of(&super::meta_v1::LABEL_SELECTOR), Presence::Given, Rules::PLAIN),
     Field::fixed("storageClassName", &[5], Type::String, Presence::Given, Rules::PLAIN),
-    Field::fixed("volumeAttributesClassName", &[9], Type::String, Presence::Given, Rules::PLAIN),
+    Field::fixed("volumeAttributesClassName", &[9], Type::String, Presence::Disabled, Rules::PLAIN),
     Field::fixed("volumeMode", &[6], Type::String, Presence::Given, Rules { default: Some(super::super::Literal::String(std::borrow::Cow::Borrowed("Filesystem"))), ..Rules::PLAIN }),
     Field::fixed("volumeName", &[3], Type::String, Presence::NonZero, Rules::PLAIN),
 ];
@@ -1249,8 +1249,8 @@ static PERSISTENT_VOLUME_CLAIM_STATUS_FIELDS: [Field; 8] = [
     Field::fixed("allocatedResources", &[5], Type::map(&Type::Quantity), Presence::NonZero, Rules::PLAIN),
     Field::fixed("capacity", &[3], Type::map(&Type::Quantity), Presence::NonZero, Rules::PLAIN),
     Field::fixed("conditions", &[4], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&PERSISTENT_VOLUME_CLAIM_CONDITION))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("type")])), patch_merge: true, patch_key: Some(std::borrow::Cow::Borrowed("type")), ..Rules::PLAIN }),
-    Field::fixed("currentVolumeAttributesClassName", &[8], Type::String, Presence::Given, Rules::PLAIN),
-    Field::fixed("modifyVolumeStatus", &[9], Type::of(&MODIFY_VOLUME_STATUS), Presence::Given, Rules::PLAIN),
+    Field::fixed("currentVolumeAttributesClassName", &[8], Type::String, Presence::Disabled, Rules::PLAIN),
+    Field::fixed("modifyVolumeStatus", &[9], Type::of(&MODIFY_VOLUME_STATUS), Presence::Disabled, Rules::PLAIN),
     Field::fixed("phase", &[1], Type::String, Presence::NonZero, Rules { default: Some(super::super::Literal::String(std::borrow::Cow::Borrowed("Pending"))), ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]
@@ -1314,7 +1314,7 @@ static PERSISTENT_VOLUME_SPEC_FIELDS: [Field; 31] = [
     Field::fixed("scaleIO", &[2, 19], Type::of(&SCALE_IO_PERSISTENT_VOLUME_SOURCE), Presence::Given, Rules::PLAIN),
     Field::fixed("storageClassName", &[6], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("storageos", &[2, 21], Type::of(&STORAGE_OS_PERSISTENT_VOLUME_SOURCE), Presence::Given, Rules::PLAIN),
-    Field::fixed("volumeAttributesClassName", &[10], Type::String, Presence::Given, Rules::PLAIN),
+    Field::fixed("volumeAttributesClassName", &[10], Type::String, Presence::Disabled, Rules::PLAIN),
     Field::fixed("volumeMode", &[8], Type::String, Presence::Given, Rules { default: Some(super::super::Literal::String(std::borrow::Cow::Borrowed("Filesystem"))), ..Rules::PLAIN }),
     Field::fixed("vsphereVolume", &[2, 14], Type::of(&VSPHERE_VIRTUAL_DISK_VOLUME_SOURCE), Presence::Given, Rules::PLAIN),
 ];
@@ -1385,7 +1385,7 @@ static POD_CONDITION_FIELDS: [Field; 7] = [
     Field::fixed("lastProbeTime", &[3], Type::Time, Presence::Always, Rules::PLAIN),
     Field::fixed("lastTransitionTime", &[4], Type::Time, Presence::Always, Rules::PLAIN),
     Field::fixed("message", &[6], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("observedGeneration", &[7], Type::Int64, Presence::NonZero, Rules::PLAIN),
+    Field::fixed("observedGeneration", &[7], Type::Int64, Presence::Disabled, Rules::PLAIN),
     Field::fixed("reason", &[5], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("status", &[2], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
     Field::fixed("type", &[1], Type::String, Presence::Always, Rules { required: true, ..Rules::PLAIN }),
@@ -1512,8 +1512,8 @@ static POD_SPEC_FIELDS: [Field; 40] = [
     Field::fixed("priority", &[25], Type::Int32, Presence::Given, Rules::PLAIN),
     Field::fixed("priorityClassName", &[24], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("readinessGates", &[28], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&POD_READINESS_GATE))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
-    Field::fixed("resourceClaims", &[39], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&POD_RESOURCE_CLAIM))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), patch_merge: true, patch_retain_keys: true, patch_key: Some(std::borrow::Cow::Borrowed("name")), ..Rules::PLAIN }),
-    Field::fixed("resources", &[40], Type::of(&RESOURCE_REQUIREMENTS), Presence::Given, Rules::PLAIN),
+    Field::fixed("resourceClaims", &[39], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&POD_RESOURCE_CLAIM))), Presence::Disabled, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), patch_merge: true, patch_retain_keys: true, patch_key: Some(std::borrow::Cow::Borrowed("name")), ..Rules::PLAIN }),
+    Field::fixed("resources", &[40], Type::of(&RESOURCE_REQUIREMENTS), Presence::Disabled, Rules::PLAIN),
     Field::fixed("restartPolicy", &[3], Type::String, Presence::NonZero, Rules { default: Some(super::super::Literal::String(std::borrow::Cow::Borrowed("Always"))), ..Rules::PLAIN }),
     Field::fixed("runtimeClassName", &[29], Type::String, Presence::Given, Rules::PLAIN),
     Field::fixed("schedulerName", &[19], Type::String, Presence::NonZero, Rules { default: Some(super::super::Literal::String(std::borrow::Cow::Borrowed("default-scheduler"))), ..Rules::PLAIN }),
@@ -1542,14 +1542,14 @@ static POD_STATUS_FIELDS: [Field; 17] = [
     Field::fixed("initContainerStatuses", &[10], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&CONTAINER_STATUS))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
     Field::fixed("message", &[3], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("nominatedNodeName", &[11], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("observedGeneration", &[17], Type::Int64, Presence::NonZero, Rules::PLAIN),
+    Field::fixed("observedGeneration", &[17], Type::Int64, Presence::Disabled, Rules::PLAIN),
     Field::fixed("phase", &[1], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("podIP", &[6], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("podIPs", &[12], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&POD_IP))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("ip")])), patch_merge: true, patch_key: Some(std::borrow::Cow::Borrowed("ip")), ..Rules::PLAIN }),
     Field::fixed("qosClass", &[9], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("reason", &[4], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("resize", &[14], Type::String, Presence::NonZero, Rules::PLAIN),
-    Field::fixed("resourceClaimStatuses", &[15], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&POD_RESOURCE_CLAIM_STATUS))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), patch_merge: true, patch_retain_keys: true, patch_key: Some(std::borrow::Cow::Borrowed("name")), ..Rules::PLAIN }),
+    Field::fixed("resourceClaimStatuses", &[15], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&POD_RESOURCE_CLAIM_STATUS))), Presence::Disabled, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), patch_merge: true, patch_retain_keys: true, patch_key: Some(std::borrow::Cow::Borrowed("name")), ..Rules::PLAIN }),
     Field::fixed("startTime", &[7], Type::Time, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]
@@ -1804,7 +1804,7 @@ pub(super) static RESOURCE_QUOTA_STATUS: Structure = Structure::fixed("io.k8s.ap
 
 #[rustfmt::skip]
 static RESOURCE_REQUIREMENTS_FIELDS: [Field; 3] = [
-    Field::fixed("claims", &[3], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&RESOURCE_CLAIM))), Presence::NonZero, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), ..Rules::PLAIN }),
+    Field::fixed("claims", &[3], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&RESOURCE_CLAIM))), Presence::Disabled, Rules { topology: super::super::Topology::Map(super::super::Seq::Fixed(&[std::borrow::Cow::Borrowed("name")])), ..Rules::PLAIN }),
     Field::fixed("limits", &[1], Type::map(&Type::Quantity), Presence::NonZero, Rules::PLAIN),
     Field::fixed("requests", &[2], Type::map(&Type::Quantity), Presence::NonZero, Rules::PLAIN),
 ];

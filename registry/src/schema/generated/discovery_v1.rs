@@ -27,7 +27,7 @@ pub(super) static ENDPOINT_CONDITIONS: Structure = Structure::fixed("io.k8s.api.
 
 #[rustfmt::skip]
 static ENDPOINT_HINTS_FIELDS: [Field; 2] = [
-    Field::fixed("forNodes", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&FOR_NODE))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
+    Field::fixed("forNodes", &[2], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&FOR_NODE))), Presence::Disabled, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
     Field::fixed("forZones", &[1], Type::list(&Type::Struct(super::super::StructureRef::Fixed(&FOR_ZONE))), Presence::NonZero, Rules { topology: super::super::Topology::Atomic, ..Rules::PLAIN }),
 ];
 #[rustfmt::skip]

@@ -30,7 +30,7 @@ pub(super) static CSI_DRIVER_LIST: Structure = Structure::fixed("io.k8s.api.stor
 static CSI_DRIVER_SPEC_FIELDS: [Field; 9] = [
     Field::fixed("attachRequired", &[1], Type::Bool, Presence::Given, Rules { default: Some(super::super::Literal::Bool(true)), ..Rules::PLAIN }),
     Field::fixed("fsGroupPolicy", &[5], Type::String, Presence::Given, Rules { default: Some(super::super::Literal::String(std::borrow::Cow::Borrowed("ReadWriteOnceWithFSType"))), ..Rules::PLAIN }),
-    Field::fixed("nodeAllocatableUpdatePeriodSeconds", &[9], Type::Int64, Presence::Given, Rules::PLAIN),
+    Field::fixed("nodeAllocatableUpdatePeriodSeconds", &[9], Type::Int64, Presence::Disabled, Rules::PLAIN),
     Field::fixed("podInfoOnMount", &[2], Type::Bool, Presence::Given, Rules { default: Some(super::super::Literal::Bool(false)), ..Rules::PLAIN }),
     Field::fixed("requiresRepublish", &[7], Type::Bool, Presence::Given, Rules { default: Some(super::super::Literal::Bool(false)), ..Rules::PLAIN }),
     Field::fixed("seLinuxMount", &[8], Type::Bool, Presence::Given, Rules { default: Some(super::super::Literal::Bool(false)), ..Rules::PLAIN }),
@@ -201,7 +201,7 @@ pub(super) static VOLUME_ATTACHMENT_STATUS: Structure = Structure::fixed("io.k8s
 
 #[rustfmt::skip]
 static VOLUME_ERROR_FIELDS: [Field; 3] = [
-    Field::fixed("errorCode", &[3], Type::Int32, Presence::Given, Rules::PLAIN),
+    Field::fixed("errorCode", &[3], Type::Int32, Presence::Disabled, Rules::PLAIN),
     Field::fixed("message", &[2], Type::String, Presence::NonZero, Rules::PLAIN),
     Field::fixed("time", &[1], Type::Time, Presence::Always, Rules::PLAIN),
 ];
