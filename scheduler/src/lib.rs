@@ -38,6 +38,7 @@
 //! ```
 
 mod default;
+pub mod digest;
 pub mod explain;
 
 pub use default::{DefaultScheduler, filters, scores};

@@ -6,6 +6,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+
 /// A short text (a name, a label's key or value) with its hash beside it, so that telling two apart costs one comparison
 /// of integers. Cloning is cheap.
 ///
@@ -49,6 +51,26 @@ impl From<&str> for Symbol {
 impl From<String> for Symbol {
     fn from(text: String) -> Self {
         Self { hash: hash(&text), text: text.into() }
+    }
+}
+
+impl<'de> Deserialize<'de> for Symbol {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+
+        impl Visitor<'_> for Text {
+            type Value = Symbol;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Symbol, E> {
+                Ok(text.into())
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 
