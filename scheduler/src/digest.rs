@@ -14,7 +14,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use serde::{Deserialize as FromJson, Serialize};
 
 pub(crate) use node::WatchedNode;
-pub(crate) use pod::WatchedPod;
+pub(crate) use pod::{Unscheduled, WatchedPod};
 
 /// Digests a pod.
 ///

@@ -39,6 +39,8 @@
 
 mod default;
 pub mod digest;
+mod driver;
 pub mod explain;
 
 pub use default::{DefaultScheduler, filters, scores};
+pub use driver::SchedulerDriver;

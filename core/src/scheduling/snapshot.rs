@@ -114,12 +114,13 @@ impl Snapshot {
     }
 
     /// Adds a node, or replaces what is known of it; its pods stay.
-    pub fn set_node(&mut self, info: NodeInfo) -> NodeId {
+    pub fn set_node(&mut self, info: impl Into<Arc<NodeInfo>>) -> NodeId {
+        let info = info.into();
         match self.position(info.name.as_str()) {
             Ok(at) => {
                 let slot = self.order[at];
                 let node = self.slots[slot as usize].as_mut().expect("`order` lists slots that are in use");
-                node.info = Arc::new(info);
+                node.info = info;
                 node.settle();
                 NodeId(slot)
             }
@@ -130,7 +131,7 @@ impl Snapshot {
                 });
                 self.order.insert(at, slot);
                 let strays = self.stray.remove(&info.name).unwrap_or_default();
-                self.slots[slot as usize] = Some(Node::new(NodeId(slot), Arc::new(info)));
+                self.slots[slot as usize] = Some(Node::new(NodeId(slot), info));
                 for key in strays {
                     self.attach(&key);
                 }

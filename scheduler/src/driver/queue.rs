@@ -1,0 +1,195 @@
+//! The pods that wait for a node.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quarterdeck_core::scheduling::{NodeId, PodInfo, Symbol};
+use tokio::time::Instant;
+
+/// How long a pod waits after it could not be placed: this at first, doubling up to [`LONGEST`].
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// A pod that has no node.
+#[derive(Debug, Clone)]
+pub(super) struct Waiting {
+    pub(super) pod: Arc<PodInfo>,
+    /// Its place among those of equal importance.
+    arrival: u64,
+    /// How often it was tried in vain.
+    attempts: u32,
+    /// When it is tried again anyway.
+    retry_at: Option<Instant>,
+    /// Why it is tried before that.
+    pub(super) hint: Option<Hint>,
+    /// What was reported last.
+    pub(super) reported: Option<String>,
+    /// What would make it worth trying again.
+    pub(super) until: Until,
+}
+
+/// What might make a pod schedulable that was not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// A change of a node where it might fit.
+    Room,
+    /// Any change of the cluster.
+    Change,
+    /// Nothing but time.
+    Time,
+}
+
+/// What happened that might help.
+#[derive(Debug, Clone)]
+pub(super) enum Hint {
+    /// These nodes changed.
+    Nodes(Arc<[NodeId]>),
+    /// So much, or something so vague, that it is simplest to try.
+    Anything,
+}
+
+type Rank = (Reverse<i32>, u64, Symbol);
+
+impl Waiting {
+    fn rank(&self) -> Rank {
+        (Reverse(self.pod.priority), self.arrival, self.pod.key.clone())
+    }
+
+    /// Returns how long it waits after the attempts so far.
+    fn backoff(&self) -> Duration {
+        let doublings = self.attempts.saturating_sub(1).min(16);
+        SHORTEST.saturating_mul(1 << doublings).min(LONGEST)
+    }
+}
+
+/// Pods that wait for a node: those to be tried now, by importance and arrival, and those to be tried later.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pods: BTreeMap<Symbol, Waiting>,
+    ready: BTreeSet<Rank>,
+    later: BTreeSet<(Instant, u64, Symbol)>,
+    arrivals: u64,
+}
+
+impl Queue {
+    /// Takes in a pod, or what is new about it. What was changed about a pod that waits may help it: it is tried at once.
+    /// That it was nominated is the driver's own doing, and helps nobody.
+    pub(super) fn offer(&mut self, pod: Arc<PodInfo>) {
+        if let Some(known) = self.pods.get_mut(&pod.key) {
+            let mut nominated = known.pod.as_ref().clone();
+            nominated.nominated.clone_from(&pod.nominated);
+            if nominated == *pod {
+                known.pod = pod;
+                return;
+            }
+        }
+        let known = self.pods.get(&pod.key);
+        let earlier = known.filter(|known| known.pod.uid == pod.uid).cloned();
+        self.remove(&pod.key);
+        let waiting = match earlier {
+            Some(earlier) => Waiting { pod, hint: None, retry_at: None, ..earlier },
+            None => {
+                self.arrivals += 1;
+                Waiting {
+                    pod,
+                    arrival: self.arrivals,
+                    attempts: 0,
+                    retry_at: None,
+                    hint: None,
+                    reported: None,
+                    until: Until::Time,
+                }
+            }
+        };
+        self.make_ready(waiting);
+    }
+
+    pub(super) fn remove(&mut self, key: &Symbol) {
+        if let Some(waiting) = self.pods.remove(key) {
+            self.ready.remove(&waiting.rank());
+            if let Some(at) = waiting.retry_at {
+                self.later.remove(&(at, waiting.arrival, key.clone()));
+            }
+        }
+    }
+
+    /// Takes the pod that is to be tried next.
+    pub(super) fn pop(&mut self) -> Option<Waiting> {
+        let (_, _, key) = self.ready.pop_first()?;
+        self.pods.remove(&key)
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Puts a pod back that was tried in vain, to be tried again when `until` comes true, or after its back-off.
+    pub(super) fn put_back(&mut self, mut waiting: Waiting, until: Until) {
+        waiting.attempts = waiting.attempts.saturating_add(1);
+        waiting.retry_at = Some(Instant::now() + waiting.backoff());
+        self.wait(waiting, until);
+    }
+
+    /// Puts a pod back that a hint did not help: it waits for the time that it waited for before.
+    pub(super) fn put_back_unhelped(&mut self, waiting: Waiting) {
+        let until = waiting.until;
+        if waiting.retry_at.is_some() {
+            self.wait(waiting, until);
+        } else {
+            self.put_back(waiting, until);
+        }
+    }
+
+    fn wait(&mut self, mut waiting: Waiting, until: Until) {
+        let key = waiting.pod.key.clone();
+        waiting.until = until;
+        waiting.hint = None;
+        if let Some(at) = waiting.retry_at {
+            self.later.insert((at, waiting.arrival, key.clone()));
+        }
+        self.pods.insert(key, waiting);
+    }
+
+    fn make_ready(&mut self, waiting: Waiting) {
+        self.ready.insert(waiting.rank());
+        self.pods.insert(waiting.pod.key.clone(), waiting);
+    }
+
+    /// Returns when the next pod is to be tried that waits for its time.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
+        self.later.first().map(|(at, _, _)| *at)
+    }
+
+    /// Makes ready whose time has come.
+    pub(super) fn retry_due(&mut self) {
+        let now = Instant::now();
+        while self.next_retry().is_some_and(|at| at <= now) {
+            let Some((_, _, key)) = self.later.pop_first() else { return };
+            if let Some(mut waiting) = self.pods.remove(&key) {
+                waiting.retry_at = None;
+                self.make_ready(waiting);
+            }
+        }
+    }
+
+    /// Makes ready, for the reason `hint`, those that wait and that `helped` says may be helped.
+    pub(super) fn retry_early(&mut self, hint: &Hint, helped: impl Fn(&Waiting) -> bool) {
+        let keys: Vec<_> = self
+            .later
+            .iter()
+            .filter_map(|(_, _, key)| self.pods.get(key))
+            .filter(|waiting| helped(waiting))
+            .map(|waiting| waiting.pod.key.clone())
+            .collect();
+        for key in keys {
+            let Some(mut waiting) = self.pods.remove(&key) else { continue };
+            if let Some(at) = waiting.retry_at {
+                self.later.remove(&(at, waiting.arrival, key));
+            }
+            waiting.hint = Some(hint.clone());
+            self.make_ready(waiting);
+        }
+    }
+}
