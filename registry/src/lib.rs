@@ -10,6 +10,7 @@ mod body;
 pub mod cache;
 mod discovery;
 pub mod layers;
+pub mod listener;
 mod negotiate;
 pub mod object;
 mod openapi;
@@ -24,6 +25,8 @@ mod server;
 pub mod status;
 pub mod storage;
 pub mod table;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod tokens;
 mod user;
 pub mod validation;

@@ -4,18 +4,23 @@
 //! that comes with a [`User`] in its extensions was made in this process, by code that may do so.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::request::Parts;
 
 use super::gate::Gate;
+use crate::cache::Cache;
 use crate::status::Status;
 use crate::user::{AUTHENTICATED, User};
 
 /// Finds out who makes a request.
 #[async_trait]
 pub trait Authenticator: Debug + Send + Sync + 'static {
+    /// Gets to know what is stored, before the first request.
+    fn start(&mut self, cache: &Cache) {
+        let _ = cache;
+    }
+
     /// Returns the user; `None` if the request carries no proof that this authenticator reads.
     ///
     /// # Errors
@@ -29,13 +34,13 @@ const _: Option<&dyn Authenticator> = None; // object safety is API: losing it m
 /// The gate that asks authenticators in turn. Nobody passes unknown, but to the paths that tell of health.
 #[derive(Debug)]
 pub struct Authentication {
-    authenticators: Vec<Arc<dyn Authenticator>>,
+    authenticators: Vec<Box<dyn Authenticator>>,
 }
 
 impl Authentication {
     /// Makes a gate of authenticators; the first that knows the user decides.
     #[must_use]
-    pub fn new(authenticators: Vec<Arc<dyn Authenticator>>) -> Self {
+    pub fn new(authenticators: Vec<Box<dyn Authenticator>>) -> Self {
         Self { authenticators }
     }
 

@@ -41,7 +41,7 @@ pub struct ApiServerBuilder {
     node_ports: (u16, u16),
     advertise: Option<SocketAddr>,
     admission: Vec<Arc<dyn Admission>>,
-    authenticators: Vec<Arc<dyn Authenticator>>,
+    authenticators: Vec<Box<dyn Authenticator>>,
     authorizers: Vec<Arc<dyn Authorizer>>,
     connector: Option<Arc<dyn NodeConnector>>,
     tokens: Option<Arc<dyn TokenIssuer>>,
@@ -161,7 +161,7 @@ impl ApiServerBuilder {
 
     /// Adds a way to know users (default: only callers in process are known).
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
-        self.authenticators.push(Arc::new(authenticator));
+        self.authenticators.push(Box::new(authenticator));
         self
     }
 
@@ -243,8 +243,12 @@ impl ApiServerBuilder {
             OpenApi::new(registry.resources.clone()),
             stop.clone(),
         );
+        let mut authenticators = self.authenticators;
+        for authenticator in &mut authenticators {
+            authenticator.start(&cache);
+        }
         let authorization = GateLayer::new(Authorization::new(authorizers, cache));
-        let authentication = GateLayer::new(Authentication::new(self.authenticators));
+        let authentication = GateLayer::new(Authentication::new(authenticators));
         let stack = authentication.layer(authorization.layer(dispatch));
         let background = Arc::new(Background { signal, stop, tasks: Mutex::new(tasks) });
         Ok(ApiServer { stack, registry, background })

@@ -1,0 +1,228 @@
+//! Listeners: the server on a socket.
+//!
+//! A [`Listener`] is a [`Component`]: it accepts connections, speaks HTTP/1.1 and HTTP/2 on them, and hands
+//! each request to the server. Over TLS the client's certificate goes along.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use quarterdeck_core::component::{BoxError, Component, Stop};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower::ServiceExt as _;
+
+use crate::server::ApiServer;
+use crate::user::User;
+
+/// How long a client may take for its headers, and for the handshake of TLS.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long connections may take to end when the listener stops.
+const GRACE: Duration = Duration::from_secs(2);
+/// How many connections are served at a time; more wait.
+const CONNECTIONS: usize = 16_384;
+/// How many requests one HTTP/2 connection may have under way.
+const STREAMS: u32 = 250;
+/// How long to wait after a connection could not be accepted, for instance for lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A socket that a server answers on.
+#[derive(Debug)]
+pub struct Listener {
+    name: String,
+    server: ApiServer,
+    socket: TcpListener,
+    security: Security,
+}
+
+#[derive(Clone)]
+enum Security {
+    /// Nobody is asked: everyone is this user.
+    Trusted(User),
+    /// Clients show certificates or tokens.
+    #[cfg(feature = "tls")]
+    Tls(tokio_rustls::TlsAcceptor),
+}
+
+impl std::fmt::Debug for Security {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Trusted(user) => write!(f, "Trusted({})", user.name),
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => f.write_str("Tls"),
+        }
+    }
+}
+
+/// Why a listener cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The address is taken, not this machine's, or not allowed.
+    #[error("cannot listen on {address}: {source}; choose another address or port, or stop what uses it")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What happened.
+        source: io::Error,
+    },
+    /// A listener that asks nobody who they are is for this machine alone.
+    #[error(
+        "{0} is reachable from other machines: a listener without authentication takes a loopback address only"
+    )]
+    NotLoopback(SocketAddr),
+}
+
+impl Listener {
+    /// Listens without TLS and without authentication: whoever connects is an administrator. Loopback only.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`].
+    pub async fn insecure(server: ApiServer, address: SocketAddr) -> Result<Self, ListenError> {
+        if !address.ip().is_loopback() {
+            return Err(ListenError::NotLoopback(address));
+        }
+        let security = Security::Trusted(User::admin());
+        Self::bind("insecure listener", server, address, security).await
+    }
+
+    /// Listens with TLS.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError::Bind`].
+    #[cfg(feature = "tls")]
+    pub async fn tls(
+        server: ApiServer,
+        address: SocketAddr,
+        config: Arc<rustls::ServerConfig>,
+    ) -> Result<Self, ListenError> {
+        Self::bind("listener", server, address, Security::Tls(config.into())).await
+    }
+
+    async fn bind(
+        name: &str,
+        server: ApiServer,
+        address: SocketAddr,
+        security: Security,
+    ) -> Result<Self, ListenError> {
+        let socket = TcpListener::bind(address).await;
+        let socket = socket.map_err(|source| ListenError::Bind { address, source })?;
+        Ok(Self { name: format!("{name} on {address}"), server, socket, security })
+    }
+
+    /// Returns the address that the listener has, with the port that it was given if it asked for any.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the operating system says.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+#[async_trait]
+impl Component for Listener {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
+        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = JoinSet::new();
+        loop {
+            let place = places.clone().acquire_owned().await?;
+            let accepted = tokio::select! {
+                biased;
+                () = stop.wait() => break,
+                Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+                accepted = self.socket.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let watcher = graceful.watcher();
+            let (server, security) = (self.server.clone(), self.security.clone());
+            connections.spawn(async move {
+                serve(stream, server, security, watcher).await;
+                drop(place);
+            });
+        }
+        drop(self);
+        // Connections that have nothing under way end now; the others as soon as they are done, or after the grace period.
+        let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+        connections.shutdown().await;
+        Ok(())
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    server: ApiServer,
+    security: Security,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    // Answers are written whole: waiting for more to send only delays them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection ended before it was served");
+        return;
+    }
+    match security {
+        Security::Trusted(user) => speak(stream, server, user, watcher).await,
+        #[cfg(feature = "tls")]
+        Security::Tls(acceptor) => match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => {
+                let certificates = stream.get_ref().1.peer_certificates();
+                let certificate = certificates.and_then(|chain| chain.first().cloned());
+                match certificate.map(|der| crate::tls::PeerCertificate(der.into_owned())) {
+                    Some(certificate) => speak(stream, server, certificate, watcher).await,
+                    None => speak(stream, server, (), watcher).await,
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        },
+    }
+}
+
+/// Speaks HTTP on a connection. Every request carries `mark` in its extensions.
+async fn speak<I, M>(stream: I, server: ApiServer, mark: M, watcher: hyper_util::server::graceful::Watcher)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    M: Clone + Send + Sync + 'static,
+{
+    let service = server.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(mark.clone());
+        request
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_pending_accept_reset_streams(20);
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    if let Err(error) = watcher.watch(connection.into_owned()).await {
+        tracing::debug!(%error, "a connection ended");
+    }
+}

@@ -1,0 +1,258 @@
+//! The certificate authority of a cluster.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SerialNumber, date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+use crate::user::User;
+
+/// For how many days the authority's certificate is good.
+const AUTHORITY_DAYS: i64 = 3650;
+/// For how many days other certificates are good. They are made anew at every start.
+const CERTIFICATE_DAYS: i64 = 365;
+
+/// Makes the certificates of a cluster.
+pub struct Authority {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+    now: Timestamp,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone)]
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+/// Why an authority cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// A file cannot be read or written.
+    #[error("cannot use {path}: {source}; check that the directory exists and is yours")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error(
+        "{0} holds no usable key or certificate: restore it, or move the directory away to start with a new authority"
+    )]
+    Broken(PathBuf),
+    /// A certificate cannot be made, for instance for a name that is none.
+    #[error("cannot make a certificate")]
+    Certificate(#[source] rcgen::Error),
+    /// TLS cannot be set up with a certificate.
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
+}
+
+impl Authority {
+    /// Makes a new authority, in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Certificate`].
+    pub fn new(now: Timestamp) -> Result<Self, AuthorityError> {
+        let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
+        Self::sign_own(key, now)
+    }
+
+    fn sign_own(key: KeyPair, now: Timestamp) -> Result<Self, AuthorityError> {
+        let mut params = params("kubernetes-ca", &[], now, AUTHORITY_DAYS)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        let certificate = params.self_signed(&key).map_err(AuthorityError::Certificate)?.pem();
+        Ok(Self { certificate, issuer: Issuer::new(params, key), now })
+    }
+
+    /// Takes the authority that a directory holds (`ca.crt`, `ca.key`), or makes one and leaves it there.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError`]; what is in the directory is never overwritten.
+    pub fn load_or_create(directory: &Path, now: Timestamp) -> Result<Self, AuthorityError> {
+        let (certificate, key) = (directory.join("ca.crt"), directory.join("ca.key"));
+        let file = |path: &Path| {
+            let path = path.to_owned();
+            move |source| AuthorityError::File { path, source }
+        };
+        if !certificate.exists() && !key.exists() {
+            fs::create_dir_all(directory).map_err(file(directory))?;
+            let authority = Self::new(now)?;
+            write_private(&key, &authority.issuer.key().serialize_pem()).map_err(file(&key))?;
+            fs::write(&certificate, &authority.certificate).map_err(file(&certificate))?;
+            return Ok(authority);
+        }
+        let text = fs::read_to_string(&certificate).map_err(file(&certificate))?;
+        let private = fs::read_to_string(&key).map_err(file(&key))?;
+        let pair = KeyPair::from_pem(&private).map_err(|_| AuthorityError::Broken(key))?;
+        let issuer =
+            Issuer::from_ca_cert_pem(&text, pair).map_err(|_| AuthorityError::Broken(certificate))?;
+        Ok(Self { certificate: text, issuer, now })
+    }
+
+    /// Returns the authority's certificate, as PEM.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Makes the certificate of a server that answers under these names and addresses.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Certificate`] if a name is none.
+    pub fn server(&self, common_name: &str, names: &[String]) -> Result<Identity, AuthorityError> {
+        let mut params = params(common_name, names, self.now, CERTIFICATE_DAYS)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(&params)
+    }
+
+    /// Makes the certificate by which a user is known.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Certificate`].
+    pub fn client(&self, user: &User) -> Result<Identity, AuthorityError> {
+        let mut params = params(&user.name, &[], self.now, CERTIFICATE_DAYS)?;
+        for group in &user.groups {
+            params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Result<Identity, AuthorityError> {
+        let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Certificate)?;
+        Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
+    /// Returns the roots that clients and servers of the cluster trust.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`].
+    pub fn roots(&self) -> Result<Arc<RootCertStore>, AuthorityError> {
+        roots(&self.certificate)
+    }
+
+    /// Returns the TLS settings of a server that asks clients for certificates, and requires them if told so.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`].
+    pub fn server_config(
+        &self,
+        identity: &Identity,
+        requires: bool,
+    ) -> Result<Arc<ServerConfig>, AuthorityError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots()?, provider.clone());
+        let verifier = if requires { verifier } else { verifier.allow_unauthenticated() };
+        let verifier = verifier
+            .build()
+            .map_err(|error| AuthorityError::Tls(rustls::Error::General(error.to_string())))?;
+        let (chain, key) = identity.der()?;
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(AuthorityError::Tls)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, key)
+            .map_err(AuthorityError::Tls)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+impl Identity {
+    /// Returns the certificate chain and the key as TLS takes them.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`] if they are no PEM.
+    pub fn der(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), AuthorityError> {
+        let broken = |error: rustls::pki_types::pem::Error| {
+            AuthorityError::Tls(rustls::Error::General(error.to_string()))
+        };
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(broken)?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(broken)?;
+        Ok((chain, key))
+    }
+}
+
+/// Reads trusted roots from PEM.
+pub(crate) fn roots(pem: &str) -> Result<Arc<RootCertStore>, AuthorityError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate =
+            certificate.map_err(|error| AuthorityError::Tls(rustls::Error::General(error.to_string())))?;
+        roots.add(certificate).map_err(AuthorityError::Tls)?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn params(
+    name: &str,
+    names: &[String],
+    now: Timestamp,
+    days: i64,
+) -> Result<CertificateParams, AuthorityError> {
+    let mut params = CertificateParams::new(names.to_vec()).map_err(AuthorityError::Certificate)?;
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, name);
+    let day = |at: Timestamp| {
+        let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let (month, day) = (date.month().unsigned_abs(), date.day().unsigned_abs());
+        date_time_ymd(i32::from(date.year()), month, day)
+    };
+    params.not_before = day(now - SignedDuration::from_hours(24));
+    params.not_after = day(now + SignedDuration::from_hours(24 * days));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let mut serial = [0; 16];
+    aws_lc_rs::rand::fill(&mut serial)
+        .map_err(|_| AuthorityError::Certificate(rcgen::Error::RemoteKeyError))?;
+    serial[0] &= 0x7f;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    Ok(params)
+}
+
+/// Writes a file that nobody else reads. An existing one is an error.
+pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

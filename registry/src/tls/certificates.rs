@@ -1,0 +1,32 @@
+//! Users by their client certificates.
+
+use async_trait::async_trait;
+use http::request::Parts;
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::layers::authentication::Authenticator;
+use crate::user::User;
+
+/// The certificate that a client showed, already verified by TLS. Listeners put it in a request's extensions.
+#[derive(Debug, Clone)]
+pub struct PeerCertificate(pub CertificateDer<'static>);
+
+/// Knows users by their certificates: the common name is the user's, each organisation a group.
+#[derive(Debug)]
+pub struct ClientCertificates;
+
+#[async_trait]
+impl Authenticator for ClientCertificates {
+    async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
+        let Some(PeerCertificate(der)) = parts.extensions.get() else { return Ok(None) };
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+        let text =
+            |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned);
+        let subject = certificate.subject();
+        let name = subject.iter_common_name().next().and_then(|name| text(name).ok());
+        let name = name.filter(|name| !name.is_empty()).ok_or("the certificate names nobody")?;
+        let groups = subject.iter_organization().filter_map(|group| text(group).ok());
+        Ok(Some(User { name, groups: groups.collect(), ..User::default() }))
+    }
+}

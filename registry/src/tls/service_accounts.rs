@@ -1,0 +1,215 @@
+//! Service accounts' tokens: signed claims that end with the objects that they name.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::header;
+use http::request::Parts;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use quarterdeck_core::clock::Clock;
+use rcgen::KeyPair;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::authority::{AuthorityError, write_private};
+use crate::cache::Cache;
+use crate::layers::authentication::Authenticator;
+use crate::tokens::{TokenClaims, TokenIssuer};
+use crate::user::User;
+
+/// Who issues the tokens, and for whom, unless told otherwise.
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// The key that signs service accounts' tokens. Cheap to clone.
+#[derive(Clone)]
+pub struct ServiceAccountKey {
+    encoding: Arc<EncodingKey>,
+    decoding: Arc<DecodingKey>,
+}
+
+impl std::fmt::Debug for ServiceAccountKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServiceAccountKey").finish_non_exhaustive()
+    }
+}
+
+impl ServiceAccountKey {
+    /// Makes a new key, in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Certificate`].
+    pub fn new() -> Result<Self, AuthorityError> {
+        let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
+        Self::of(&key, Path::new("sa.key"))
+    }
+
+    /// Takes the key that a directory holds (`sa.key`), or makes one and leaves it there.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError`]; what is in the directory is never overwritten.
+    pub fn load_or_create(directory: &Path) -> Result<Self, AuthorityError> {
+        let path = directory.join("sa.key");
+        let file = |source| AuthorityError::File { path: path.clone(), source };
+        if !path.exists() {
+            fs::create_dir_all(directory).map_err(file)?;
+            let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
+            write_private(&path, &key.serialize_pem()).map_err(file)?;
+        }
+        let text = fs::read_to_string(&path).map_err(file)?;
+        let key = KeyPair::from_pem(&text).map_err(|_| AuthorityError::Broken(path.clone()))?;
+        Self::of(&key, &path)
+    }
+
+    fn of(key: &KeyPair, path: &Path) -> Result<Self, AuthorityError> {
+        let broken = |_| AuthorityError::Broken(path.to_owned());
+        let encoding = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).map_err(broken)?;
+        let decoding = DecodingKey::from_ec_pem(key.public_key_pem().as_bytes()).map_err(broken)?;
+        Ok(Self { encoding: Arc::new(encoding), decoding: Arc::new(decoding) })
+    }
+}
+
+/// What a token says, on the wire (RFC 7519 and `k8s.io/kubernetes/pkg/serviceaccount`).
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    aud: Vec<String>,
+    exp: i64,
+    iat: i64,
+    nbf: i64,
+    iss: String,
+    sub: String,
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: Private,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Private {
+    namespace: String,
+    serviceaccount: Reference,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pod: Option<Reference>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    secret: Option<Reference>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Reference {
+    name: String,
+    uid: String,
+}
+
+impl TokenIssuer for ServiceAccountKey {
+    fn issue(&self, claims: &TokenClaims) -> String {
+        let bound = |kind: &str| {
+            let bound = claims.bound.as_ref().filter(|(bound, _, _)| bound == kind);
+            bound.map(|(_, name, uid)| Reference { name: name.clone(), uid: uid.clone() })
+        };
+        let issued = claims.issued.as_second();
+        let claims = Claims {
+            aud: claims.audiences.clone(),
+            exp: claims.expires.as_second(),
+            iat: issued,
+            nbf: issued,
+            iss: ISSUER.into(),
+            sub: format!("system:serviceaccount:{}:{}", claims.namespace, claims.name),
+            kubernetes: Private {
+                namespace: claims.namespace.clone(),
+                serviceaccount: Reference { name: claims.name.clone(), uid: claims.uid.clone() },
+                pod: bound("Pod"),
+                secret: bound("Secret"),
+            },
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.encoding)
+            .expect("claims of texts and numbers can be signed with a key that was checked")
+    }
+
+    fn default_audiences(&self) -> Vec<String> {
+        vec![ISSUER.into()]
+    }
+}
+
+/// Knows service accounts by their tokens, as long as the account and whatever the token is bound to exist.
+#[derive(Debug)]
+pub struct ServiceAccountTokens {
+    key: ServiceAccountKey,
+    clock: Clock,
+    cache: Option<Cache>,
+}
+
+impl ServiceAccountTokens {
+    /// Makes an authenticator that checks tokens of this key.
+    #[must_use]
+    pub fn new(key: ServiceAccountKey, clock: Clock) -> Self {
+        Self { key, clock, cache: None }
+    }
+
+    fn check(&self, token: &str, cache: &Cache) -> Result<User, String> {
+        let mut validation = Validation::new(Algorithm::ES256);
+        validation.set_audience(&[ISSUER]);
+        validation.set_issuer(&[ISSUER]);
+        // Times are checked below, against the server's own clock.
+        (validation.validate_exp, validation.validate_nbf) = (false, false);
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.key.decoding, &validation);
+        let claims = claims.map_err(|error| error.to_string())?.claims;
+        let now = self.clock.now().as_second();
+        if now >= claims.exp || now < claims.nbf {
+            return Err("the token is not good at this time".into());
+        }
+        let Private { namespace, serviceaccount, pod, secret } = claims.kubernetes;
+        let world = cache.world();
+        let exists = |prefix: &str, reference: &Reference| {
+            let object = world.get(&format!("/registry/{prefix}/{namespace}/{}", reference.name));
+            object.is_some_and(|object| *object.header.uid == *reference.uid)
+        };
+        let bound = [
+            ("serviceaccounts", Some(&serviceaccount)),
+            ("pods", pod.as_ref()),
+            ("secrets", secret.as_ref()),
+        ];
+        if let Some((gone, _)) =
+            bound.iter().find(|(prefix, object)| object.is_some_and(|object| !exists(prefix, object)))
+        {
+            return Err(format!("the token is bound to one of the {gone} that is gone"));
+        }
+        let mut user = User {
+            name: claims.sub,
+            uid: serviceaccount.uid,
+            groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")],
+            ..User::default()
+        };
+        if let Some(pod) = pod {
+            user.extra.insert("authentication.kubernetes.io/pod-name".into(), vec![pod.name]);
+            user.extra.insert("authentication.kubernetes.io/pod-uid".into(), vec![pod.uid]);
+        }
+        Ok(user)
+    }
+}
+
+/// Returns whether a token claims to be of this issuer, whether or not it is.
+fn is_ours(token: &str) -> bool {
+    use base64::Engine as _;
+    let payload = token.split('.').nth(1).unwrap_or_default();
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
+    let claims: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    claims["iss"] == ISSUER
+}
+
+#[async_trait]
+impl Authenticator for ServiceAccountTokens {
+    fn start(&mut self, cache: &Cache) {
+        self.cache = Some(cache.clone());
+    }
+
+    async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
+        let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = given.and_then(|given| given.strip_prefix("Bearer ")).map(str::trim);
+        let (Some(token), Some(cache)) = (token, &self.cache) else { return Ok(None) };
+        if !is_ours(token) {
+            return Ok(None);
+        }
+        self.check(token, cache).map(Some)
+    }
+}
