@@ -14,7 +14,6 @@ pub mod listener;
 mod negotiate;
 pub mod object;
 mod openapi;
-mod pending;
 pub mod registry;
 pub mod request;
 pub mod resource;

@@ -150,7 +150,7 @@ fn document(kinds: &[&Resource]) -> Value {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": "v1.33.0"},
         "paths": paths,
-        "components": {"schemas": crate::pending::openapi_schemas(&roots)},
+        "components": {"schemas": schema::schemas(&roots)},
     })
 }
 

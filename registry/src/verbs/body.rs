@@ -121,8 +121,8 @@ fn protobuf(expected: &Expected<'_>, bytes: &[u8]) -> Result<Value> {
             expected.kind
         ))
     };
-    let mut object =
-        crate::pending::decode_protobuf(expected.structure, bytes).map_err(|error| unrecognized(&error))?;
+    let decoded = schema::decode_protobuf(expected.structure, bytes);
+    let mut object = decoded.map_err(|error| unrecognized(&error))?.value;
     let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
     TypeMeta { kind: text("kind"), api_version: text("apiVersion") }.check(expected)?;
     object["kind"] = expected.kind.into();

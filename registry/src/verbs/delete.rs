@@ -128,8 +128,10 @@ fn from_body(call: &Call) -> Result<Value> {
     let structure = schema::builtin("", "v1", "DeleteOptions").expect("the tables have DeleteOptions");
     let form = BodyForm::of(&call.headers)?;
     let given = match form {
-        BodyForm::Protobuf => crate::pending::decode_protobuf(structure, &call.body)
-            .map_err(|error| Status::bad_request(error.to_string()))?,
+        BodyForm::Protobuf => {
+            let decoded = schema::decode_protobuf(structure, &call.body);
+            decoded.map_err(|error| Status::bad_request(error.to_string()))?.value
+        }
         BodyForm::Yaml => decode(structure, &body::yaml_to_json(&call.body)?)?,
         BodyForm::Json => decode(structure, &call.body)?,
     };
