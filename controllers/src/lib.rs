@@ -12,14 +12,19 @@
 mod claim;
 mod deployment;
 mod discovery;
+mod endpoint_slice;
+mod endpoints;
 mod expectations;
 mod meta;
 mod namespace;
 mod pod;
 mod replication;
+mod service;
 mod service_account;
 
 pub use deployment::DeploymentController;
+pub use endpoint_slice::EndpointSliceController;
+pub use endpoints::EndpointsController;
 pub use namespace::NamespaceController;
 pub use replication::{ReplicaSetController, ReplicationController};
 pub use service_account::{RootCaPublisher, ServiceAccountController};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::Resource;
 use kube::api::{ObjectMeta, PatchParams, PostParams};
+use quarterdeck_core::random::Random;
 use serde::{Deserialize, Deserializer};
 
 /// The name under which controllers' changes are listed in managed fields, upstream's.
@@ -61,6 +62,15 @@ pub(crate) fn is_terminating(object: &impl Resource) -> bool {
     object.meta().deletion_timestamp.is_some()
 }
 
+/// Returns a name for an object of `owner`, as the API server makes one of `generateName`: cut so that the suffix fits.
+pub(crate) fn generated(owner: &str, random: &Random) -> String {
+    const SUFFIX: usize = 5;
+    const PREFIX: usize = 58;
+    let mut name = format!("{owner}-");
+    name.truncate(name.floor_char_boundary(PREFIX));
+    name + &random.suffix(SUFFIX)
+}
+
 /// The creation time, for ordering: objects without one are the oldest.
 pub(crate) fn created(object: &impl Resource) -> Option<jiff::Timestamp> {
     object.meta().creation_timestamp.as_ref().map(|time| time.0)
@@ -102,4 +112,17 @@ pub(crate) fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Resul
         finalizers: lean.finalizers,
         ..ObjectMeta::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_owner_s_name_is_cut_to_leave_room_for_the_suffix() {
+        let random = Random::seeded(1);
+
+        assert!(generated("web", &random).starts_with("web-"));
+        assert_eq!(generated(&"x".repeat(63), &random).len(), 63);
+    }
 }

@@ -12,15 +12,11 @@ use super::kinds::Replicated;
 use super::ranking::rank;
 use crate::claim::Owned;
 use crate::expectations::Expected;
-use crate::meta::{self, controller_of, controller_reference, posting};
+use crate::meta::{self, controller_of, controller_reference, generated, posting};
 use crate::pod::Pod;
 
 /// At most so many pods are made or deleted before the owner is looked at again.
 const BURST: usize = 500;
-
-/// How many characters end a generated name, and how many may come before them.
-const SUFFIX: usize = 5;
-const PREFIX: usize = 58;
 
 /// Why the number of pods could not be changed as wanted.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +76,7 @@ impl<K: Replicated> Replicator<K> {
         let pods: Api<v1::Pod> = Api::namespaced(self.context.client.clone(), &key.namespace);
         let mut pod = new_pod(owner);
         // The name is chosen here and not by the server, for only so is it known what to expect if the answer is lost.
-        let name = format!("{}{}", prefix(&key.name), self.random.suffix(SUFFIX));
+        let name = generated(&key.name, &self.random);
         pod.metadata.name = Some(name.clone());
         let expected = Expected::Created(name.clone());
         self.expectations.expect(key, expected.clone());
@@ -151,13 +147,6 @@ fn is_namespace_terminating(status: &kube::core::Status) -> bool {
     causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// What names of the owner's pods begin with, cut so that the suffix fits, as the API server does.
-fn prefix(owner: &str) -> String {
-    let mut prefix = format!("{owner}-");
-    prefix.truncate(prefix.floor_char_boundary(PREFIX));
-    prefix
-}
-
 fn new_pod<K: Replicated>(owner: &K) -> v1::Pod {
     let template = owner.template().cloned().unwrap_or_default();
     let metadata = template.metadata.unwrap_or_default();
@@ -173,16 +162,5 @@ fn new_pod<K: Replicated>(owner: &K) -> v1::Pod {
         },
         spec: template.spec,
         status: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_owner_s_name_is_cut_to_leave_room_for_the_suffix() {
-        assert_eq!(prefix("web"), "web-");
-        assert_eq!(prefix(&"x".repeat(63)).len() + SUFFIX, 63);
     }
 }
