@@ -206,3 +206,19 @@ fn literal(value: &Value) -> String {
         _ => "super::super::Literal::EmptyObject".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_structures_become_names_of_constants_and_modules() {
+        assert_eq!(constant("io.k8s.api.core.v1.PodSpec"), "POD_SPEC");
+        assert_eq!(
+            constant("io.k8s.api.core.v1.AWSElasticBlockStoreVolumeSource"),
+            "AWS_ELASTIC_BLOCK_STORE_VOLUME_SOURCE"
+        );
+        assert_eq!(constant("io.k8s.api.core.v1.ISCSIVolumeSource"), "ISCSI_VOLUME_SOURCE");
+        assert_eq!(module("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"), "meta_v1");
+    }
+}

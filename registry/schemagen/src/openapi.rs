@@ -217,3 +217,45 @@ fn named(segments: &[String]) -> Result<Shape, Failure> {
     };
     Ok(Shape::Plain(plain))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_is_read_with_names_types_and_what_is_required() {
+        let text = r#"
+            pub struct Thing {
+                pub host_ip: Option<std::string::String>,
+                pub ports: std::vec::Vec<crate::api::core::v1::Port>,
+            }
+            impl crate::Resource for Thing {
+                const GROUP: &'static str = "example";
+                const KIND: &'static str = "Thing";
+                const VERSION: &'static str = "v1";
+            }
+            fn names() {
+                match value {
+                    "hostIP" => Field::Key_host_ip,
+                    "ports" => Field::Key_ports,
+                }
+            }
+            fn schema() {
+                json!({
+            "required": [
+                "ports",
+            ],
+                })
+            }
+        "#;
+
+        let definition = definition("io.k8s.api.example.v1.Thing", text).unwrap().unwrap();
+
+        let [host, ports] = &definition.members[..] else { panic!("two members") };
+        assert_eq!((host.json.as_str(), host.optional, host.required), ("hostIP", true, false));
+        assert_eq!(host.ty, Shape::Plain("String"));
+        assert_eq!((ports.json.as_str(), ports.optional, ports.required), ("ports", false, true));
+        assert_eq!(ports.ty, Shape::List(Box::new(Shape::Struct("io.k8s.api.core.v1.Port".into()))));
+        assert_eq!(definition.kind.unwrap().group, "example");
+    }
+}

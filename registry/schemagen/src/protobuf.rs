@@ -121,3 +121,35 @@ fn markers(attributes: &[syn::Attribute]) -> BTreeMap<String, Vec<String>> {
     }
     markers
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_with_numbers_and_markers() {
+        let item: syn::ItemStruct = syn::parse_str(
+            r#"
+            /// +structType=atomic
+            pub struct Thing {
+                /// Prose.
+                /// +listType=map
+                /// +listMapKey=port
+                /// +listMapKey=protocol
+                #[prost(message, repeated, tag = "16")]
+                pub ports: ::prost::alloc::vec::Vec<Port>,
+                #[prost(message, optional, tag = "2")]
+                pub volume_source: ::core::option::Option<VolumeSource>,
+            }"#,
+        )
+        .unwrap();
+
+        let message = message(&item).unwrap();
+
+        assert!(message.atomic);
+        let [ports, source] = &message.fields[..] else { panic!("two fields") };
+        assert_eq!((ports.name.as_str(), ports.number, &ports.message), ("ports", 16, &None));
+        assert_eq!(ports.markers["listMapKey"], ["port", "protocol"]);
+        assert_eq!((source.name.as_str(), source.message.as_deref()), ("volumesource", Some("VolumeSource")));
+    }
+}

@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Number, Value};
 
+/// How many members two objects may have together to be paired by name.
+const MOST_PAIRED: usize = 64;
+
 /// A JSON value before its structure is known.
 #[derive(Clone, Debug)]
 pub(super) enum Node<'a> {
@@ -71,6 +74,11 @@ impl<'a> Node<'a> {
     /// Lays a second value of the same member over the first: Go reads it into the same structure.
     pub(super) fn overlay(&mut self, second: Node<'a>) {
         match (self, second) {
+            // Pairing large objects by name would take a client's byte and the server's square of it. Put one after the
+            // other they read the same, only that strict validation reports their common members, too.
+            (Node::Object(first), Node::Object(mut second)) if first.len() + second.len() > MOST_PAIRED => {
+                first.append(&mut second);
+            }
             (Node::Object(first), Node::Object(second)) => {
                 for (name, node) in second {
                     match first.iter_mut().find(|(known, _)| *known == name) {

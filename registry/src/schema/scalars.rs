@@ -10,6 +10,13 @@ pub(super) fn quantity(text: &str) -> Result<String, String> {
     text.trim().parse::<Quantity>().map(|quantity| quantity.to_string()).map_err(|e| e.to_string())
 }
 
+/// A quantity rounded up to thousandths; `None` if it is in thousandths already.
+pub(super) fn round_up_to_milli(text: &str) -> Option<String> {
+    let quantity: Quantity = text.parse().ok()?;
+    let rounded = || Quantity::from_milli(quantity.milli_value()).with_format(quantity.format());
+    (!quantity.is_milli()).then(|| rounded().to_string())
+}
+
 /// A time in UTC, with `digits` of a fraction: none for `Time`, six for `MicroTime`, which demands them too.
 pub(super) fn time(text: &str, digits: usize) -> Result<String, String> {
     let mut parser = Clockwork { text, rest: text, digits };

@@ -55,6 +55,24 @@ fn of_a_field_that_stands_twice_the_last_counts_and_parts_are_merged() {
 }
 
 #[test]
+fn many_duplicates_of_large_objects_are_read_in_linear_time() {
+    let member = |at: usize| format!(r#""data":{{"{at}":""}}"#);
+    let members: Vec<String> = (0..100_000).map(member).collect();
+
+    let decoded = decode("ConfigMap", &format!("{{{}}}", members.join(","))).unwrap();
+
+    assert_eq!(decoded.value["data"].as_object().unwrap().len(), 100_000);
+    assert_eq!(decoded.strict_errors.len(), 100);
+}
+
+#[test]
+fn an_object_has_a_bounded_number_of_parts() {
+    let text = format!(r#"{{"spec":{{"containers":[{}{{}}]}}}}"#, "{},".repeat(1_000_000));
+
+    assert_eq!(error("Pod", &text), "object has more than 100000 parts");
+}
+
+#[test]
 fn a_value_of_the_wrong_type_is_refused_in_the_words_of_encoding_json() {
     let cases = [
         (

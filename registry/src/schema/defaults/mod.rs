@@ -10,6 +10,7 @@ mod workloads;
 
 use serde_json::{Map, Value};
 
+use super::scalars;
 use super::types::{Structure, Type};
 
 /// The members of an object.
@@ -44,6 +45,14 @@ fn type_defaults(ty: &Type, value: &mut Value) {
         (Type::Struct(structure), Value::Object(object)) => structure_defaults(structure, object),
         (Type::List(element), Value::Array(list)) => {
             list.iter_mut().for_each(|value| type_defaults(element, value))
+        }
+        // Amounts of resources are counted in thousandths.
+        (Type::Map(element), Value::Object(map)) if matches!(**element, Type::Quantity) => {
+            for value in map.values_mut() {
+                if let Some(rounded) = value.as_str().and_then(scalars::round_up_to_milli) {
+                    *value = rounded.into();
+                }
+            }
         }
         (Type::Map(element), Value::Object(map)) => {
             map.values_mut().for_each(|value| type_defaults(element, value))

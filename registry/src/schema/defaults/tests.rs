@@ -61,6 +61,17 @@ fn a_pod_gets_its_defaults_and_a_template_those_of_every_pod_spec() {
 }
 
 #[test]
+fn amounts_of_resources_are_rounded_up_to_thousandths() {
+    let resources = json!({"requests": {"cpu": "0.0001", "memory": "1.5Gi", "example.com/x": "1e3"}});
+    let pod = defaulted("", "Pod", json!({"spec": {"containers": [{"name": "c", "resources": resources}]}}));
+
+    assert_eq!(
+        pod["spec"]["containers"][0]["resources"]["requests"],
+        json!({"cpu": "1m", "memory": "1536Mi", "example.com/x": "1e3"})
+    );
+}
+
+#[test]
 fn a_service_gets_target_ports_and_the_policies_of_its_type() {
     let plain = defaulted("", "Service", json!({"spec": {"ports": [{"port": 80}]}}));
     let balanced =

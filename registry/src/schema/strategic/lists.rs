@@ -3,6 +3,8 @@
 //! Members that the patch names come in the patch's order. The others keep their order and, where the old list tells,
 //! their place between those.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::{
@@ -19,12 +21,10 @@ pub(super) fn merge_field(old: Vec<Value>, new: Vec<Value>, ty: &Type, rules: &R
         return Ok(old);
     }
     if !are_objects(&old, &new)? {
+        let mut seen = BTreeSet::new();
         let mut merged = old.clone();
-        for value in &new {
-            if !merged.contains(value) {
-                merged.push(value.clone());
-            }
-        }
+        merged.extend(new.iter().cloned());
+        merged.retain(|value| seen.insert(value.to_string()));
         return Ok(in_order(merged, &new, &old, &Key::Itself));
     }
     let Some(key) = rules.patch_key.as_deref() else {
@@ -79,9 +79,27 @@ impl Key<'_> {
         }
     }
 
-    fn position(&self, list: &[Value], value: &Value) -> Option<usize> {
-        let wanted = self.of(value)?;
-        list.iter().position(|known| self.of(known) == Some(wanted))
+    /// The first place of each member of a list.
+    fn places(&self, list: &[Value]) -> Places<'_> {
+        let mut by_key = BTreeMap::new();
+        for (at, value) in list.iter().enumerate() {
+            if let Some(key) = self.of(value) {
+                by_key.entry(key.to_string()).or_insert(at);
+            }
+        }
+        Places { key: self, by_key }
+    }
+}
+
+/// Where the members of a list stand, by their key's JSON: lists may be long, and are not searched from end to end.
+struct Places<'k> {
+    key: &'k Key<'k>,
+    by_key: BTreeMap<String, usize>,
+}
+
+impl Places<'_> {
+    fn of(&self, value: &Value) -> Option<usize> {
+        self.by_key.get(&self.key.of(value)?.to_string()).copied()
     }
 }
 
@@ -127,6 +145,7 @@ fn are_objects(old: &[Value], new: &[Value]) -> Outcome<bool> {
 /// Carries out the members `$patch: delete` and `$patch: replace`, and takes them out of the patch.
 fn apply_directives(mut old: Vec<Value>, new: Vec<Value>, key: &str) -> Outcome<(Vec<Value>, Vec<Value>)> {
     let mut plain = Vec::new();
+    let mut deleted = BTreeSet::new();
     let mut replace = false;
     for value in new {
         let Some(item) = value.as_object().filter(|item| item.contains_key(PATCH)) else {
@@ -136,7 +155,7 @@ fn apply_directives(mut old: Vec<Value>, new: Vec<Value>, key: &str) -> Outcome<
         match item.get(PATCH).and_then(Value::as_str) {
             Some("delete") => {
                 let wanted = item.get(key).ok_or_else(|| StrategicMergeError::no_merge_key(item, key))?;
-                old.retain(|known| known.get(key) != Some(wanted));
+                deleted.insert(wanted.to_string());
             }
             Some("replace") => replace = true,
             Some("merge") => {
@@ -147,19 +166,24 @@ fn apply_directives(mut old: Vec<Value>, new: Vec<Value>, key: &str) -> Outcome<
             _ => return Err(StrategicMergeError::unknown_patch_type(&item[PATCH], item)),
         }
     }
+    old.retain(|known| known.get(key).is_none_or(|value| !deleted.contains(&value.to_string())));
     Ok(if replace { (cleaned_list(plain), Vec::new()) } else { (old, plain) })
 }
 
 fn merge_objects(mut old: Vec<Value>, new: Vec<Value>, key: &str, element: &Type) -> Outcome<Vec<Value>> {
+    let mut places = Key::Member(key).places(&old).by_key;
     for value in new {
         let Value::Object(item) = value else { continue };
-        let wanted = item.get(key).ok_or_else(|| StrategicMergeError::no_merge_key(&item, key))?;
-        match old.iter().position(|known| known.get(key) == Some(wanted)) {
-            Some(at) => {
+        let wanted = item.get(key).ok_or_else(|| StrategicMergeError::no_merge_key(&item, key))?.to_string();
+        match places.get(&wanted) {
+            Some(&at) => {
                 let known: Object = old[at].as_object_mut().map(std::mem::take).unwrap_or_default();
                 old[at] = merge_map(known, item, Shape::of(element))?.into();
             }
-            None => old.push(cleaned(Value::Object(item))),
+            None => {
+                places.insert(wanted, old.len());
+                old.push(cleaned(Value::Object(item)));
+            }
         }
     }
     Ok(old)
@@ -167,14 +191,15 @@ fn merge_objects(mut old: Vec<Value>, new: Vec<Value>, key: &str, element: &Type
 
 /// The members that the patch names in the patch's order, and the others at their places.
 fn in_order(merged: Vec<Value>, patch_order: &[Value], old_order: &[Value], key: &Key<'_>) -> Vec<Value> {
+    let (in_patch, in_old) = (key.places(patch_order), key.places(old_order));
     let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|value| key.position(patch_order, value).is_some());
-    named.sort_by_key(|value| key.position(patch_order, value));
-    others.sort_by_key(|value| key.position(old_order, value));
+        merged.into_iter().partition(|value| in_patch.of(value).is_some());
+    named.sort_by_cached_key(|value| in_patch.of(value));
+    others.sort_by_cached_key(|value| in_old.of(value));
     let mut ordered = Vec::with_capacity(named.len() + others.len());
     let (mut named, mut others) = (named.into_iter().peekable(), others.into_iter().peekable());
     while let (Some(next), Some(other)) = (named.peek(), others.peek()) {
-        let other_first = match (key.position(old_order, other), key.position(old_order, next)) {
+        let other_first = match (in_old.of(other), in_old.of(next)) {
             (Some(other), Some(next)) => other < next,
             _ => false,
         };

@@ -131,7 +131,8 @@ fn merge_map(mut original: Object, mut patch: Object, shape: Shape<'_>) -> Outco
                 StrategicMergeError::BadRequest("invalid patch format of primitive list".into())
             })?;
             if let (Some(Value::Array(kept)), Value::Array(deleted)) = (original.get_mut(list), &value) {
-                kept.retain(|value| !deleted.contains(value));
+                let deleted: BTreeSet<String> = deleted.iter().map(Value::to_string).collect();
+                kept.retain(|value| !deleted.contains(&value.to_string()));
             }
             continue;
         }

@@ -171,6 +171,17 @@ fn the_order_of_a_list_of_objects_is_set_and_others_keep_their_place() {
 }
 
 #[test]
+fn long_lists_are_merged_without_pairing_each_with_each() {
+    let containers =
+        |offset: usize| (0..20_000).map(|at| json!({"name": (at + offset).to_string()})).collect::<Value>();
+
+    let merged =
+        patch_pod(json!({"containers": containers(0)}), json!({"containers": containers(10_000)})).unwrap();
+
+    assert_eq!(merged["containers"].as_array().unwrap().len(), 30_000);
+}
+
+#[test]
 fn directives_in_what_meets_nothing_leave_no_trace() {
     let patch = json!({"volumes": [
         {"name": "v", "$retainKeys": ["name"], "projected": {"$patch": "replace", "defaultMode": null}},
