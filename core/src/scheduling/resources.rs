@@ -46,7 +46,8 @@ impl Resources {
         self.cpu = with(self.cpu, other.cpu);
         self.memory = with(self.memory, other.memory);
         self.ephemeral_storage = with(self.ephemeral_storage, other.ephemeral_storage);
-        for (name, amount) in &other.extended {
+        // What is nothing leaves no trace, so that equal sums are equal values.
+        for (name, amount) in other.extended.iter().filter(|(_, amount)| *amount != 0) {
             let mine = self.extended_mut(name);
             *mine = with(*mine, *amount);
         }

@@ -120,8 +120,7 @@ impl Snapshot {
             Ok(at) => {
                 let slot = self.order[at];
                 let node = self.slots[slot as usize].as_mut().expect("`order` lists slots that are in use");
-                node.info = info;
-                node.settle();
+                node.update(info);
                 NodeId(slot)
             }
             Err(at) => {
@@ -146,9 +145,9 @@ impl Snapshot {
         let slot = self.order.remove(at);
         let node = self.slots[slot as usize].take().expect("`order` lists slots that are in use");
         self.vacant.push(slot);
-        for pod in node.pods {
-            self.ungroup(&pod, slot);
-            self.stray.entry(node.info.name.clone()).or_default().push(pod.key.clone());
+        for pod in node.pods() {
+            self.ungroup(pod, slot);
+            self.stray.entry(node.name().clone()).or_default().push(pod.key.clone());
         }
     }
 

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::super::HostPort;
 use super::*;
 
@@ -82,4 +84,94 @@ fn a_terminating_pod_takes_room_but_its_group_is_not_spread_around_it() {
 
     assert_eq!(cluster.named("a").unwrap().free().cpu, 900);
     assert_eq!(counts(&cluster), []);
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Node { name: u8, cpu: i64 },
+    NodeGone(u8),
+    Pod { name: u8, node: u8, cpu: i64, port: u16, group: u8, terminating: bool },
+    PodGone(u8),
+}
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let cpu = || prop_oneof![4 => 0..1_000_i64, 1 => Just(i64::MAX), 1 => Just(i64::MAX - 1)];
+    let node = (0..4_u8, cpu()).prop_map(|(name, cpu)| Change::Node { name, cpu });
+    let pod = (0..8_u8, 0..4_u8, cpu(), 0..3_u16, 0..2_u8, any::<bool>()).prop_map(
+        |(name, node, cpu, port, group, terminating)| Change::Pod {
+            name,
+            node,
+            cpu,
+            port,
+            group,
+            terminating,
+        },
+    );
+    let change = prop_oneof![
+        2 => node,
+        1 => (0..4_u8).prop_map(Change::NodeGone),
+        4 => pod,
+        2 => (0..8_u8).prop_map(Change::PodGone),
+    ];
+    prop::collection::vec(change, 0..60)
+}
+
+/// Returns everything that a reader can see, but for ids.
+fn seen(snapshot: &Snapshot) -> Vec<String> {
+    let node = |node: &Node| {
+        let keys: Vec<_> = node.pods().iter().map(|pod| pod.key.clone()).collect();
+        let sums = (node.requested(), node.free(), node.capacity(), node.estimated_use(), node.host_ports());
+        format!("{} {} {sums:?} {keys:?}", node.name(), node.is_open())
+    };
+    let mut all: Vec<_> = snapshot.nodes().map(node).collect();
+    for group in ["group-0", "group-1"] {
+        let mut counts: Vec<_> = snapshot
+            .group(&group.into())
+            .map(|(id, count)| format!("{group} {} {count}", snapshot.node(id).unwrap().name()))
+            .collect();
+        counts.sort();
+        all.extend(counts);
+    }
+    all
+}
+
+proptest! {
+    #[test]
+    fn a_snapshot_kept_up_to_date_looks_like_one_made_at_once(changes in changes()) {
+        let mut kept = Snapshot::new();
+        let mut nodes = BTreeMap::new();
+        let mut pods = BTreeMap::new();
+
+        for change in changes {
+            match change {
+                Change::Node { name, cpu } => {
+                    let info = NodeInfo::new(format!("node-{name}")).with_cpu(cpu);
+                    nodes.insert(name, info.clone());
+                    kept.set_node(info);
+                }
+                Change::NodeGone(name) => {
+                    nodes.remove(&name);
+                    kept.remove_node(&format!("node-{name}"));
+                }
+                Change::Pod { name, node, cpu, port, group, terminating } => {
+                    let mut info = PodInfo::new("default", &name.to_string()).with_cpu(cpu);
+                    info = info.with_extended("gpu", cpu % 3).with_group(format!("group-{group}"));
+                    info.terminating = terminating;
+                    if port > 0 {
+                        info = info.with_host_port(HostPort::tcp(port));
+                    }
+                    pods.insert(name, (info.clone(), format!("node-{node}")));
+                    kept.place(info, format!("node-{node}"));
+                }
+                Change::PodGone(name) => {
+                    let gone = kept.remove_pod(&format!("default/{name}"));
+                    prop_assert_eq!(gone.is_some(), pods.remove(&name).is_some());
+                }
+            }
+        }
+
+        let fresh = nodes.into_values().fold(Snapshot::builder(), SnapshotBuilder::node);
+        let fresh = pods.into_values().fold(fresh, |cluster, (pod, node)| cluster.pod(&node, pod)).build();
+        prop_assert_eq!(seen(&kept), seen(&fresh));
+    }
 }
