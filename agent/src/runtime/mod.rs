@@ -2,13 +2,22 @@
 //!
 //! | runtime | a container is | needs |
 //! | --- | --- | --- |
+//! | [`ProcessRuntime`] | a process of the host | Linux; more if it is root |
 //! | [`SimulatedRuntime`] | an entry in a table that follows a script | nothing; for tests |
 //!
 //! All keep the contract of [`Runtime`](quarterdeck_core::runtime::Runtime). Which one a node has is the choice of whoever
 //! assembles it; nothing else in the agent knows.
 
 mod addresses;
+#[cfg(target_os = "linux")]
+mod forward;
 mod hub;
+#[cfg(target_os = "linux")]
+mod machine;
+#[cfg(target_os = "linux")]
+pub mod process;
 pub mod simulated;
 
+#[cfg(target_os = "linux")]
+pub use process::ProcessRuntime;
 pub use simulated::SimulatedRuntime;
