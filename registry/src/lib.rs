@@ -13,6 +13,8 @@ pub mod layers;
 pub mod listener;
 mod negotiate;
 pub mod object;
+#[cfg(feature = "tls")]
+pub mod node_connector;
 mod openapi;
 pub mod registry;
 pub mod request;

@@ -7,9 +7,6 @@ use crate::resource::{Deletion, Strategy, StrategyContext};
 /// The finalizer that the controller of namespaces removes when a namespace is empty.
 const FINALIZER: &str = "kubernetes";
 
-/// The label that names a namespace, for selectors.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
-
 #[derive(Debug)]
 pub(super) struct NamespaceStrategy;
 
@@ -20,13 +17,11 @@ impl Strategy for NamespaceStrategy {
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             namespace["spec"]["finalizers"] = [finalizers, vec![FINALIZER.into()]].concat().into();
         }
-        label(namespace);
     }
 
     fn prepare_for_update(&self, namespace: &mut Value, old: &Value, _context: &StrategyContext<'_>) {
         namespace["spec"]["finalizers"] = old["spec"]["finalizers"].clone();
         namespace["status"] = old["status"].clone();
-        label(namespace);
     }
 
     fn deletion(&self, _namespace: &Value, _grace_period: Option<i64>) -> Deletion {
@@ -42,12 +37,5 @@ impl Strategy for NamespaceStrategy {
 
     fn outlives_finalizers(&self, namespace: &Value) -> bool {
         namespace["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
-    }
-}
-
-fn label(namespace: &mut Value) {
-    let name = namespace["metadata"]["name"].clone();
-    if name.is_string() {
-        namespace["metadata"]["labels"][NAME_LABEL] = name;
     }
 }

@@ -153,6 +153,20 @@ impl Authority {
         self.sign(&params)
     }
 
+    /// Makes the certificate of a node's agent: it is known by it as `user`, and answers under these names and addresses.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Certificate`] if a name is none.
+    pub fn node(&self, user: &User, names: &[String]) -> Result<Identity, AuthorityError> {
+        let mut params = params(&user.name, names, self.now, CERTIFICATE_DAYS)?;
+        for group in &user.groups {
+            params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(&params)
+    }
+
     fn sign(&self, params: &CertificateParams) -> Result<Identity, AuthorityError> {
         let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(AuthorityError::Certificate)?;
