@@ -12,9 +12,9 @@ mod discovery;
 pub mod layers;
 pub mod listener;
 mod negotiate;
-pub mod object;
 #[cfg(feature = "tls")]
 pub mod node_connector;
+pub mod object;
 mod openapi;
 pub mod registry;
 pub mod request;

@@ -87,15 +87,17 @@ impl NodeConnector for TlsNodes {
     async fn connect(&self, node: &str) -> Result<NodeService, NodeConnectError> {
         let unknown = || NodeConnectError::Unknown(node.to_owned());
         let attached = self.0.get().ok_or_else(unknown)?;
-        let object = attached.cache.world().get(&format!("/registry/minions/{node}")).map(|node| node.value());
+        let object =
+            attached.cache.world().get(&format!("/registry/minions/{node}")).map(|node| node.value());
         let object = object.ok_or_else(unknown)?;
-        let unreachable =
-            |source: BoxError| NodeConnectError::Unreachable { node: node.to_owned(), source };
-        let address = address(&object).ok_or_else(|| unreachable("the Node names no address and port".into()))?;
+        let unreachable = |source: BoxError| NodeConnectError::Unreachable { node: node.to_owned(), source };
+        let address =
+            address(&object).ok_or_else(|| unreachable("the Node names no address and port".into()))?;
         let connector = attached.connector.clone();
         // Connect once now, so that a node that is not there is known before the request is made.
         let sender = tokio::time::timeout(PATIENCE, open(connector, address)).await;
-        let sender = sender.map_err(|_| unreachable(format!("{address} did not answer in {PATIENCE:?}").into()))?;
+        let sender =
+            sender.map_err(|_| unreachable(format!("{address} did not answer in {PATIENCE:?}").into()))?;
         let sender = Arc::new(tokio::sync::Mutex::new(sender.map_err(unreachable)?));
         Ok(BoxCloneSyncService::new(tower::service_fn(move |request| send(sender.clone(), request))))
     }

@@ -72,7 +72,7 @@ fn mount_token(pod: &mut Value) {
     let name = name.unwrap_or_else(|| format!("{VOLUME}{}", suffix(pod)).into());
     let mut used = false;
     for list in ["initContainers", "containers"] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        for container in pod["spec"].get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
             if mounts.iter().any(|mount| mount["mountPath"] == MOUNT_PATH) {
                 continue;

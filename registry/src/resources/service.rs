@@ -73,6 +73,11 @@ fn text<'a>(service: &'a Value, field: &str) -> &'a str {
     service["spec"][field].as_str().unwrap_or_default()
 }
 
+/// The ports of a service. An index would make the list where there is none.
+fn ports_mut(service: &mut Value) -> impl Iterator<Item = &mut Value> {
+    service.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten()
+}
+
 fn needs_address(service: &Value) -> bool {
     text(service, "type") != "ExternalName"
 }
@@ -102,18 +107,18 @@ fn keep_allocated(service: &mut Value, old: &Value) {
             && service["spec"]["clusterIPs"].as_array().is_none_or(Vec::is_empty)
         {
             for field in ["clusterIP", "clusterIPs"] {
-                service["spec"][field] = old["spec"][field].clone();
+                inherit(service, old, field);
             }
         }
         for field in ["ipFamilies", "ipFamilyPolicy"] {
             if service["spec"][field].is_null() {
-                service["spec"][field] = old["spec"][field].clone();
+                inherit(service, old, field);
             }
         }
     }
     if needs_node_ports(service) && needs_node_ports(old) {
         let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-        for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+        for port in ports_mut(service) {
             let same =
                 |known: &&Value| known["port"] == port["port"] && known["protocol"] == port["protocol"];
             let known = before.iter().find(same).map(|known| known["nodePort"].clone());
@@ -149,7 +154,7 @@ fn drop_foreign(service: &mut Value, old: &Value) {
             .flatten()
             .filter_map(|port| port["nodePort"].as_u64())
             .collect();
-        for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+        for port in ports_mut(service) {
             let is_old = port["nodePort"].as_u64().is_some_and(|port| before.contains(&port));
             if let Some(port) = port.as_object_mut().filter(|_| is_old) {
                 port.remove("nodePort");
@@ -317,7 +322,7 @@ fn claim_node_ports(
     let (mut claims, mut errors): (Vec<Claim>, Vec<FieldError>) = (Vec::new(), Vec::new());
     let chooses = needs_node_ports(service);
     let mut own: BTreeSet<u64> = claims_of_ports(service);
-    for (index, port) in service["spec"]["ports"].as_array_mut().into_iter().flatten().enumerate() {
+    for (index, port) in ports_mut(service).enumerate() {
         let given = port["nodePort"].as_u64().filter(|port| *port != 0);
         if given.is_none() && !chooses {
             continue;

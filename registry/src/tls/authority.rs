@@ -163,7 +163,8 @@ impl Authority {
         for group in &user.groups {
             params.distinguished_name.push(DnType::OrganizationName, group.as_str());
         }
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(&params)
     }
 
