@@ -131,10 +131,14 @@ fn keep_allocated(service: &mut Value, old: &Value) {
         && needs_health_port(old)
         && service["spec"]["healthCheckNodePort"].is_null()
     {
-        let known = old["spec"]["healthCheckNodePort"].clone();
-        if !known.is_null() {
-            service["spec"]["healthCheckNodePort"] = known;
-        }
+        inherit(service, old, "healthCheckNodePort");
+    }
+}
+
+/// Takes a field of the spec from the old service, if it has it.
+fn inherit(service: &mut Value, old: &Value, field: &str) {
+    if !old["spec"][field].is_null() {
+        service["spec"][field] = old["spec"][field].clone();
     }
 }
 
