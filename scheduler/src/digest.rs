@@ -5,6 +5,7 @@
 
 mod node;
 mod pod;
+mod spec;
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,6 @@
 //! Pods.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,10 +10,13 @@ use quarterdeck_core::scheduling::{
     HostPort, NodeAffinity, NodeTerm, PodInfo, Protocol, Resources, Symbol, Test, Toleration,
 };
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::node::effect;
-use super::{Amounts, Metadata, or_default, resources};
+use super::spec::{
+    Condition, Container, ContainerPort, Expression, Pod, Preferred, Requirements, Spec, SpecToleration,
+    SpreadConstraint, Term,
+};
+use super::{Amounts, Metadata, resources};
 
 /// A pod as the driver watches it.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,160 +37,6 @@ pub(crate) struct WatchedPod {
 pub(crate) struct Unscheduled {
     pub(crate) reason: String,
     pub(crate) message: String,
-}
-
-#[derive(Deserialize)]
-struct Pod {
-    metadata: Metadata,
-    #[serde(default, deserialize_with = "or_default")]
-    spec: Spec,
-    #[serde(default, deserialize_with = "or_default")]
-    status: Status,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Spec {
-    node_name: Option<String>,
-    scheduler_name: Option<String>,
-    priority: Option<i32>,
-    #[serde(deserialize_with = "or_default")]
-    scheduling_gates: Vec<IgnoredAny>,
-    #[serde(deserialize_with = "or_default")]
-    containers: Vec<Container>,
-    #[serde(deserialize_with = "or_default")]
-    init_containers: Vec<Container>,
-    #[serde(deserialize_with = "or_default")]
-    overhead: Amounts,
-    #[serde(deserialize_with = "or_default")]
-    resources: Requirements,
-    #[serde(deserialize_with = "or_default")]
-    host_network: bool,
-    #[serde(deserialize_with = "or_default")]
-    node_selector: BTreeMap<Symbol, Symbol>,
-    #[serde(deserialize_with = "or_default")]
-    affinity: Affinity,
-    #[serde(deserialize_with = "or_default")]
-    tolerations: Vec<SpecToleration>,
-    #[serde(deserialize_with = "or_default")]
-    topology_spread_constraints: Vec<SpreadConstraint>,
-    #[serde(deserialize_with = "or_default")]
-    resource_claims: Vec<IgnoredAny>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Container {
-    restart_policy: Option<String>,
-    #[serde(deserialize_with = "or_default")]
-    resources: Requirements,
-    #[serde(deserialize_with = "or_default")]
-    ports: Vec<ContainerPort>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Requirements {
-    #[serde(deserialize_with = "or_default")]
-    requests: Amounts,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct ContainerPort {
-    container_port: u16,
-    host_port: Option<u16>,
-    #[serde(rename = "hostIP")]
-    host_ip: Option<String>,
-    protocol: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Affinity {
-    #[serde(deserialize_with = "or_default")]
-    node_affinity: SpecNodeAffinity,
-    #[serde(deserialize_with = "or_default")]
-    pod_affinity: PodAffinity,
-    #[serde(deserialize_with = "or_default")]
-    pod_anti_affinity: PodAffinity,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct SpecNodeAffinity {
-    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
-    required: Option<Selector>,
-    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "or_default")]
-    preferred: Vec<Preferred>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct PodAffinity {
-    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution", deserialize_with = "or_default")]
-    required: Vec<IgnoredAny>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Selector {
-    #[serde(deserialize_with = "or_default")]
-    node_selector_terms: Vec<Term>,
-}
-
-#[derive(Deserialize)]
-struct Preferred {
-    weight: i32,
-    preference: Term,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Term {
-    #[serde(deserialize_with = "or_default")]
-    match_expressions: Vec<Expression>,
-    #[serde(deserialize_with = "or_default")]
-    match_fields: Vec<Expression>,
-}
-
-#[derive(Deserialize)]
-struct Expression {
-    key: Symbol,
-    operator: String,
-    #[serde(default, deserialize_with = "or_default")]
-    values: Vec<Symbol>,
-}
-
-#[derive(Deserialize)]
-struct SpecToleration {
-    key: Option<String>,
-    operator: Option<String>,
-    value: Option<String>,
-    effect: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct SpreadConstraint {
-    when_unsatisfiable: String,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
-struct Status {
-    phase: Option<String>,
-    nominated_node_name: Option<String>,
-    #[serde(deserialize_with = "or_default")]
-    conditions: Vec<Condition>,
-}
-
-#[derive(Deserialize)]
-struct Condition {
-    r#type: String,
-    status: String,
-    reason: Option<String>,
-    message: Option<String>,
 }
 
 impl From<Pod> for WatchedPod {

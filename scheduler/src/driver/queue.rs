@@ -27,11 +27,11 @@ pub(super) struct Waiting {
     /// What was reported last.
     pub(super) reported: Option<String>,
     /// What would make it worth trying again.
-    pub(super) until: Until,
+    until: Until,
 }
 
 /// What might make a pod schedulable that was not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Until {
     /// A change of a node where it might fit.
     Room,
@@ -69,7 +69,10 @@ impl Waiting {
 pub(super) struct Queue {
     pods: BTreeMap<Symbol, Waiting>,
     ready: BTreeSet<Rank>,
+    /// Those to be tried later, by time.
     later: BTreeSet<(Instant, u64, Symbol)>,
+    /// The same, by what would make it sooner.
+    sooner: BTreeMap<Until, BTreeSet<Symbol>>,
     arrivals: u64,
 }
 
@@ -85,11 +88,8 @@ impl Queue {
                 return;
             }
         }
-        let known = self.pods.get(&pod.key);
-        let earlier = known.filter(|known| known.pod.uid == pod.uid).cloned();
-        self.remove(&pod.key);
-        let waiting = match earlier {
-            Some(earlier) => Waiting { pod, hint: None, retry_at: None, ..earlier },
+        let waiting = match self.remove(&pod.key).filter(|known| known.pod.uid == pod.uid) {
+            Some(known) => Waiting { pod, hint: None, retry_at: None, ..known },
             None => {
                 self.arrivals += 1;
                 Waiting {
@@ -106,19 +106,23 @@ impl Queue {
         self.make_ready(waiting);
     }
 
-    pub(super) fn remove(&mut self, key: &Symbol) {
-        if let Some(waiting) = self.pods.remove(key) {
-            self.ready.remove(&waiting.rank());
-            if let Some(at) = waiting.retry_at {
-                self.later.remove(&(at, waiting.arrival, key.clone()));
-            }
+    /// Takes a pod out.
+    pub(super) fn remove(&mut self, key: &Symbol) -> Option<Waiting> {
+        let waiting = self.pods.remove(key)?;
+        self.ready.remove(&waiting.rank());
+        if let Some(at) = waiting.retry_at {
+            self.later.remove(&(at, waiting.arrival, key.clone()));
         }
+        if let Some(sleepers) = self.sooner.get_mut(&waiting.until) {
+            sleepers.remove(key);
+        }
+        Some(waiting)
     }
 
-    /// Takes the pod that is to be tried next.
+    /// Takes out the pod that is to be tried next.
     pub(super) fn pop(&mut self) -> Option<Waiting> {
-        let (_, _, key) = self.ready.pop_first()?;
-        self.pods.remove(&key)
+        let (_, _, key) = self.ready.first()?.clone();
+        self.remove(&key)
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -129,26 +133,17 @@ impl Queue {
     pub(super) fn put_back(&mut self, mut waiting: Waiting, until: Until) {
         waiting.attempts = waiting.attempts.saturating_add(1);
         waiting.retry_at = Some(Instant::now() + waiting.backoff());
-        self.wait(waiting, until);
-    }
-
-    /// Puts a pod back that a hint did not help: it waits for the time that it waited for before.
-    pub(super) fn put_back_unhelped(&mut self, waiting: Waiting) {
-        let until = waiting.until;
-        if waiting.retry_at.is_some() {
-            self.wait(waiting, until);
-        } else {
-            self.put_back(waiting, until);
-        }
-    }
-
-    fn wait(&mut self, mut waiting: Waiting, until: Until) {
-        let key = waiting.pod.key.clone();
         waiting.until = until;
+        self.put_back_unhelped(waiting);
+    }
+
+    /// Puts a pod back that a hint did not help: it waits for what it waited for before.
+    pub(super) fn put_back_unhelped(&mut self, mut waiting: Waiting) {
+        let key = waiting.pod.key.clone();
         waiting.hint = None;
-        if let Some(at) = waiting.retry_at {
-            self.later.insert((at, waiting.arrival, key.clone()));
-        }
+        let at = *waiting.retry_at.get_or_insert_with(Instant::now);
+        self.later.insert((at, waiting.arrival, key.clone()));
+        self.sooner.entry(waiting.until).or_default().insert(key.clone());
         self.pods.insert(key, waiting);
     }
 
@@ -165,31 +160,24 @@ impl Queue {
     /// Makes ready whose time has come.
     pub(super) fn retry_due(&mut self) {
         let now = Instant::now();
-        while self.next_retry().is_some_and(|at| at <= now) {
-            let Some((_, _, key)) = self.later.pop_first() else { return };
-            if let Some(mut waiting) = self.pods.remove(&key) {
-                waiting.retry_at = None;
-                self.make_ready(waiting);
-            }
+        while let Some((_, _, key)) = self.later.first().filter(|(at, _, _)| *at <= now).cloned() {
+            let Some(mut waiting) = self.remove(&key) else { return };
+            waiting.retry_at = None;
+            self.make_ready(waiting);
         }
     }
 
-    /// Makes ready, for the reason `hint`, those that wait and that `helped` says may be helped.
-    pub(super) fn retry_early(&mut self, hint: &Hint, helped: impl Fn(&Waiting) -> bool) {
-        let keys: Vec<_> = self
-            .later
-            .iter()
-            .filter_map(|(_, _, key)| self.pods.get(key))
-            .filter(|waiting| helped(waiting))
-            .map(|waiting| waiting.pod.key.clone())
+    /// Makes ready, for the reason `hint`, those that wait for `until` and that `helped` says may be helped.
+    pub(super) fn retry_early(&mut self, until: Until, hint: &Hint, helped: impl Fn(&PodInfo) -> bool) {
+        let sleepers = self.sooner.get(&until).into_iter().flatten();
+        let woken: Vec<_> = sleepers
+            .filter(|key| self.pods.get(*key).is_some_and(|waiting| helped(&waiting.pod)))
+            .cloned()
             .collect();
-        for key in keys {
-            let Some(mut waiting) = self.pods.remove(&key) else { continue };
-            if let Some(at) = waiting.retry_at {
-                self.later.remove(&(at, waiting.arrival, key));
+        for key in woken {
+            if let Some(waiting) = self.remove(&key) {
+                self.make_ready(Waiting { hint: Some(hint.clone()), ..waiting });
             }
-            waiting.hint = Some(hint.clone());
-            self.make_ready(waiting);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use quarterdeck_core::client::{Context, EventType, ObjectKey, Recorder, Store};
 use quarterdeck_core::component::{BoxError, Stop};
-use quarterdeck_core::scheduling::{Decision, NodeId, PodInfo, Scheduler, Symbol};
+use quarterdeck_core::scheduling::{Decision, Node, NodeId, PodInfo, Scheduler, Symbol};
 use serde_json::json;
 use tokio::task::{JoinError, JoinSet};
 
@@ -135,8 +135,8 @@ impl Work {
             Then::Offer(pod) if self.schedulers.iter().any(|named| named.name == pod.scheduler) => {
                 self.queue.offer(pod);
             }
-            Then::Offer(pod) => self.queue.remove(&pod.key),
-            Then::Withdraw(key) => self.queue.remove(&key),
+            Then::Offer(pod) => drop(self.queue.remove(&pod.key)),
+            Then::Withdraw(key) => drop(self.queue.remove(&key)),
             Then::Leave => {}
         }
     }
@@ -145,25 +145,24 @@ impl Work {
     fn retry_early(&mut self) {
         let news = self.view.take_news();
         if news.any {
-            self.queue.retry_early(&Hint::Anything, |waiting| waiting.until == Until::Change);
+            self.queue.retry_early(Until::Change, &Hint::Anything, |_| true);
         }
         if news.nodes.len() > MANY_NODES {
-            self.queue.retry_early(&Hint::Anything, |waiting| waiting.until == Until::Room);
+            self.queue.retry_early(Until::Room, &Hint::Anything, |_| true);
             return;
         }
-        let nodes: Arc<[NodeId]> = news
-            .nodes
-            .iter()
-            .filter_map(|name| self.view.cluster.named(name.as_str()))
-            .map(|node| node.id())
-            .collect();
+        let changed = news.nodes.iter().filter_map(|name| self.view.cluster.named(name.as_str()));
+        let changed: Arc<[NodeId]> = changed.map(Node::id).collect();
+        if changed.is_empty() {
+            return;
+        }
         let (schedulers, cluster) = (&self.schedulers, &self.view.cluster);
-        self.queue.retry_early(&Hint::Nodes(nodes.clone()), |waiting| {
-            waiting.until == Until::Room
-                && schedulers.iter().filter(|named| named.name == waiting.pod.scheduler).any(|named| {
-                    let mut changed = nodes.iter().filter_map(|id| cluster.node(*id));
-                    changed.any(|node| named.scheduler.might_fit(&waiting.pod, node))
-                })
+        self.queue.retry_early(Until::Room, &Hint::Nodes(changed.clone()), |pod| {
+            let named = schedulers.iter().find(|named| named.name == pod.scheduler);
+            named.is_some_and(|named| {
+                let mut nodes = changed.iter().filter_map(|id| cluster.node(*id));
+                nodes.any(|node| named.scheduler.might_fit(pod, node))
+            })
         });
     }
 
