@@ -1,0 +1,37 @@
+# Two commands do everything: `make run` starts the reference cluster, `make test` installs what tests need and runs them.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+# Options of `quarterdeck up`, for instance: make run ARGS="--runtime process --nodes 2"
+ARGS ?=
+
+.PHONY: run test verify bench fix tools images
+
+run: tools images
+	$(CARGO) run --package reference-cluster --bin quarterdeck -- up $(ARGS)
+
+test: tools
+	$(CARGO) test --workspace --all-features
+
+# What CI runs.
+verify: tools
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features --document-private-items
+	$(CARGO) run --package quarterdeck-schemagen -- --check
+	$(CARGO) test --workspace --all-features
+
+bench: tools
+	$(CARGO) bench --workspace
+
+fix:
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --all-features --fix --allow-dirty --allow-staged
+
+# Installs the Debian packages whose commands are missing.
+tools:
+	@.ci/tools
+
+# Makes the demo's images where a Docker engine answers.
+images:
+	@.ci/images
