@@ -15,6 +15,7 @@ mod go;
 mod metadata;
 mod names;
 mod pods;
+mod policy;
 mod selectors;
 mod services;
 mod storage;
@@ -56,12 +57,17 @@ pub fn validator(group: &str, kind: &str) -> Option<&'static Validator> {
         ("", "Node") => &cluster::NODE,
         ("", "PersistentVolume") => &storage::PERSISTENT_VOLUME,
         ("", "PersistentVolumeClaim") => &storage::PERSISTENT_VOLUME_CLAIM,
+        ("", "LimitRange") => &policy::LIMIT_RANGE,
         ("", "Pod") => &pods::POD,
         ("", "PodTemplate") => &pods::POD_TEMPLATE,
         ("", "ReplicationController") => &workloads::REPLICATION_CONTROLLER,
+        ("", "ResourceQuota") => &policy::RESOURCE_QUOTA,
         ("", "Secret") => &cluster::SECRET,
         ("", "Service") => &services::SERVICE,
         ("", "ServiceAccount") => &cluster::SERVICE_ACCOUNT,
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &policy::MUTATING_WEBHOOKS,
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &policy::VALIDATING_WEBHOOKS,
+        ("apiregistration.k8s.io", "APIService") => &policy::API_SERVICE,
         ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISION,
         ("apps", "DaemonSet") => &workloads::DAEMON_SET,
         ("apps", "Deployment") => &workloads::DEPLOYMENT,
@@ -70,11 +76,19 @@ pub fn validator(group: &str, kind: &str) -> Option<&'static Validator> {
         ("autoscaling", "HorizontalPodAutoscaler") => &workloads::AUTOSCALER,
         ("batch", "CronJob") => &workloads::CRON_JOB,
         ("batch", "Job") => &workloads::JOB,
+        ("certificates.k8s.io", "CertificateSigningRequest") => &policy::SIGNING_REQUEST,
         ("coordination.k8s.io", "Lease") => &cluster::LEASE,
         ("discovery.k8s.io", "EndpointSlice") => &services::ENDPOINT_SLICE,
         ("events.k8s.io", "Event") => &cluster::EVENT,
+        ("networking.k8s.io", "Ingress") => &policy::INGRESS,
+        ("networking.k8s.io", "IngressClass") => &policy::INGRESS_CLASS,
+        ("networking.k8s.io", "NetworkPolicy") => &policy::NETWORK_POLICY,
         ("node.k8s.io", "RuntimeClass") => &cluster::RUNTIME_CLASS,
         ("policy", "PodDisruptionBudget") => &workloads::DISRUPTION_BUDGET,
+        ("rbac.authorization.k8s.io", "ClusterRole") => &policy::CLUSTER_ROLE,
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => &policy::CLUSTER_ROLE_BINDING,
+        ("rbac.authorization.k8s.io", "Role") => &policy::ROLE,
+        ("rbac.authorization.k8s.io", "RoleBinding") => &policy::ROLE_BINDING,
         ("scheduling.k8s.io", "PriorityClass") => &cluster::PRIORITY_CLASS,
         ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
         _ => return None,
