@@ -1,6 +1,5 @@
 //! Whether a change is one.
 
-use quarterdeck_core::quantity::Quantity;
 use serde_json::Value;
 
 /// Returns whether two values mean the same: what is missing is the same as an empty list or map.
@@ -19,19 +18,5 @@ pub(super) fn same(one: &Value, other: &Value) -> bool {
                 && others.iter().all(|(name, value)| !missing(name) || same(&Value::Null, value))
         }
         _ => one == other,
-    }
-}
-
-/// Returns whether two lists of resources hold the same amounts.
-pub(super) fn same_quantities(one: &Value, other: &Value) -> bool {
-    let amount = |value: &Value| value.as_str().and_then(|text| text.parse::<Quantity>().ok());
-    match (one, other) {
-        (Value::Object(fields), Value::Object(others)) => {
-            fields.len() == others.len()
-                && fields
-                    .iter()
-                    .all(|(name, value)| others.get(name).is_some_and(|other| amount(value) == amount(other)))
-        }
-        _ => same(one, other),
     }
 }

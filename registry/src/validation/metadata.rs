@@ -67,8 +67,8 @@ pub(super) fn update(new: &At, old: &At, errors: &mut Errors) {
         }
     }
     let generation = new.child("generation");
-    if generation.int() < old.child("generation").int() {
-        generation.invalid_shown(errors, generation.int().unwrap_or_default(), "must not be decremented");
+    if generation.is_set() && generation.int() < old.child("generation").int() {
+        generation.invalid(errors, "must not be decremented");
     }
     for name in ["name", "namespace"] {
         new.child(name).immutable(errors, &old.child(name));

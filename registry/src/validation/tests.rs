@@ -7,6 +7,80 @@ fn texts(errors: &[FieldError]) -> Vec<String> {
     errors.iter().map(ToString::to_string).collect()
 }
 
+/// An object as it comes from the schema: pruned and defaulted.
+pub(super) fn read(object: Value) -> Value {
+    let (version, kind) = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let structure = crate::schema::builtin(group, version, kind).unwrap();
+    let mut object = crate::schema::decode_value(structure, object.clone()).unwrap().value;
+    crate::schema::apply_defaults(structure, &mut object);
+    object
+}
+
+fn rules(object: &Value) -> &'static Validator {
+    let version = object["apiVersion"].as_str().unwrap();
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    validator(group, object["kind"].as_str().unwrap()).unwrap()
+}
+
+/// What is wrong with a new object.
+pub(super) fn created(object: Value) -> Vec<String> {
+    let object = read(object);
+    texts(&rules(&object).create(&object))
+}
+
+/// What is wrong with an object after `change`, where each pair is a pointer and the value that it gets.
+pub(super) fn updated(object: Value, change: &[(&str, Value)]) -> Vec<String> {
+    let old = read(object.clone());
+    let new = changed(object, change);
+    texts(&rules(&old).update(&new, &old))
+}
+
+/// What is wrong with an object whose status changed.
+pub(super) fn status_updated(object: Value, change: &[(&str, Value)]) -> Vec<String> {
+    let old = read(object.clone());
+    let new = changed(object, change);
+    texts(&rules(&old).status_update(&new, &old))
+}
+
+fn changed(mut object: Value, change: &[(&str, Value)]) -> Value {
+    for (pointer, value) in change {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        let parent = object.pointer_mut(parent).unwrap_or_else(|| panic!("no parent of {pointer}"));
+        match parent {
+            Value::Array(items) => items[name.parse::<usize>().unwrap()] = value.clone(),
+            parent => parent[name] = value.clone(),
+        }
+    }
+    read(object)
+}
+
+/// Returns `object` with `value` at `pointer`.
+pub(super) fn with(mut object: Value, pointer: &str, value: Value) -> Value {
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    object.pointer_mut(parent).unwrap_or_else(|| panic!("no parent of {pointer}"))[name] = value;
+    object
+}
+
+#[test]
+fn every_built_in_kind_with_rules_accepts_no_empty_object() {
+    for (kind, _) in crate::schema::kinds() {
+        let Some(rules) = validator(&kind.group, &kind.kind) else {
+            continue;
+        };
+        let version = if kind.group.is_empty() {
+            kind.version.to_string()
+        } else {
+            format!("{}/{}", kind.group, kind.version)
+        };
+        let empty = read(json!({"apiVersion": version, "kind": kind.kind}));
+
+        assert!(!rules.create(&empty).is_empty(), "{kind:?}");
+        rules.update(&empty, &empty);
+        rules.status_update(&empty, &empty);
+    }
+}
+
 fn generic() -> Validator {
     Validator::of_metadata(NameRule::Subdomain, true)
 }

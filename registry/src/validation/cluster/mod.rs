@@ -3,6 +3,8 @@
 mod configuration;
 mod events;
 mod nodes;
+#[cfg(test)]
+mod tests;
 
 pub(super) use configuration::{CONFIG_MAP, SECRET, SERVICE_ACCOUNT};
 pub(super) use events::{CORE_EVENT, EVENT};

@@ -10,6 +10,8 @@ mod projections;
 mod resources;
 mod security;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod update;
 mod volumes;
 
@@ -19,7 +21,7 @@ pub(super) use resources::{
     list as resource_list, resource_name, resource_quantity, standard_for_containers,
 };
 pub(super) use sources::{PERSISTENT_SOURCES, one as one_source};
-pub(super) use volumes::{csi_driver_name, read_only_disks};
+pub(super) use volumes::read_only_disks;
 
 use serde_json::Value;
 

@@ -34,19 +34,19 @@ pub(super) fn volumes<'v>(list: &At<'v, '_>, errors: &mut Errors) -> Volumes<'v>
 }
 
 /// Returns whether no part of a path goes up.
-pub(in super::super) fn no_backsteps(path: &str) -> bool {
+pub(super) fn no_backsteps(path: &str) -> bool {
     !path.split('/').any(|part| part == "..")
 }
 
 /// Checks that no part of a path goes up.
-pub(in super::super) fn path_no_backsteps(path: &At, errors: &mut Errors) {
+pub(super) fn path_no_backsteps(path: &At, errors: &mut Errors) {
     if !no_backsteps(path.str()) {
         path.invalid(errors, UP);
     }
 }
 
 /// Checks that a path is relative and does not go up.
-pub(in super::super) fn descending_path(path: &At, errors: &mut Errors) {
+pub(super) fn descending_path(path: &At, errors: &mut Errors) {
     if path.str().starts_with('/') {
         path.invalid(errors, "must be a relative path");
     }
@@ -62,7 +62,7 @@ pub(super) fn file_path(path: &At, errors: &mut Errors) {
 }
 
 /// Checks the name of a storage driver.
-pub(in super::super) fn csi_driver_name(driver: &At, errors: &mut Errors) {
+pub(super) fn csi_driver_name(driver: &At, errors: &mut Errors) {
     driver.require(errors);
     if driver.str().len() > 63 {
         errors.push(super::super::error::FieldError::too_long(driver, 63));

@@ -51,7 +51,9 @@ pub(in super::super) static SIGNING_REQUEST: Validator = Validator {
         let (status, before) = (new.child("status"), old.child("status"));
         conditions(&status, errors);
         let certificate = status.child("certificate");
-        if !before.child("certificate").is_empty() && certificate.value() != before.child("certificate").value() {
+        if !before.child("certificate").is_empty()
+            && certificate.value() != before.child("certificate").value()
+        {
             certificate.invalid_shown(errors, Shown("<certificate data>".to_owned()), IMMUTABLE);
         }
     },
@@ -62,7 +64,8 @@ fn spec(spec: &At, errors: &mut Errors) {
     let text = STANDARD.decode(request.str()).unwrap_or_default();
     let is_request = String::from_utf8(text).is_ok_and(|text| pem_request(&text));
     if !is_request {
-        let shown = if request.is_empty() { "[]byte(nil)".to_owned() } else { format!("{:?}", request.str()) };
+        let shown =
+            if request.is_empty() { "[]byte(nil)".to_owned() } else { format!("{:?}", request.str()) };
         request.invalid_shown(errors, Shown(shown), NOT_A_REQUEST);
     }
     let usages = spec.child("usages");
@@ -97,7 +100,8 @@ fn pem_request(text: &str) -> bool {
     else {
         return false;
     };
-    let body: String = text.get(begin + kind.len() + 16..end).unwrap_or_default().split_whitespace().collect();
+    let body: String =
+        text.get(begin + kind.len() + 16..end).unwrap_or_default().split_whitespace().collect();
     STANDARD.decode(body).is_ok_and(|der| !der.is_empty())
 }
 
@@ -109,7 +113,11 @@ fn signer_name(signer: &At, errors: &mut Errors) {
     let problems = names::subdomain(domain);
     problems.iter().for_each(|problem| signer.invalid_shown(errors, domain, problem));
     if problems.is_empty() && !domain.contains('.') {
-        signer.invalid_shown(errors, domain, "should be a domain with at least two segments separated by dots");
+        signer.invalid_shown(
+            errors,
+            domain,
+            "should be a domain with at least two segments separated by dots",
+        );
     }
     names::subdomain(path).iter().for_each(|problem| signer.invalid_shown(errors, path, problem));
 }

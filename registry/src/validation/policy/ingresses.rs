@@ -90,7 +90,8 @@ fn path(path: &At, errors: &mut Errors) {
             if !text.str().starts_with('/') {
                 text.invalid_shown(errors, text.str(), ABSOLUTE);
             }
-            for part in ["//", "/./", "/../", "%2f", "%2F"].iter().filter(|part| text.str().contains(**part)) {
+            for part in ["//", "/./", "/../", "%2f", "%2F"].iter().filter(|part| text.str().contains(**part))
+            {
                 text.invalid(errors, &format!("must not contain '{part}'"));
             }
             for end in ["/..", "/."].iter().filter(|end| text.str().ends_with(**end)) {

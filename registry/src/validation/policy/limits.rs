@@ -75,15 +75,16 @@ fn order(limit: &At, resource: &str, errors: &mut Errors) {
     let amount = |list: &str| limit.child(list).child(resource).quantity();
     let (least, most) = (amount("min"), amount("max"));
     let (default, request) = (amount("default"), amount("defaultRequest"));
-    let mut rises = |low: (Option<Quantity>, &str), high: (Option<Quantity>, &str), list: &str, shown_low: bool| {
-        if let (Some(lower), Some(higher)) = (low.0, high.0)
-            && lower > higher
-        {
-            let shown = go::quantity(&if shown_low { lower } else { higher }.to_string());
-            let rule = format!("{} value {lower} is greater than {} value {higher}", low.1, high.1);
-            limit.child(list).key(resource).invalid_shown(errors, shown, &rule);
-        }
-    };
+    let mut rises =
+        |low: (Option<Quantity>, &str), high: (Option<Quantity>, &str), list: &str, shown_low: bool| {
+            if let (Some(lower), Some(higher)) = (low.0, high.0)
+                && lower > higher
+            {
+                let shown = go::quantity(&if shown_low { lower } else { higher }.to_string());
+                let rule = format!("{} value {lower} is greater than {} value {higher}", low.1, high.1);
+                limit.child(list).key(resource).invalid_shown(errors, shown, &rule);
+            }
+        };
     rises((least, "min"), (most, "max"), "min", true);
     rises((least, "min"), (request, "default request"), "defaultRequest", false);
     rises((request, "default request"), (most, "max"), "defaultRequest", true);

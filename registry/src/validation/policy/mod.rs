@@ -7,6 +7,8 @@ mod ingresses;
 mod limits;
 mod networks;
 mod quotas;
+#[cfg(test)]
+mod tests;
 mod webhooks;
 
 pub(super) use access::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};

@@ -44,7 +44,8 @@ const RESOURCES: [&str; 19] = [
 ];
 
 /// What pods alone use, beside their number.
-const COMPUTE: [&str; 6] = ["cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory"];
+const COMPUTE: [&str; 6] =
+    ["cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory"];
 
 pub(in super::super) static RESOURCE_QUOTA: Validator = Validator {
     name: NameRule::Subdomain,
@@ -119,9 +120,11 @@ fn unfit<'v>(hard: &At<'v, '_>, scope: &str) -> Vec<&'v str> {
     let fits = |name: &str| match scope {
         "BestEffort" => name == "pods",
         "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
-        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
-            name == "pods" || COMPUTE.contains(&name)
-        }
+        "Terminating"
+        | "NotTerminating"
+        | "NotBestEffort"
+        | "PriorityClass"
+        | "CrossNamespacePodAffinity" => name == "pods" || COMPUTE.contains(&name),
         _ => true,
     };
     hard.entries().map(|(name, _)| name).filter(|name| is_known(name) && !fits(name)).collect()

@@ -3,6 +3,8 @@
 mod addresses;
 mod endpoints;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub(super) use addresses::load_balancer_status;
 pub(super) use endpoints::{ENDPOINT_SLICE, ENDPOINTS};

@@ -7,6 +7,8 @@ mod jobs;
 mod replicas;
 mod schedule;
 mod stateful;
+#[cfg(test)]
+mod tests;
 
 pub(super) use autoscaling::{AUTOSCALER, DISRUPTION_BUDGET};
 pub(super) use daemons::{CONTROLLER_REVISION, DAEMON_SET};
