@@ -61,7 +61,7 @@ fn volume_spec(spec: &At, errors: &mut Errors) {
     let capacity = spec.child("capacity");
     capacity.require(errors);
     if capacity.len() != 1 || !capacity.key("storage").is_set() {
-        errors.push(FieldError::not_supported(&capacity, go::resource_list(capacity.value()), &["storage"]));
+        errors.push(FieldError::not_supported(capacity, go::resource_list(capacity.value()), &["storage"]));
     }
     for (_, amount) in capacity.entries() {
         let Some(quantity) = amount.quantity() else {
@@ -195,7 +195,7 @@ fn class(class: &At, errors: &mut Errors) {
         size += key.len() + value.str().len();
     }
     if size > MAX_PARAMETERS {
-        errors.push(FieldError::too_long(&parameters, MAX_PARAMETERS));
+        errors.push(FieldError::too_long(parameters, MAX_PARAMETERS));
     }
     class.child("reclaimPolicy").one_of_if_set(errors, &["Delete", "Retain"]);
     class.child("volumeBindingMode").one_of_or_required(errors, &["Immediate", "WaitForFirstConsumer"]);
@@ -206,7 +206,7 @@ fn class(class: &At, errors: &mut Errors) {
         }
         let earlier = |other: &At| other.value() == term.value();
         if class.child("allowedTopologies").items().take(index).any(|other| earlier(&other)) {
-            errors.push(FieldError::duplicate(&term, ""));
+            errors.push(FieldError::duplicate(term, ""));
         }
     }
 }

@@ -189,7 +189,7 @@ fn a_status_lists_each_mistake_once_in_its_message_and_all_in_its_causes() {
     let error = FieldError::required(Path::root("spec").child("ports").index(0).child("name"), "");
 
     assert_eq!(
-        aggregate("Service", "s", &[error.clone()]).0,
+        aggregate("Service", "s", std::slice::from_ref(&error)).0,
         "Service \"s\" is invalid: spec.ports[0].name: Required value"
     );
     let other = FieldError::not_supported(Path::root("m").key("k"), "x", &["A", "B"]);

@@ -102,7 +102,7 @@ fn secret(secret: &At, errors: &mut Errors) {
         size += decoded_len(value.str());
     }
     if size > MAX_DATA {
-        errors.push(FieldError::too_long(&data, MAX_DATA));
+        errors.push(FieldError::too_long(data, MAX_DATA));
     }
     let required: &[&str] = match secret.child("type").str() {
         "kubernetes.io/service-account-token" => {

@@ -56,7 +56,7 @@ fn taints(taints: &At, errors: &mut Errors) {
                     ("TimeAdded", "<nil>".to_owned()),
                 ],
             );
-            let mut error = FieldError::duplicate(&taint, shown);
+            let mut error = FieldError::duplicate(taint, shown);
             error.message.push_str(": taints must be unique by key and effect pair");
             errors.push(error);
         }
@@ -94,7 +94,7 @@ fn update(new: &At, old: &At, errors: &mut Errors) {
                     ("Address", go::string(address.child("address").value())),
                 ],
             );
-            errors.push(FieldError::duplicate(&address, shown));
+            errors.push(FieldError::duplicate(address, shown));
         }
         seen.push(address.value());
     }

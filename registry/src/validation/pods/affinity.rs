@@ -134,7 +134,7 @@ pub(super) fn spread(constraints: &At, errors: &mut Errors) {
                 .all(|name| other.child(name).str() == constraint.child(name).str())
         }) {
             let field = constraint.child("{topologyKey, whenUnsatisfiable}");
-            errors.push(FieldError::duplicate(&field, &format!("{{{}, {}}}", key.str(), action.str())));
+            errors.push(FieldError::duplicate(field, &format!("{{{}, {}}}", key.str(), action.str())));
         }
         let domains = constraint.child("minDomains");
         if domains.int().is_some_and(|domains| domains <= 0) {

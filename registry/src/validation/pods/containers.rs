@@ -43,12 +43,12 @@ pub(super) fn all(spec: &At, volumes: &Volumes, errors: &mut Errors) {
                 container.child(name).forbidden(errors, "cannot be set for an Ephemeral Container");
             }
         }
-        if container.child("resources").len() > 0 {
+        if !container.child("resources").is_empty() {
             container.child("resources").forbidden(errors, "cannot be set for an Ephemeral Container");
         }
         let target = container.child("targetContainerName");
         if !target.is_empty() && !containers.items().any(|other| other.child("name").str() == target.str()) {
-            errors.push(FieldError::not_found(&target, target.str()));
+            errors.push(FieldError::not_found(target, target.str()));
         }
     }
 }
@@ -146,7 +146,7 @@ fn host_ports(container: &At, taken: &mut Vec<String>, errors: &mut Errors) {
         }
         let one = format!("{}/{}/{number}", port.child("protocol").str(), port.child("hostIP").str());
         if taken.contains(&one) {
-            errors.push(FieldError::duplicate(&host, &one));
+            errors.push(FieldError::duplicate(host, &one));
         } else {
             taken.push(one);
         }

@@ -177,7 +177,7 @@ fn gates(spec: &At, errors: &mut Errors) {
         let name = gate.child("name");
         name.rule(errors, names::qualified_name);
         if seen.contains(&name.str()) {
-            errors.push(FieldError::duplicate(&gate, name.str()));
+            errors.push(FieldError::duplicate(gate, name.str()));
         }
         seen.push(name.str());
     }

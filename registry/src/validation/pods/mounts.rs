@@ -12,7 +12,7 @@ pub(super) fn all(container: &At, volumes: &Volumes, errors: &mut Errors) {
         let (name, path) = (mount.child("name"), mount.child("mountPath"));
         name.require(errors);
         if !volumes.contains_key(name.str()) {
-            errors.push(FieldError::not_found(&name, name.str()));
+            errors.push(FieldError::not_found(name, name.str()));
         }
         path.require(errors);
         if paths.contains(&path.str()) {
@@ -84,7 +84,7 @@ fn block_devices(mounts: &At, devices: &At, volumes: &Volumes, errors: &mut Erro
             name.invalid_shown(errors, name.str(), "must be unique");
         }
         match volume {
-            None => errors.push(FieldError::not_found(&name, name.str())),
+            None => errors.push(FieldError::not_found(name, name.str())),
             Some(volume)
                 if volume.get("persistentVolumeClaim").is_none() && volume.get("ephemeral").is_none() =>
             {

@@ -39,10 +39,13 @@ pub(super) fn all(container: &At, grace: i64, errors: &mut Errors) {
     }
 }
 
+/// Checks one way to do something, in a pod that has so many seconds to end.
+type Action = fn(&At, i64, &mut Errors);
+
 /// Checks that something is done in exactly one way.
 fn handler(handler: &At, grace: i64, errors: &mut Errors) {
     let mut handlers = 0;
-    let kinds: [(&str, fn(&At, i64, &mut Errors)); 5] = [
+    let kinds: [(&str, Action); 5] = [
         ("exec", |exec, _, errors| {
             exec.child("command").require(errors);
         }),

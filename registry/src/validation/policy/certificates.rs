@@ -142,7 +142,7 @@ fn conditions(status: &At, errors: &mut Errors) {
             kind.invalid(errors, "Approved and Denied conditions are mutually exclusive");
         }
         if seen.contains(&kind.str()) {
-            errors.push(FieldError::duplicate(&kind, kind.str()));
+            errors.push(FieldError::duplicate(kind, kind.str()));
         }
         seen.push(kind.str());
     }

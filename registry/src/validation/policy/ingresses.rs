@@ -161,7 +161,7 @@ pub(in super::super) static INGRESS_CLASS: Validator = Validator {
 fn class_spec(spec: &At, errors: &mut Errors) {
     let controller = spec.child("controller");
     if controller.str().len() > MAX_CONTROLLER {
-        errors.push(FieldError::too_long(&controller, MAX_CONTROLLER));
+        errors.push(FieldError::too_long(controller, MAX_CONTROLLER));
     }
     if !controller.require(errors) {
         for (part, problem) in names::domain_prefixed_path(controller.str()) {

@@ -242,7 +242,7 @@ fn api_service(service: &At, errors: &mut Errors) {
     if !target.is_set() {
         if !bundle.is_empty() {
             let bytes = format!("{} bytes", bundle.str().len() * 3 / 4);
-            errors.push(FieldError::invalid(&bundle, &bytes, "local APIServices may not have a caBundle"));
+            errors.push(FieldError::invalid(bundle, &bytes, "local APIServices may not have a caBundle"));
         }
         if insecure.is_true() {
             insecure.invalid(errors, "local APIServices may not have insecureSkipTLSVerify");

@@ -146,7 +146,7 @@ pub(in super::super) fn load_balancer_status(status: &At, errors: &mut Errors) {
         }
         host.rule(errors, names::subdomain);
         if host.str().parse::<IpAddr>().is_ok() {
-            errors.push(FieldError::invalid(&host, host.str(), "must be a DNS name, not an IP address"));
+            errors.push(FieldError::invalid(host, host.str(), "must be a DNS name, not an IP address"));
         }
     }
 }

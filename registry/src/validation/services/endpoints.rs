@@ -86,13 +86,13 @@ fn slice(slice: &At, errors: &mut Errors) {
     kind.one_of_or_required(errors, &["FQDN", "IPv4", "IPv6"]);
     let endpoints = slice.child("endpoints");
     if endpoints.len() > MAX_ENDPOINTS {
-        errors.push(FieldError::too_many(&endpoints, endpoints.len(), MAX_ENDPOINTS));
+        errors.push(FieldError::too_many(endpoints, endpoints.len(), MAX_ENDPOINTS));
     } else {
         endpoints.items().for_each(|endpoint| slice_endpoint(&endpoint, kind.str(), errors));
     }
     let ports = slice.child("ports");
     if ports.len() > MAX_PORTS {
-        errors.push(FieldError::too_many(&ports, ports.len(), MAX_PORTS));
+        errors.push(FieldError::too_many(ports, ports.len(), MAX_PORTS));
         return;
     }
     let mut seen = Vec::new();
@@ -102,7 +102,7 @@ fn slice(slice: &At, errors: &mut Errors) {
             name.rule(errors, names::dns_label);
         }
         if seen.contains(&name.str()) {
-            errors.push(FieldError::duplicate(&name, name.str()));
+            errors.push(FieldError::duplicate(name, name.str()));
         }
         seen.push(name.str());
         port.child("protocol").one_of_or_required(errors, &PROTOCOLS);
@@ -115,7 +115,7 @@ fn slice_endpoint(endpoint: &At, kind: &str, errors: &mut Errors) {
     if addresses.is_empty() {
         addresses.required(errors, "must contain at least 1 address");
     } else if addresses.len() > MAX_ADDRESSES {
-        errors.push(FieldError::too_many(&addresses, addresses.len(), MAX_ADDRESSES));
+        errors.push(FieldError::too_many(addresses, addresses.len(), MAX_ADDRESSES));
     }
     for address in addresses.items() {
         let of_family = match kind {
@@ -137,7 +137,7 @@ fn slice_endpoint(endpoint: &At, kind: &str, errors: &mut Errors) {
     }
     let topology = endpoint.child("deprecatedTopology");
     if topology.len() > MAX_TOPOLOGY {
-        errors.push(FieldError::too_many(&topology, topology.len(), MAX_TOPOLOGY));
+        errors.push(FieldError::too_many(topology, topology.len(), MAX_TOPOLOGY));
     }
     metadata::labels(&topology, errors);
     if endpoint.child("hostname").is_set() {

@@ -143,7 +143,7 @@ fn ports(ports: &At, errors: &mut Errors) {
                     ("NodePort", "0".to_owned()),
                 ],
             );
-            errors.push(FieldError::duplicate(&port, shown));
+            errors.push(FieldError::duplicate(port, shown));
         }
     }
 }
