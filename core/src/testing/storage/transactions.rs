@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 
-use super::{commit, delete, get, in_time, keys, list, next_commit, put, revision, watch};
+use super::{commit, delete, get, in_time, keys, list, next_commit, put, revision, values, watch};
 use crate::storage::{Entry, Expect, Key, List, Revision, Storage, StorageError, Transaction};
 
 /// Clause 1: a later commit gets a greater revision, whatever its keys.
@@ -27,7 +27,7 @@ pub async fn clause_1_writes_of_a_commit_share_its_revision(store: impl Storage)
     let at = commit(&store, Transaction::new().put("/old", "2").put("/new", "1").put("/far/away", "1")).await;
 
     for key in ["/old", "/new", "/far/away"] {
-        let entry = get(&store, key).await.expect("the key was written");
+        let entry = get(&store, key).await.expect("clause 3: get finds what was written");
         assert_eq!(entry.modified, at, "clause 1: {key} carries the commit's revision");
     }
 }
@@ -167,7 +167,7 @@ pub async fn clause_2_contended_counter_loses_no_update(store: impl Storage) {
     let increment = async || {
         for _ in 0..INCREMENTS {
             loop {
-                let entry = get(&store, "/counter").await.expect("the counter exists");
+                let entry = get(&store, "/counter").await.expect("clause 3: the counter exists");
                 tokio::task::yield_now().await;
                 let count: usize = std::str::from_utf8(&entry.value)
                     .ok()
@@ -187,7 +187,7 @@ pub async fn clause_2_contended_counter_loses_no_update(store: impl Storage) {
 
     join_all((0..WRITERS).map(|_| increment())).await;
 
-    let entry = get(&store, "/counter").await.expect("the counter exists");
+    let entry = get(&store, "/counter").await.expect("clause 3: the counter exists");
     assert_eq!(entry.value, (WRITERS * INCREMENTS).to_string(), "clause 2: an update was lost");
 }
 
@@ -197,10 +197,10 @@ pub async fn clause_3_reads_see_what_was_acknowledged(store: impl Storage) {
         let value = round.to_string();
         let at = commit(&store, Transaction::new().put("/key", value.clone())).await;
 
-        let entry = get(&store, "/key").await.expect("the key was written");
+        let entry = get(&store, "/key").await.expect("clause 3: get finds what was written");
         assert_eq!((entry.value, entry.modified), (value.clone().into(), at), "clause 3: get is behind");
         let page = list(&store, List::prefix("/key")).await;
-        assert_eq!(page.entries[0].value, value, "clause 3: list is behind");
+        assert_eq!(values(&page), [("/key", value.into())], "clause 3: list is behind");
         assert!(page.revision >= at, "clause 3: list says {}, after {at}", page.revision);
         let now = revision(&store).await;
         assert!(now >= at, "clause 3: revision says {now}, after {at}");

@@ -24,7 +24,7 @@ pub async fn clause_6_watch_yields_each_commit_once_in_order(store: impl Storage
         assert_eq!(commit.revision, at, "clause 6: the next commit");
         assert_eq!(commit.changes.len(), 1, "clause 6: the commit at {at} has one change");
         assert_eq!(
-            put_value(&commit.changes[0]).expect("a value was put"),
+            put_value(&commit.changes[0]).expect("clause 6: a value was put"),
             value,
             "clause 6: the change at {at}"
         );
@@ -236,7 +236,7 @@ pub async fn clause_9_key_written_again_is_created_anew(store: impl Storage) {
     let first = put(&store, "/a", "1").await;
     put(&store, "/a", "2").await;
     assert_eq!(
-        get(&store, "/a").await.expect("the key is there").created,
+        get(&store, "/a").await.expect("clause 9: the key is there").created,
         first,
         "clause 9: overwriting keeps `created`"
     );
@@ -245,7 +245,7 @@ pub async fn clause_9_key_written_again_is_created_anew(store: impl Storage) {
     let again = put(&store, "/a", "3").await;
     let last = put(&store, "/a", "4").await;
 
-    let entry = get(&store, "/a").await.expect("the key was written again");
+    let entry = get(&store, "/a").await.expect("clause 9: the key was written again");
     assert_eq!((entry.created, entry.modified), (again, last), "clause 9: the key came to be again");
 }
 
