@@ -1,14 +1,19 @@
 //! The default stores.
 //!
-//! Start at [`MemoryStorage`], which is gone when it is dropped. Both stores keep the same versioned map (`versions`,
+//! Start at [`MemoryStorage`], which is gone when it is dropped, or at `EmbeddedStorage` (feature `embedded`), which
+//! lives in a directory. Both stores keep the same versioned map (`versions`,
 //! persistent: a snapshot or a fork of it costs nothing) and serve watches from its history (`published`), so they
 //! differ in durability only. The contract that they keep is [`quarterdeck_core::storage::Storage`].
 
+#[cfg(feature = "embedded")]
+mod embedded;
 mod history;
 mod memory;
 mod published;
 mod versions;
 
+#[cfg(feature = "embedded")]
+pub use embedded::{EmbeddedOptions, EmbeddedStorage, OpenError};
 pub use history::Retention;
 pub use memory::MemoryStorage;
 

@@ -13,7 +13,7 @@ use futures::Stream;
 use quarterdeck_core::storage::{Commit, Commits, Revision, StorageError, Transaction};
 
 use super::history::Logged;
-use super::versions::Versions;
+use super::versions::{Versions, validate};
 
 /// A watch looks at so many commits before it lets go of the lock for a moment.
 const COMMITS_PER_LOOK: usize = 256;
@@ -59,14 +59,43 @@ impl Published {
 
     /// Checks and does a transaction, and wakes the watches that it concerns.
     pub(super) fn commit(&self, transaction: Transaction) -> Result<Revision, StorageError> {
+        validate(&transaction.writes)?;
         let mut state = self.lock();
-        state.versions.check(&transaction)?;
+        state.versions.check(&transaction.conditions)?;
         let logged = state.versions.apply(transaction.writes);
         let revision = state.versions.revision();
         let woken = logged.map(|logged| state.touched(&[logged])).unwrap_or_default();
         drop(state);
         woken.into_iter().for_each(Waker::wake);
         Ok(revision)
+    }
+
+    /// Replaces the versions by later ones, and wakes the watches that the commits between them concern.
+    pub(super) fn publish(&self, versions: Versions, commits: &[Arc<Logged>]) {
+        let mut state = self.lock();
+        let replaced = std::mem::replace(&mut state.versions, versions);
+        let woken = state.touched(commits);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        drop(replaced);
+    }
+
+    /// Ends the watches once they have shown what is there, and refuses reads from now on.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let waiting: Vec<Waker> = state
+            .watched
+            .values_mut()
+            .flat_map(|watched| std::mem::take(&mut watched.waiting).into_values())
+            .collect();
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Returns whether [`Published::close`] was called.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Forgets what was replaced at or before `at`.

@@ -4,12 +4,12 @@
 //! or reaches a disk; `published` shares it between readers and a writer.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
-use quarterdeck_core::storage::{
-    Condition, Entry, Expect, Key, List, Page, Revision, StorageError, Transaction, Write,
-};
+use bytes::Bytes;
+use quarterdeck_core::storage::{Condition, Entry, Expect, Key, List, Page, Revision, StorageError, Write};
 
 use super::history::{Changed, Entries, Forgotten, History, Logged, Retention};
 
@@ -22,6 +22,12 @@ pub(super) struct Versions {
     entries: Entries,
     revision: Revision,
     history: History,
+}
+
+impl fmt::Debug for Versions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Versions").field("revision", &self.revision.0).field("entries", &self.len()).finish()
+    }
 }
 
 impl Versions {
@@ -51,13 +57,12 @@ impl Versions {
         self.entries.get(key).map(|entry| Entry::clone(entry))
     }
 
-    /// Returns why the transaction cannot be done, if it cannot.
-    pub(super) fn check(&self, transaction: &Transaction) -> Result<(), StorageError> {
-        validate(&transaction.writes)?;
-        transaction.conditions.iter().try_for_each(|condition| self.hold(condition))
+    /// Returns the first condition that does not hold, as the conflict that it is.
+    pub(super) fn check(&self, conditions: &[Condition]) -> Result<(), StorageError> {
+        conditions.iter().try_for_each(|condition| self.holds(condition))
     }
 
-    fn hold(&self, Condition { key, expect }: &Condition) -> Result<(), StorageError> {
+    fn holds(&self, Condition { key, expect }: &Condition) -> Result<(), StorageError> {
         let found = self.entries.get(key);
         let holds = match expect {
             Expect::Absent => found.is_none(),
@@ -71,7 +76,7 @@ impl Versions {
         Err(StorageError::Conflict { key: key.clone(), expected: *expect, found })
     }
 
-    /// Does writes that were checked, as one commit. Returns `None` if they change nothing.
+    /// Does writes that were validated, as one commit. Returns `None` if they change nothing.
     pub(super) fn apply(&mut self, writes: Vec<Write>) -> Option<Arc<Logged>> {
         let revision = Revision(self.revision.0 + 1);
         let mut changes = Vec::with_capacity(writes.len());
@@ -93,13 +98,13 @@ impl Versions {
         Some(logged)
     }
 
-    fn put(&mut self, revision: Revision, key: Key, value: bytes::Bytes) -> Changed {
-        let mut entry = Entry { key: key.clone(), value, created: revision, modified: revision };
-        // Most keys exist when they are written, so looking first saves building an entry twice.
-        if let Some(previous) = self.entries.get(&key) {
-            entry.created = previous.created;
-        }
-        let entry = Arc::new(entry);
+    fn put(&mut self, revision: Revision, key: Key, value: Bytes) -> Changed {
+        // All versions of a key share the text that came first, however many copies of it callers bring.
+        let (key, created) = match self.entries.get(&key) {
+            Some(previous) => (previous.key.clone(), previous.created),
+            None => (key, revision),
+        };
+        let entry = Arc::new(Entry { key: key.clone(), value, created, modified: revision });
         let previous = self.entries.insert(key, Arc::clone(&entry));
         Changed { previous, present: Some(entry) }
     }
@@ -136,6 +141,11 @@ impl Versions {
         Ok(())
     }
 
+    /// Returns the entries as they were at the compacted revision, the earliest that is known.
+    pub(super) fn earliest(&self) -> Entries {
+        self.history.entries_at(self.compacted(), &self.entries, "")
+    }
+
     pub(super) fn visit_after<B>(
         &self,
         after: Revision,
@@ -153,7 +163,8 @@ impl Versions {
     }
 }
 
-fn validate(writes: &[Write]) -> Result<(), StorageError> {
+/// Returns why these writes can never be a transaction, if they cannot.
+pub(super) fn validate(writes: &[Write]) -> Result<(), StorageError> {
     let twice = match writes {
         [] | [_] => None,
         [first, second] => (first.key() == second.key()).then(|| first.key()),
@@ -165,7 +176,7 @@ fn validate(writes: &[Write]) -> Result<(), StorageError> {
     if let Some(key) = twice {
         return Err(StorageError::Invalid(format!("{key} is written twice")));
     }
-    let size: usize = writes.iter().map(size).sum();
+    let size = size(writes);
     if size > LARGEST_TRANSACTION {
         let why = format!("{size} bytes are more than the largest transaction of {LARGEST_TRANSACTION}");
         return Err(StorageError::Invalid(why));
@@ -173,11 +184,13 @@ fn validate(writes: &[Write]) -> Result<(), StorageError> {
     Ok(())
 }
 
-fn size(write: &Write) -> usize {
-    match write {
+/// Returns how many bytes of keys and values the writes hold.
+pub(super) fn size(writes: &[Write]) -> usize {
+    let bytes = |write: &Write| match write {
         Write::Put(key, value) => key.as_str().len() + value.len(),
         Write::Delete(key) => key.as_str().len(),
-    }
+    };
+    writes.iter().map(bytes).sum()
 }
 
 /// Returns the least text that is greater than all texts with this prefix; `None` if there is none.

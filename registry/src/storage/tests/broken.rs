@@ -122,16 +122,12 @@ impl Broken {
             _ => {}
         }
         for write in &mut transaction.writes {
-            match write {
-                Write::Delete(key) if self.fault == KeepsTombstones => {
-                    *write = Write::Put(key.clone(), "".into());
-                }
-                Write::Delete(key) if self.fault == DeletesWhatIsAbsent => {
-                    if self.inner.get(key).await?.is_none() {
-                        self.inner.commit(Transaction::new().put(key.clone(), "")).await?;
-                    }
-                }
-                _ => {}
+            let Write::Delete(key) = write else { continue };
+            if self.fault == DeletesWhatIsAbsent && self.inner.get(key).await?.is_none() {
+                self.inner.commit(Transaction::new().put(key.clone(), "")).await?;
+            }
+            if self.fault == KeepsTombstones {
+                *write = Write::Put(key.clone(), "".into());
             }
         }
         Ok(())

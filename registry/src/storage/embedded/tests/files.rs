@@ -1,0 +1,303 @@
+//! Opening and closing: what is in the directory, what is wrong with it, and what a bad disk does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use futures::{FutureExt as _, StreamExt as _};
+use quarterdeck_core::storage::{Expect, List, Revision, Storage, StorageError, Transaction};
+
+use super::super::super::history::Retention;
+use super::super::format::{FILE_HEADER, segment_name};
+use super::super::recovery::recover;
+use super::super::{EmbeddedOptions, EmbeddedStorage, OpenError, Shared};
+use super::fake_disk::FakeDisk;
+use super::on;
+
+fn put(key: impl Into<String>, value: &'static str) -> Transaction {
+    Transaction::new().put(key.into(), value)
+}
+
+fn reopen(files: BTreeMap<String, Vec<u8>>) -> Result<EmbeddedStorage, OpenError> {
+    EmbeddedOptions::default().segment_bytes(0).open_disk(Arc::new(FakeDisk::holding(files)))
+}
+
+async fn closed_with(commits: usize) -> BTreeMap<String, Vec<u8>> {
+    let disk = FakeDisk::default();
+    let store = EmbeddedOptions::default().open_disk(Arc::new(disk.clone())).unwrap();
+    for index in 0..commits {
+        store.commit(put(format!("/k/{index}"), "value")).await.unwrap();
+    }
+    store.close().await;
+    disk.files()
+}
+
+#[tokio::test]
+async fn everything_is_there_after_closing_and_opening() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("made/for/it");
+    let store = EmbeddedStorage::open(&path).unwrap();
+    let first = store.commit(put("/a", "1").put("/b", "1")).await.unwrap();
+    let second = store.commit(put("/a", "2").delete("/b")).await.unwrap();
+    let expected = store.list(List::prefix("")).await.unwrap();
+    store.close().await;
+
+    let store = EmbeddedStorage::open(&path).unwrap();
+
+    assert_eq!(store.list(List::prefix("")).await.unwrap(), expected);
+    assert_eq!(store.list(List::prefix("").at(first)).await.unwrap().entries.len(), 2);
+    let mut commits = store.watch("", first).await.unwrap();
+    assert_eq!(commits.next().await.unwrap().unwrap().revision, second);
+    assert_eq!(store.commit(put("/c", "1")).await.unwrap(), Revision(second.0 + 1));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
+async fn commits_in_flight_share_a_sync() {
+    let disk = FakeDisk::default();
+    let store = on(&disk);
+    let before = disk.syncs();
+
+    let all = join_all((0..200).map(|index| store.commit(put(format!("/k/{index}"), "x")))).await;
+
+    assert!(all.iter().all(Result::is_ok));
+    let syncs = disk.syncs() - before;
+    assert!(syncs < 100, "{syncs} syncs for 200 commits");
+}
+
+#[tokio::test]
+async fn dropping_the_last_clone_closes_the_store_and_ends_its_watches() {
+    let disk = FakeDisk::default();
+    let store = on(&disk);
+    let mut commits = store.watch("", Revision(0)).await.unwrap();
+    let clone = store.clone();
+    drop(store);
+    clone.commit(put("/a", "1")).await.unwrap();
+
+    drop(clone);
+
+    assert_eq!(commits.next().await.unwrap().unwrap().revision, Revision(1));
+    assert!(matches!(commits.next().await, Some(Err(StorageError::Unavailable(_)))));
+    assert!(commits.next().await.is_none());
+    assert_eq!(on(&disk).revision().await.unwrap(), Revision(1));
+}
+
+#[tokio::test]
+async fn closed_store_refuses_every_call() {
+    let store = on(&FakeDisk::default());
+    store.close().await;
+    store.close().await;
+
+    assert!(matches!(store.commit(put("/a", "1")).await, Err(StorageError::Unavailable(_))));
+    assert!(matches!(store.get(&"/a".into()).await, Err(StorageError::Unavailable(_))));
+    assert!(matches!(store.list(List::prefix("")).await, Err(StorageError::Unavailable(_))));
+    assert!(matches!(store.revision().await, Err(StorageError::Unavailable(_))));
+    assert!(matches!(store.compact(Revision(0)).await, Err(StorageError::Unavailable(_))));
+    assert!(store.watch("", Revision(0)).await.is_err());
+}
+
+#[tokio::test]
+async fn second_process_is_told_that_the_directory_is_in_use() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = EmbeddedStorage::open(directory.path()).unwrap();
+
+    let error = EmbeddedStorage::open(directory.path()).unwrap_err();
+
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    store.close().await;
+    EmbeddedStorage::open(directory.path()).unwrap();
+}
+
+#[tokio::test]
+async fn directory_with_other_things_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("thesis.tex"), "years of work").unwrap();
+
+    let other = EmbeddedStorage::open(directory.path()).unwrap_err();
+    let file = EmbeddedStorage::open(directory.path().join("thesis.tex")).unwrap_err();
+
+    assert!(matches!(other, OpenError::NotADataDirectory { .. }), "{other}");
+    assert!(matches!(file, OpenError::NotADataDirectory { .. }), "{file}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing was made there");
+}
+
+#[tokio::test]
+async fn other_format_version_is_refused() {
+    let mut files = closed_with(3).await;
+    let log = files.get_mut(&segment_name(1)).unwrap();
+    log[8] = 9;
+    log[12..16].fill(0);
+    let checksum = crc32c::crc32c(&log[..FILE_HEADER]);
+    log[12..16].copy_from_slice(&checksum.to_le_bytes());
+
+    let error = reopen(files).unwrap_err();
+
+    assert!(matches!(error, OpenError::FormatVersion { found: 9, supported: 1, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn flipped_bit_anywhere_in_a_closed_log_is_never_silently_wrong() {
+    let files = closed_with(4).await;
+    let name = segment_name(1);
+    let length = files[&name].len();
+
+    for at in (0..length).filter(|at| !(12..16).contains(at)) {
+        let mut files = files.clone();
+        files.get_mut(&name).unwrap()[at] ^= 0x10;
+        match reopen(files) {
+            Err(OpenError::Corrupt { file, offset, .. }) => {
+                assert!(file.ends_with(&name) && offset <= at as u64, "byte {at}: corrupt at {offset}");
+            }
+            Err(OpenError::FormatVersion { .. }) => assert!((8..12).contains(&at), "byte {at}"),
+            Err(error) => panic!("byte {at}: {error}"),
+            // Padding, or the mark of the close itself: all that was committed is there.
+            Ok(store) => assert_eq!(store.revision().await.unwrap(), Revision(4), "byte {at}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn missing_file_of_the_log_is_refused() {
+    let disk = FakeDisk::default();
+    let store = on(&disk);
+    for index in 0..300 {
+        store.commit(put(format!("/k/{index}"), "some value")).await.unwrap();
+    }
+    store.close().await;
+    let files = disk.files();
+    assert!(files.len() > 3, "{files:?}");
+
+    for missing in files.keys().take(files.len() - 1) {
+        let mut files = files.clone();
+        files.remove(missing);
+        let error = reopen(files).unwrap_err();
+        assert!(matches!(error, OpenError::Corrupt { .. }), "without {missing}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn file_of_another_store_is_refused() {
+    let mut files = closed_with(3).await;
+    let other = closed_with(3).await;
+    let mut stranger = other[&segment_name(1)].clone();
+    stranger[24] = 2;
+    files.insert(segment_name(2), stranger);
+
+    let error = reopen(files).unwrap_err();
+
+    assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn torn_end_is_cut_off_and_the_store_goes_on() {
+    let disk = FakeDisk::default();
+    let store = EmbeddedOptions::default().open_disk(Arc::new(disk.clone())).unwrap();
+    for index in 0..3 {
+        store.commit(put(format!("/k/{index}"), "value")).await.unwrap();
+    }
+    let mut files = disk.files();
+    drop(store);
+    let log = files.get_mut(&segment_name(1)).unwrap();
+    let end = log.iter().rposition(|byte| *byte != 0).unwrap();
+    log.truncate(end);
+
+    let torn = FakeDisk::holding(files);
+    let store = on(&torn);
+    assert_eq!(store.revision().await.unwrap(), Revision(2));
+    store.commit(put("/again", "x")).await.unwrap();
+    store.close().await;
+
+    assert_eq!(on(&torn).revision().await.unwrap(), Revision(3));
+}
+
+#[tokio::test]
+async fn full_disk_refuses_writes_until_there_is_room() {
+    let disk = FakeDisk::default();
+    let store = on(&disk);
+    store.commit(put("/a", "1")).await.unwrap();
+    disk.leave_room(Some(0));
+    let large = || Transaction::new().put("/large", vec![b'x'; 20 << 10]);
+
+    let refused = store.commit(large()).await;
+    let behind = store.commit(large().expect("/a", Expect::Present)).await;
+
+    assert!(matches!(refused, Err(StorageError::Full(_))), "{refused:?}");
+    assert!(matches!(behind, Err(StorageError::Full(_))), "{behind:?}");
+    assert_eq!(store.list(List::prefix("")).await.unwrap().entries.len(), 1, "reads go on");
+    disk.leave_room(None);
+    assert_eq!(store.commit(large()).await.unwrap(), Revision(2), "writes go on");
+    store.close().await;
+    assert_eq!(on(&disk).list(List::prefix("")).await.unwrap().entries.len(), 2);
+}
+
+#[tokio::test]
+async fn failed_sync_refuses_writes_until_the_store_is_opened_again() {
+    let disk = FakeDisk::default();
+    let store = on(&disk);
+    store.commit(put("/a", "1")).await.unwrap();
+    disk.fail_syncs();
+
+    let failed = store.commit(put("/a", "2")).await;
+    let writes = disk.writes();
+    let behind = store.commit(put("/a", "3")).await;
+
+    assert!(matches!(failed, Err(StorageError::Unavailable(_))), "{failed:?}");
+    assert!(matches!(behind, Err(StorageError::Unavailable(_))), "{behind:?}");
+    assert_eq!(store.get(&"/a".into()).await.unwrap().unwrap().value, "1", "reads go on");
+    store.close().await;
+    assert_eq!(disk.writes(), writes, "nothing more was written");
+}
+
+#[test]
+fn disk_use_stays_bounded() {
+    let disk = FakeDisk::default();
+    let retention = Retention { commits: 50, bytes: usize::MAX };
+    let open = || recover(Arc::new(disk.clone()), retention, 8 << 10).unwrap();
+    let (shared, mut writer) = Shared::new(open());
+    let mut most = 0;
+
+    for index in 0..4000_usize {
+        let put = Transaction::new().put(format!("/k/{}", index % 20), vec![b'v'; 200]);
+        let mut commit = pin!(shared.queue.commit(put));
+        assert!(commit.as_mut().now_or_never().is_none());
+        assert!(writer.turn());
+        commit.now_or_never().unwrap().unwrap();
+        if let Some(job) = writer.due() {
+            writer.snapshotted(job.run());
+        }
+        most = most.max(disk.files().values().map(Vec::len).sum());
+    }
+
+    // 20 values and 50 commits of 200 bytes, with a snapshot and two segments too many: 1 MB was written.
+    assert!(most < 60 << 10, "{most} bytes");
+    let versions = open().versions;
+    assert_eq!(versions.revision(), Revision(4000));
+    assert_eq!(versions.list(&List::prefix("").at(Revision(3950))).unwrap().entries.len(), 20);
+}
+
+#[tokio::test]
+async fn damaged_snapshot_is_refused() {
+    let disk = FakeDisk::default();
+    let options = EmbeddedOptions::default().retention(Retention { commits: 5, bytes: usize::MAX });
+    let store = options.segment_bytes(0).open_disk(Arc::new(disk.clone())).unwrap();
+    for index in 0..400 {
+        store.commit(put(format!("/k/{}", index % 9), "some value")).await.unwrap();
+    }
+    store.close().await;
+    let files = disk.files();
+    let name =
+        files.keys().find(|name| name.starts_with("snapshot")).expect("a snapshot was written").clone();
+
+    for at in FILE_HEADER + 8..files[&name].len() - 8 {
+        let mut files = files.clone();
+        files.get_mut(&name).unwrap()[at] ^= 1;
+        match reopen(files) {
+            Err(OpenError::Corrupt { file, .. }) => assert!(file.ends_with(&name)),
+            Err(error) => panic!("byte {at}: {error}"),
+            Ok(store) => assert_eq!(store.revision().await.unwrap(), Revision(400), "byte {at}"),
+        }
+    }
+}

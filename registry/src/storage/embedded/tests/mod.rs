@@ -1,0 +1,63 @@
+//! The contract suite on the embedded store, and what is particular to it: crashes, damage, full and broken disks.
+
+mod crash;
+mod fake_disk;
+mod files;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::disk::{Disk, DiskFile, OsDisk};
+use super::{EmbeddedOptions, EmbeddedStorage};
+use fake_disk::FakeDisk;
+
+quarterdeck_core::storage_suite!(on_the_hosts_disk, async || in_temporary_directory());
+quarterdeck_core::storage_suite!(on_a_fake_disk, async || on(&FakeDisk::default()));
+
+/// Opens a store with small files, so that there are several.
+pub(in super::super) fn on(disk: &FakeDisk) -> EmbeddedStorage {
+    EmbeddedOptions::default().segment_bytes(0).open_disk(Arc::new(disk.clone())).unwrap()
+}
+
+/// A directory that is removed with the store.
+#[derive(Debug)]
+struct Temporary(OsDisk, #[allow(dead_code, reason = "removes the directory when it is dropped")] TempDir);
+
+fn in_temporary_directory() -> EmbeddedStorage {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Temporary(OsDisk::open(directory.path()).unwrap(), directory);
+    EmbeddedOptions::default().segment_bytes(0).open_disk(Arc::new(disk)).unwrap()
+}
+
+impl Disk for Temporary {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.0.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.0.open(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path(name)
+    }
+}

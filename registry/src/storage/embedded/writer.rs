@@ -1,0 +1,145 @@
+//! The writer: makes batches durable, publishes them, answers their callers, and keeps the disk's use bounded.
+
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use super::super::published::Published;
+use super::super::versions::Versions;
+use super::Shared;
+use super::log::{AppendError, Log, Sealed};
+use super::queue::{Batch, Queue};
+use super::recovery::Recovered;
+use super::snapshot::{Job, Written};
+
+/// Memory of a batch is used again unless it is larger.
+const REUSED: usize = 4 << 20;
+
+/// See the module. Only one thread has it.
+pub(super) struct Writer {
+    queue: Arc<Queue>,
+    published: Arc<Published>,
+    log: Log,
+    /// The last snapshot's name and size.
+    snapshot: Option<(String, u64)>,
+    /// No snapshot is tried before it would make so many bytes of log superfluous: the last one failed.
+    patience: u64,
+    spare: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(recovered: Recovered, queue: Arc<Queue>, published: Arc<Published>) -> Self {
+        let Recovered { log, snapshot, .. } = recovered;
+        Self { queue, published, log, snapshot, patience: 0, spare: Vec::new() }
+    }
+
+    pub(super) fn shared(&self) -> Shared {
+        Shared { queue: Arc::clone(&self.queue), published: Arc::clone(&self.published) }
+    }
+
+    /// Waits for a batch and makes it durable. Returns `false` when there will be none.
+    pub(super) fn turn(&mut self) -> bool {
+        let Some((batch, versions)) = self.queue.take(mem::take(&mut self.spare)) else { return false };
+        self.write(batch, versions);
+        true
+    }
+
+    fn write(&mut self, mut batch: Batch, versions: Versions) {
+        if batch.has_records() {
+            match self.log.append(&mut batch.frame, versions.revision()) {
+                Ok(()) => self.published.publish(versions, &batch.commits),
+                Err(AppendError::Full(error)) => {
+                    tracing::warn!(%error, "no room for the log: writes are refused until there is");
+                    return self.queue.roll_back(batch, self.published.snapshot(), error);
+                }
+                Err(AppendError::Failed(error)) => {
+                    tracing::error!(%error, "cannot write the log: writes are refused until the store is opened again");
+                    return self.queue.fail(Some(batch), error);
+                }
+            }
+        }
+        self.queue.done();
+        let frame = self.queue.answer(batch);
+        if frame.capacity() <= REUSED {
+            self.spare = frame;
+        }
+    }
+
+    /// Returns the snapshot that is due: one that replaces more log than it takes to write.
+    pub(super) fn due(&self) -> Option<Job> {
+        let segments = self.log.sealed();
+        if segments.is_empty() {
+            return None;
+        }
+        let compacted = self.published.read(Versions::compacted);
+        let covered: Vec<&Sealed> = segments.iter().take_while(|sealed| sealed.last <= compacted).collect();
+        let bytes: u64 = covered.iter().map(|sealed| sealed.bytes).sum();
+        let written = self.snapshot.as_ref().map_or(0, |(_, bytes)| *bytes);
+        if bytes < self.log.segment_bytes().max(written).max(self.patience) {
+            return None;
+        }
+        Some(Job {
+            disk: Arc::clone(self.log.disk()),
+            store: self.log.store(),
+            versions: self.published.snapshot(),
+            covered: covered.into_iter().map(|sealed| sealed.name.clone()).collect(),
+            replaced: self.snapshot.as_ref().map(|(name, _)| name.clone()),
+        })
+    }
+
+    /// Takes note of how a snapshot went.
+    pub(super) fn snapshotted(&mut self, result: io::Result<Written>) {
+        match result {
+            Ok(Written { name, bytes, covered }) => {
+                self.log.forget(&covered);
+                self.snapshot = Some((name, bytes));
+                self.patience = 0;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot write a snapshot: the log grows until one succeeds");
+                let held: u64 = self.log.sealed().iter().map(|sealed| sealed.bytes).sum();
+                self.patience = held + self.log.segment_bytes();
+            }
+        }
+    }
+
+    /// Ends the log in good order, if it is in good order.
+    pub(super) fn close(mut self) {
+        if self.queue.has_failed() {
+            return;
+        }
+        match self.log.close() {
+            Ok(()) => {}
+            Err(AppendError::Full(error) | AppendError::Failed(error)) => {
+                tracing::warn!(%error, "cannot mark the end of the log: nothing is lost");
+            }
+        }
+    }
+
+    /// Works until the queue closes. Snapshots are written by a thread of their own meanwhile.
+    pub(super) fn run(mut self) {
+        let mut snapshot: Option<JoinHandle<io::Result<Written>>> = None;
+        while self.turn() {
+            if let Some(finished) = snapshot.take_if(|thread| thread.is_finished()) {
+                self.snapshotted(join(finished));
+            }
+            if snapshot.is_none()
+                && let Some(job) = self.due()
+            {
+                match thread::Builder::new().name("storage-snapshot".to_owned()).spawn(|| job.run()) {
+                    Ok(thread) => snapshot = Some(thread),
+                    Err(error) => self.snapshotted(Err(error)),
+                }
+            }
+        }
+        if let Some(thread) = snapshot {
+            self.snapshotted(join(thread));
+        }
+        self.close();
+    }
+}
+
+fn join(thread: JoinHandle<io::Result<Written>>) -> io::Result<Written> {
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the snapshot's thread panicked")))
+}
