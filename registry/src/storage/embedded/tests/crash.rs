@@ -66,10 +66,16 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
-        let random = Random::seeded(seed);
-        let disk = FakeDisk::default();
-        let known = Arc::new(Mutex::new(Known { tried: vec![Entries::new()], ..Known::default() }));
-        let images = Arc::new(AtomicUsize::new(0));
+        let known = Known { tried: vec![Entries::new()], ..Known::default() };
+        Self::on(FakeDisk::default(), Random::seeded(seed), known, Arc::default())
+    }
+
+    /// Opens the store on a disk and lets the disk crash, in thought, before each operation from now on.
+    fn on(disk: FakeDisk, random: Random, known: Known, images: Arc<AtomicUsize>) -> Self {
+        if random.below(3) == 0 {
+            disk.be_sparse();
+        }
+        let known = Arc::new(Mutex::new(known));
         let seen: Arc<Mutex<Option<Arc<Published>>>> = Arc::default();
         disk.observe({
             let (random, known, images, seen) =
@@ -89,6 +95,30 @@ impl Run {
         *seen.lock().unwrap() = Some(Arc::clone(&shared.published));
         let probe = Arc::new(Probe { disk: disk.clone(), early: AtomicUsize::new(0) });
         Self { random, disk, shared, writer, job: None, known, images, probe }
+    }
+
+    /// Crashes, in the middle of a write perhaps, and goes on with what is left.
+    fn crash(self) -> Self {
+        let mut pending = self.commit();
+        let held: Arc<Mutex<Option<FakeDisk>>> = Arc::default();
+        let (random, hold) = (self.random.fork("crash"), Arc::clone(&held));
+        self.disk.observe(move |disk, _| {
+            hold.lock().unwrap().get_or_insert_with(|| disk.crash(&random));
+        });
+        let (disk, random, images) = (self.disk.clone(), self.random.clone(), Arc::clone(&self.images));
+        let known = Arc::clone(&self.known);
+        let mut writer = self.writer;
+        if pending.take().is_some() {
+            writer.turn();
+        }
+        let left = held.lock().unwrap().take().unwrap_or_else(|| disk.crash(&random));
+        let mut known = std::mem::take(&mut *known.lock().unwrap());
+        check(left.clone(), &known, 0, &random);
+        let revision =
+            recover(Arc::new(left.crash(&random)), RETENTION, SEGMENT).unwrap().versions.revision();
+        known.tried.truncate(usize::try_from(revision.0).unwrap() + 1);
+        known.acknowledged = known.tried.len() - 1;
+        Self::on(left, random, known, images)
     }
 
     fn transaction(&self) -> Transaction {
@@ -235,12 +265,15 @@ fn check(image: FakeDisk, known: &Known, visible: u64, random: &Random) {
 fn no_crash_loses_what_anybody_was_told_of() {
     let mut images = 0;
     let mut snapshots = 0;
-    for seed in 0..12 {
+    for seed in 0..30 {
         let mut run = Run::new(seed);
 
         for _ in 0..TURNS {
             run.turn();
             run.snapshot();
+            if run.random.below(15) == 0 {
+                run = run.crash();
+            }
         }
         let files = run.disk.files();
         run.writer.close();
@@ -250,7 +283,19 @@ fn no_crash_loses_what_anybody_was_told_of() {
         images += run.images.load(Ordering::Relaxed);
         snapshots += files.keys().filter(|name| name.starts_with("snapshot")).count();
     }
-    println!("{images} crashes");
-    assert!(images > 4000, "only {images} crashes");
-    assert!(snapshots >= 10, "only {snapshots} runs got as far as a snapshot");
+    assert!(images > 10_000, "only {images} crashes");
+    assert!(snapshots >= 20, "only {snapshots} runs got as far as a snapshot");
+}
+
+#[test]
+#[should_panic(expected = "is left")]
+fn crashes_on_a_disk_that_lies_about_syncs_are_noticed() {
+    let mut run = Run::new(0);
+    run.turn();
+
+    run.disk.ignore_syncs();
+
+    for _ in 0..TURNS {
+        run.turn();
+    }
 }

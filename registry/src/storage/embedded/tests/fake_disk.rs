@@ -44,7 +44,12 @@ struct State {
     name_changes: Vec<NameChange>,
     /// How many bytes all files together may have, if there is a bound.
     room: Option<u64>,
+    /// Whether allocation does nothing, so that a full disk shows in the middle of a write.
+    sparse: bool,
+    /// Whether syncs fail.
     fail_syncs: bool,
+    /// Whether syncs of files do nothing.
+    ignore_syncs: bool,
     syncs: usize,
     writes: usize,
 }
@@ -180,6 +185,16 @@ impl FakeDisk {
     pub(super) fn leave_room(&self, bytes: Option<u64>) {
         let mut state = self.lock();
         state.room = bytes.map(|bytes| state.used() + bytes);
+    }
+
+    /// Lets allocation do nothing, as on a file system that has none.
+    pub(super) fn be_sparse(&self) {
+        self.lock().sparse = true;
+    }
+
+    /// Lets syncs of files do nothing, as on a disk that lies.
+    pub(super) fn ignore_syncs(&self) {
+        self.lock().ignore_syncs = true;
     }
 
     /// Lets all syncs fail from now on.
@@ -334,6 +349,9 @@ impl DiskFile for FakeFile {
     }
 
     fn allocate(&mut self, length: u64) -> io::Result<()> {
+        if self.disk.lock().sparse {
+            return Ok(());
+        }
         self.disk.before(Operation::Resize);
         let length = usize::try_from(length).unwrap();
         self.disk.lock().grow(self.inode, length)?;
@@ -351,6 +369,9 @@ impl DiskFile for FakeFile {
         self.disk.before(Operation::SyncFile);
         let mut state = self.disk.lock();
         state.check_sync()?;
+        if state.ignore_syncs {
+            return Ok(());
+        }
         let inode = &mut state.inodes[self.inode];
         inode.synced = inode.bytes.clone();
         mem::take(&mut inode.changes);

@@ -10,16 +10,23 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use super::super::history::Retention;
 use super::disk::{Disk, DiskFile, OsDisk};
 use super::{EmbeddedOptions, EmbeddedStorage};
 use fake_disk::FakeDisk;
 
 quarterdeck_core::storage_suite!(on_the_hosts_disk, async || in_temporary_directory());
-quarterdeck_core::storage_suite!(on_a_fake_disk, async || on(&FakeDisk::default()));
+quarterdeck_core::storage_suite!(on_small_files, async || on(&FakeDisk::default()));
 
 /// Opens a store with small files, so that there are several.
-pub(in super::super) fn on(disk: &FakeDisk) -> EmbeddedStorage {
+fn on(disk: &FakeDisk) -> EmbeddedStorage {
     EmbeddedOptions::default().segment_bytes(0).open_disk(Arc::new(disk.clone())).unwrap()
+}
+
+/// Opens a store with small files on a disk that is gone with it.
+pub(in crate::storage) fn on_a_fake_disk(retention: Retention) -> EmbeddedStorage {
+    let options = EmbeddedOptions::default().retention(retention).segment_bytes(0);
+    options.open_disk(Arc::new(FakeDisk::default())).unwrap()
 }
 
 /// A directory that is removed with the store.
