@@ -98,7 +98,8 @@ pub fn validator(group: &str, kind: &str) -> Option<&'static Validator> {
 impl Validator {
     /// Returns the rules that hold for objects of any kind, custom ones too: those on metadata.
     pub const fn of_metadata(name: NameRule, namespaced: bool) -> Self {
-        let (create, update): (Create, Update) = (|_, _| {}, |_, _, _| {});
+        // As for built-in kinds, what is wrong with a change of the metadata is reported twice.
+        let (create, update): (Create, Update) = (|_, _| {}, metadata::update);
         Self { name, namespaced, built_in: false, create, update, status: update }
     }
 

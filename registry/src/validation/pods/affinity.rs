@@ -42,7 +42,7 @@ fn pod_term(term: &At, errors: &mut Errors) {
     let namespaces = term.child("namespaces");
     for name in namespaces.strings() {
         for problem in names::dns_label(name) {
-            namespaces.invalid_shown(errors, name, &problem);
+            term.child("namespace").invalid_shown(errors, name, &problem);
         }
     }
     label_keys(term, &["matchLabelKeys", "mismatchLabelKeys"], errors);

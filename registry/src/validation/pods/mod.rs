@@ -70,6 +70,10 @@ fn create(pod: &At, errors: &mut Errors) {
     if !ephemeral.is_empty() {
         ephemeral.forbidden(errors, "cannot be set on create");
     }
+    let node = pod_spec.child("nodeName");
+    if !node.is_empty() && !pod_spec.child("schedulingGates").is_empty() {
+        node.forbidden(errors, "cannot be set until all schedulingGates have been cleared");
+    }
 }
 
 /// Rules for pods that templates do not know, for the sake of those that were stored before.
@@ -180,8 +184,5 @@ fn gates(spec: &At, errors: &mut Errors) {
             errors.push(FieldError::duplicate(gate, name.str()));
         }
         seen.push(name.str());
-    }
-    if !seen.is_empty() && !spec.child("nodeName").is_empty() {
-        spec.child("nodeName").forbidden(errors, "cannot be set until all schedulingGates have been cleared");
     }
 }

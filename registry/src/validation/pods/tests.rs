@@ -232,3 +232,23 @@ fn a_container_that_ended_for_good_stays_so() {
         Vec::<String>::new()
     );
 }
+
+#[test]
+fn a_pod_that_waits_is_narrowed_down_to_fewer_nodes() {
+    let gated = with(pod(), "/spec/schedulingGates", json!([{"name": "a"}]));
+    let gated = with(gated, "/spec/nodeSelector", json!({"a": "b"}));
+    assert_eq!(updated(gated.clone(), &[("/spec/schedulingGates", json!([]))]), Vec::<String>::new());
+    assert_eq!(
+        updated(gated.clone(), &[("/spec/nodeSelector", json!({"a": "b", "c": "d"}))]),
+        Vec::<String>::new()
+    );
+    assert_eq!(updated(gated.clone(), &[("/spec/nodeSelector", json!({"a": "c"}))]).len(), 1);
+    assert_eq!(
+        updated(gated.clone(), &[("/spec/schedulingGates", json!([{"name": "b"}]))]),
+        ["spec.schedulingGates: Forbidden: only deletion is allowed, but found new scheduling gate 'b'"]
+    );
+    assert_eq!(
+        created(with(gated, "/spec/nodeName", "x".into())),
+        ["spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared"]
+    );
+}

@@ -50,6 +50,9 @@ pub(super) fn update(new: &At, old: &At, errors: &mut Errors) {
     deadline(&new_spec, &old_spec, errors);
     added_tolerations(&new_spec, &old_spec, errors);
     gates(&new_spec, &old_spec, errors);
+    if !old_spec.child("schedulingGates").is_empty() {
+        placement(&new_spec, &old_spec, errors);
+    }
     let changed = changed_fields(&new_spec, &old_spec);
     if !changed.is_empty() {
         new_spec.forbidden(errors, &format!("{ONLY_SOME}\nchanged: {}", changed.join(", ")));
@@ -111,6 +114,21 @@ fn gates(new: &At, old: &At, errors: &mut Errors) {
     }
 }
 
+/// Checks how a pod that waits for its gates is narrowed down to fewer nodes.
+fn placement(new: &At, old: &At, errors: &mut Errors) {
+    let (selector, before) = (new.child("nodeSelector"), old.child("nodeSelector"));
+    if before.entries().any(|(key, value)| selector.key(key).value() != value.value()) {
+        selector
+            .invalid(errors, "only additions to spec.nodeSelector are allowed (no mutations or deletions)");
+    }
+    let (affinity, before) = (new.child("affinity"), old.child("affinity"));
+    for name in ["podAffinity", "podAntiAffinity"] {
+        if !same(affinity.child(name).value(), before.child(name).value()) {
+            new.forbidden(errors, &format!("{ONLY_SOME}\nchanged: {}", affinity.child(name)));
+        }
+    }
+}
+
 /// Returns the fields that differ and must not.
 fn changed_fields(new: &At, old: &At) -> Vec<String> {
     let gated = !old.child("schedulingGates").is_empty();
@@ -158,11 +176,15 @@ pub(super) fn status(new: &At, old: &At, errors: &mut Errors) {
         nominated.rule(errors, names::subdomain);
     }
     let policy = old.child("spec").child("restartPolicy").str();
+    let spec = old.child("spec");
+    let lasting = |name: &str| {
+        let init = spec.child("initContainers");
+        init.items().any(|one| one.child("name").str() == name && one.child("restartPolicy").is_set())
+    };
     for list in ["containerStatuses", "initContainerStatuses"] {
-        if policy == "Always" {
-            break;
+        if policy != "Always" {
+            states(&status.child(list), &before.child(list), policy, lasting, errors);
         }
-        states(&status.child(list), &before.child(list), policy, errors);
     }
     let addresses = status.child("podIPs");
     for address in addresses.items() {
@@ -174,15 +196,18 @@ pub(super) fn status(new: &At, old: &At, errors: &mut Errors) {
 }
 
 /// Checks that a container that ended, and is not started again, stays so.
-fn states(new: &At, old: &At, policy: &str, errors: &mut Errors) {
-    for before in old.items() {
+fn states(new: &At, old: &At, policy: &str, lasting: impl Fn(&str) -> bool, errors: &mut Errors) {
+    for (index, before) in old.items().enumerate() {
         let terminated = &before.value()["state"]["terminated"];
-        if terminated.is_null() || (policy == "OnFailure" && terminated["exitCode"] != 0) {
+        let again = policy == "OnFailure" && terminated["exitCode"] != 0;
+        if terminated.is_null() || again || lasting(before.child("name").str()) {
             continue;
         }
-        let now = new.items().find(|status| status.child("name").str() == before.child("name").str());
-        if let Some(now) = now.filter(|now| now.child("state").child("terminated").value().is_null()) {
-            now.child("state").forbidden(errors, "may not be transitioned to non-terminated state");
+        let same = |status: &At| status.child("name").str() == before.child("name").str();
+        let now = new.items().find(same);
+        if now.is_some_and(|now| now.child("state").child("terminated").value().is_null()) {
+            let rule = "may not be transitioned to non-terminated state";
+            new.index(index).child("state").forbidden(errors, rule);
         }
     }
 }
