@@ -76,6 +76,15 @@ pub(crate) fn created(object: &impl Resource) -> Option<jiff::Timestamp> {
     object.meta().creation_timestamp.as_ref().map(|time| time.0)
 }
 
+/// Reads what is absent or null as the default: some servers write the latter.
+pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// Reads metadata without managed fields, which are half of many objects and no controller's business.
 pub(crate) fn lean_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Default, Deserialize)]

@@ -10,7 +10,7 @@ use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
 
-use crate::meta::lean_metadata;
+use crate::meta::{lean_metadata, nullable};
 
 /// A pod without what no controller reads: images, environments, volumes, managed fields.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -30,14 +30,18 @@ pub(crate) struct PodSpec {
     pub(crate) subdomain: String,
     pub(crate) host_network: bool,
     pub(crate) restart_policy: String,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) containers: Vec<Container>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) init_containers: Vec<Container>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) tolerations: Vec<Toleration>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Container {
+    #[serde(deserialize_with = "nullable")]
     pub(crate) ports: Vec<Port>,
     pub(crate) restart_policy: String,
 }
@@ -56,9 +60,11 @@ pub(crate) struct PodStatus {
     pub(crate) phase: String,
     #[serde(rename = "podIP")]
     pub(crate) pod_ip: String,
-    #[serde(rename = "podIPs")]
+    #[serde(rename = "podIPs", deserialize_with = "nullable")]
     pub(crate) pod_ips: Vec<PodIP>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) conditions: Vec<PodCondition>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) container_statuses: Vec<ContainerStatus>,
 }
 

@@ -12,7 +12,7 @@ use kube::api::ObjectMeta;
 use quarterdeck_core::client::{Event, Informer, ObjectKey, Store, Subscription, WorkQueue};
 use serde::Deserialize;
 
-use crate::meta::{self, lean_metadata};
+use crate::meta::{self, lean_metadata, nullable};
 use crate::pod::Pod;
 
 /// Says of endpoints that the service has no address of its own.
@@ -30,10 +30,13 @@ pub(crate) struct Service {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ServiceSpec {
+    #[serde(deserialize_with = "nullable")]
     pub(crate) selector: BTreeMap<String, String>,
     #[serde(rename = "clusterIP")]
     pub(crate) cluster_ip: String,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) ip_families: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
     pub(crate) ports: Vec<ServicePort>,
     pub(crate) publish_not_ready_addresses: bool,
     #[serde(rename = "type")]
