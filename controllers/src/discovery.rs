@@ -15,6 +15,14 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
+    pub(crate) fn new<V: Into<String>>(
+        resource: ApiResource,
+        namespaced: bool,
+        verbs: impl IntoIterator<Item = V>,
+    ) -> Self {
+        Self { resource, namespaced, verbs: verbs.into_iter().map(Into::into).collect() }
+    }
+
     pub(crate) fn has(&self, verb: &str) -> bool {
         self.verbs.contains(verb)
     }
@@ -77,17 +85,14 @@ impl Discovered {
             return;
         }
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-        self.kinds.push(Kind {
-            resource: ApiResource {
-                group: group.into(),
-                version: version.into(),
-                api_version,
-                kind: resource.kind,
-                plural: resource.name,
-            },
-            namespaced: resource.namespaced,
-            verbs: resource.verbs.into_iter().collect(),
-        });
+        let named = ApiResource {
+            group: group.into(),
+            version: version.into(),
+            api_version,
+            kind: resource.kind,
+            plural: resource.name,
+        };
+        self.kinds.push(Kind::new(named, resource.namespaced, resource.verbs));
     }
 }
 

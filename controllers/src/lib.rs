@@ -8,6 +8,10 @@
 //! | --- | --- |
 //! | [`ReplicationController`], [`ReplicaSetController`] | as many pods as wanted |
 //! | [`DeploymentController`] | a replica set per template, and the rollout from one to the next |
+//! | [`EndpointsController`], [`EndpointSliceController`] | the addresses of the pods behind each service |
+//! | [`NamespaceController`] | nothing in namespaces that are deleted |
+//! | [`ServiceAccountController`], [`RootCaPublisher`] | what every namespace has from the start |
+//! | [`GarbageCollector`] | nothing that belonged to what is gone |
 
 mod claim;
 mod deployment;
@@ -15,6 +19,7 @@ mod discovery;
 mod endpoint_slice;
 mod endpoints;
 mod expectations;
+mod garbage_collector;
 mod meta;
 mod namespace;
 mod pod;
@@ -25,6 +30,7 @@ mod service_account;
 pub use deployment::DeploymentController;
 pub use endpoint_slice::EndpointSliceController;
 pub use endpoints::EndpointsController;
+pub use garbage_collector::GarbageCollector;
 pub use namespace::NamespaceController;
 pub use replication::{ReplicaSetController, ReplicationController};
 pub use service_account::{RootCaPublisher, ServiceAccountController};

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
     PostParams,
@@ -35,6 +36,11 @@ impl Cluster {
             ApiServer::builder(MemoryStorage::new()).clock(clock.clone()).random(random.fork("server"));
         let server = builder.start().await.unwrap();
         let context = Context::new(server.client(), clock.clone(), random);
+        // Pods are refused without their account, which a controller of its own makes.
+        let accounts: Api<ServiceAccount> = Api::default_namespaced(server.client());
+        let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+        accounts.create(&PostParams::default(), &account).await.unwrap();
+
         let mut supervisor = Supervisor::new();
         for component in make(&context) {
             supervisor.push(component);
@@ -45,10 +51,7 @@ impl Cluster {
             let ended = supervisor.run(stop).await;
             eprintln!("{ended:?}");
         });
-        let cluster = Self { context, clock, _server: server, _signal: signal, _tasks: tasks };
-        // Pods are refused without their account, which a controller of its own makes.
-        cluster.create("v1/ServiceAccount", json!({"metadata": {"name": "default"}})).await;
-        cluster
+        Self { context, clock, _server: server, _signal: signal, _tasks: tasks }
     }
 
     /// The objects of a kind, named as in `apps/v1/Deployment`, in the namespace `default`.
