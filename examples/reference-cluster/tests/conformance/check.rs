@@ -91,13 +91,18 @@ pub(crate) fn word(number: usize) -> String {
     letters.iter().fold("qzx".to_owned(), |word, letter| word + &char::from(b'a' + *letter as u8).to_string())
 }
 
-/// Runs all `cases` and returns their verdicts, in the same order. Each file has a server of its own, made by `start`, and
-/// virtual time; files run side by side.
-pub(crate) fn check_all<F>(rules: &Rules, cases: &[Case], start: F) -> Vec<Verdict>
+/// Runs the `chosen` ones of all `cases` and returns their verdicts, in the same order. Each file has a server of its own, made by `start`
+/// together with what must live as long, and virtual time; files run side by side.
+pub(crate) fn check_all<F, G>(
+    rules: &Rules,
+    cases: &[Case],
+    chosen: impl Fn(&Case) -> bool,
+    start: F,
+) -> Vec<Verdict>
 where
-    F: AsyncFn() -> Server + Sync,
+    F: AsyncFn() -> (Server, G) + Sync,
 {
-    let numbered: Vec<(usize, &Case)> = cases.iter().enumerate().collect();
+    let numbered: Vec<(usize, &Case)> = cases.iter().enumerate().filter(|(_, case)| chosen(case)).collect();
     let waiting: Mutex<VecDeque<&[(usize, &Case)]>> =
         Mutex::new(numbered.chunk_by(|(_, one), (_, next)| one.file == next.file).collect());
     let done: Mutex<BTreeMap<usize, Verdict>> = Mutex::default();
@@ -107,7 +112,7 @@ where
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
             runtime.expect("a runtime can be made").block_on(async {
-                let server = start().await;
+                let (server, _alive) = start().await;
                 for (number, case) in file {
                     let verdict = rules.check(&server, case, &word(*number)).await;
                     done.lock().expect("no worker panics with the lock").insert(*number, verdict);

@@ -12,11 +12,14 @@
 
 mod case;
 mod check;
+mod cluster;
 mod compare;
 mod json;
 mod names;
 mod overrides;
 mod passing;
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod replay;
 mod run;

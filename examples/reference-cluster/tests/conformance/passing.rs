@@ -1,6 +1,7 @@
 //! The list of the cases that pass, `passing.txt`: it may only grow, and it is exact.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use crate::case::{Case, folder};
 use crate::check::Verdict;
@@ -10,9 +11,13 @@ use crate::check::Verdict;
 pub(crate) struct Passing(BTreeSet<String>);
 
 impl Passing {
+    fn path() -> PathBuf {
+        folder().join("passing.txt")
+    }
+
     /// Reads `passing.txt`; empty if there is none yet.
     pub(crate) fn load() -> Self {
-        Self::parse(&std::fs::read_to_string(folder().join("passing.txt")).unwrap_or_default())
+        Self::parse(&std::fs::read_to_string(Self::path()).unwrap_or_default())
     }
 
     /// Reads a list with one case per line.
@@ -30,6 +35,12 @@ impl Passing {
         let before = self.0.len();
         self.0.extend(verdicts.iter().filter(|verdict| verdict.passes()).map(|verdict| verdict.id.clone()));
         self.0.len() - before
+    }
+
+    /// Writes the list in the order of the recorded cases. Lines that name no case are dropped.
+    pub(crate) fn save(&self, cases: &[Case]) -> std::io::Result<()> {
+        let ids = cases.iter().map(Case::id).filter(|id| self.holds(id));
+        std::fs::write(Self::path(), ids.map(|id| id + "\n").collect::<String>())
     }
 
     /// Where the list and the verdicts disagree, and names that no case has.

@@ -1,0 +1,51 @@
+//! The server under test: ours, over memory, with all controllers, without scheduler and agents.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use quarterdeck_controllers::{
+    DeploymentController, EndpointSliceController, EndpointsController, NamespaceController,
+    ReplicaSetController, ReplicationController, RootCaPublisher, ServiceAccountController,
+};
+use quarterdeck_core::client::Context;
+use quarterdeck_core::clock::Clock;
+use quarterdeck_core::component::{Ended, Stop, StopSignal, Supervisor};
+use quarterdeck_core::random::Random;
+use quarterdeck_registry::storage::MemoryStorage;
+use quarterdeck_registry::{ApiServer, User};
+use tokio::task::JoinSet;
+
+use crate::server::Server;
+
+/// What runs behind a server. Dropping it ends all of it.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    _controllers: JoinSet<Vec<Ended>>,
+    _signal: StopSignal,
+}
+
+/// Starts a server and its controllers in the present runtime, whose time they follow.
+pub(crate) async fn start() -> (Server, Parts) {
+    let clock = Clock::following_tokio("2026-01-01T00:00:00Z".parse().expect("a date"));
+    let random = Random::seeded(1);
+    let server = ApiServer::builder(MemoryStorage::new())
+        .clock(clock.clone())
+        .random(random.fork("apiserver"))
+        .start()
+        .await
+        .expect("a server over memory starts");
+    let context = Context::new(server.client(), clock, random.fork("controllers"));
+    let controllers = Supervisor::new()
+        .with(ServiceAccountController::new(&context))
+        .with(RootCaPublisher::new(&context, "a certificate"))
+        .with(NamespaceController::new(&context))
+        .with(ReplicationController::new(&context))
+        .with(ReplicaSetController::new(&context))
+        .with(DeploymentController::new(&context))
+        .with(EndpointsController::new(&context))
+        .with(EndpointSliceController::new(&context));
+    let (signal, stop) = Stop::channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(controllers.run(stop));
+    let parts = Parts { _controllers: tasks, _signal: signal };
+    (Server::new::<_, Full<Bytes>, _>(server.as_user(User::admin())), parts)
+}
