@@ -141,6 +141,12 @@ fn encoding(media_type: &str) -> Option<Encoding> {
     }
 }
 
+/// Returns how a `Status` is written for a client that accepts these: as JSON unless it wants something else first.
+#[must_use]
+pub fn preferred(ranges: &[MediaRange<'_>]) -> Encoding {
+    ranges.iter().find_map(|range| encoding(range.media_type)).unwrap_or(Encoding::Json)
+}
+
 fn shape(range: &MediaRange<'_>, include: IncludeObject) -> Option<Shape> {
     let parameter =
         |name: &str| range.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);

@@ -111,6 +111,10 @@ impl RequestInfo {
         };
         let name = rest.first().map(ToString::to_string);
         let subresource = (rest.len() > 1).then(|| rest[1..].join("/"));
+        if legacy_watch && subresource.is_some() {
+            // The old path of watches ends at the object.
+            return Ok(Self::Path(join(&segments)));
+        }
         let watches = legacy_watch || is_watch(uri);
         let verb = verb(method, name.is_some(), watches, subresource.is_some());
         Ok(Self::Resource(ResourceRequest {

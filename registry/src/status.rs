@@ -122,6 +122,13 @@ impl Status {
         )
     }
 
+    /// The patch is of a type that the server does not read: upstream's router says so before any handler could.
+    #[must_use]
+    pub fn unsupported_patch() -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", "415: Unsupported Media Type")
+            .with_details()
+    }
+
     /// The body is larger than the server reads.
     #[must_use]
     pub fn too_large(message: impl Into<String>) -> Self {

@@ -50,6 +50,8 @@ const SCHEDULER_RULES: &[Rule] = &[
     rule("scheduling.k8s.io", &["priorityclasses"], READ),
     rule("", &["bindings", "pods/binding"], &["create"]),
     rule("", &["pods/status"], CHANGE),
+    // Pods that give way to more important ones.
+    rule("", &["pods"], &["delete"]),
     EVENTS,
     LEASES,
 ];

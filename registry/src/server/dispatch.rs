@@ -103,7 +103,8 @@ impl Inner {
         let mut segments = path.trim_start_matches('/').splitn(2, '/');
         let endpoint = segments.next().filter(|name| matches!(*name, "healthz" | "livez" | "readyz"))?;
         let is_fed = !self.stop.is_stopped();
-        let checks = [("ping", true), ("watch-cache", is_fed)];
+        // What upstream calls `etcd` is the store here: probes ask for it by that name.
+        let checks = [("ping", true), ("etcd", is_fed), ("watch-cache", is_fed)];
         let verbose = query.get("verbose").is_some();
         let excluded: Vec<&str> = query.all("exclude").collect();
         let chosen: Vec<_> = match segments.next() {

@@ -203,7 +203,7 @@ impl TypeMeta {
 
 /// Shows the beginning of a body in a message.
 fn excerpt(text: &[u8]) -> String {
-    const SHOWN: usize = 22;
+    const SHOWN: usize = 30;
     if text.is_empty() {
         return "<empty>".into();
     }

@@ -21,6 +21,7 @@ use http::{HeaderMap, Response};
 
 use crate::body::Body;
 use crate::layers::RequestBody;
+use crate::negotiate::{accepted, is_pretty, preferred};
 use crate::registry::Registry;
 use crate::request::{Query, ResourceRequest, Verb};
 use crate::resource::{Backing, Resource, Subresource};
@@ -69,9 +70,11 @@ pub(crate) async fn serve(
     body: RequestBody,
     stop: quarterdeck_core::component::Stop,
 ) -> Response<Body> {
+    let encoding = preferred(&accepted(&parts.headers));
+    let is_pretty = is_pretty(&parts.headers, &Query::parse(&parts.uri));
     match try_serve(registry, request, parts, body, stop).await {
         Ok(response) => response,
-        Err(status) => status.into_response(),
+        Err(status) => respond::refusal(&status, encoding, is_pretty),
     }
 }
 
@@ -110,9 +113,7 @@ fn find_subresource(resource: &Resource, request: &ResourceRequest) -> Result<Op
     }
     let Some(name) = &request.subresource else { return Ok(None) };
     let known = resource.subresources.iter().find(|subresource| subresource.name() == name);
-    // The old path of watches ends at the object.
-    let watched = request.verb == Some(Verb::Watch);
-    known.copied().filter(|_| !watched).map(Some).ok_or_else(Status::unknown_path)
+    known.copied().map(Some).ok_or_else(Status::unknown_path)
 }
 
 /// Returns the verb if the path has it.

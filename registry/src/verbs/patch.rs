@@ -53,7 +53,7 @@ impl Patch {
             "application/json-patch+json" => json(&call.body),
             "application/merge-patch+json" => merge().map(Self::Merge),
             "application/strategic-merge-patch+json" => merge().map(Self::Strategic),
-            _ => Err(Status::unsupported_media_type(negotiate::PATCHES)),
+            _ => Err(Status::unsupported_patch()),
         }
     }
 

@@ -58,6 +58,29 @@ pub(super) fn other(call: &Call, code: StatusCode, object: &Value) -> Result<Res
     Ok(text(code, form.content_type(), Body::full(encode(form, object)?)))
 }
 
+/// Answers with a `Status` that refuses the request.
+pub(super) fn refusal(status: &Status, encoding: Encoding, pretty: bool) -> Response<Body> {
+    let object = status.object();
+    let structure = crate::schema::builtin("", "v1", "Status").filter(|_| encoding == Encoding::Protobuf);
+    let protobuf = structure.and_then(|structure| crate::schema::encode_protobuf(structure, &object).ok());
+    let form = Form {
+        encoding: if protobuf.is_some() { encoding } else { Encoding::Json },
+        shape: Shape::Object,
+        pretty,
+    };
+    let form = if encoding == Encoding::Yaml { Form { encoding, ..form } } else { form };
+    let written = match protobuf {
+        Some(bytes) => Ok(Bytes::from(bytes)),
+        None => encode(form, &object),
+    };
+    let Ok(written) = written else { return status.clone().into_response() };
+    let mut response = text(status.code, form.content_type(), Body::full(written));
+    if let Some(seconds) = status.retry_after_seconds {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
 fn plain_form(headers: &HeaderMap, call: &Call) -> Result<Form> {
     let form = Form::choose(headers, &call.query, false, &call.resource.kind);
     // Statuses and Scales have no tables and no metadata form: whoever prefers those gets plain JSON.

@@ -112,9 +112,8 @@ async fn start(call: &Call, initial: bool) -> Result<(Start, bool)> {
     let revision = match text {
         None | Some("0") => None,
         Some(text) => Some(Revision(text.parse().map_err(|_| {
-            Status::bad_request(format!(
-                "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing \
-                 {text:?}: invalid syntax"
+            Status::server_error(format!(
+                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
             ))
         })?)),
     };

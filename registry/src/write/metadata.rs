@@ -129,6 +129,8 @@ pub(super) fn restore(new: &mut Value, old: &Value, target: &Target<'_>) {
                 put(spec, "finalizers", finalizers);
             }
         }
+        // A binding also says in the status that the pod is scheduled.
+        Some(Subresource::Binding) => {}
         _ if resource.has(Subresource::Status) => put(new, "status", old.get("status").cloned()),
         _ => {}
     }
