@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use http_body_util::Full;
 use quarterdeck_controllers::{
-    DeploymentController, EndpointSliceController, EndpointsController, NamespaceController,
-    ReplicaSetController, ReplicationController, RootCaPublisher, ServiceAccountController,
+    DeploymentController, EndpointSliceController, EndpointsController, GarbageCollector,
+    NamespaceController, ReplicaSetController, ReplicationController, RootCaPublisher,
+    ServiceAccountController,
 };
 use quarterdeck_core::client::Context;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Ended, Stop, StopSignal, Supervisor};
 use quarterdeck_core::random::Random;
-use quarterdeck_registry::storage::MemoryStorage;
-use quarterdeck_registry::{ApiServer, User};
+use quarterdeck_registry::layers::policy;
+use quarterdeck_registry::tls::{ServiceAccountKey, ServiceAccountTokens};
+use quarterdeck_registry::{ApiServer, MemoryStorage, User};
 use tokio::task::JoinSet;
 
 use crate::server::Server;
@@ -27,13 +29,18 @@ pub(crate) struct Parts {
 pub(crate) async fn start() -> (Server, Parts) {
     let clock = Clock::following_tokio("2026-01-01T00:00:00Z".parse().expect("a date"));
     let random = Random::seeded(1);
+    let key = ServiceAccountKey::new().expect("a key can be made");
     let server = ApiServer::builder(MemoryStorage::new())
         .clock(clock.clone())
         .random(random.fork("apiserver"))
+        .advertise_address("192.0.2.1:6443".parse().expect("an address"))
+        .authenticator(ServiceAccountTokens::new(key.clone(), clock.clone()))
+        .token_issuer(key)
         .start()
         .await
         .expect("a server over memory starts");
-    let context = Context::new(server.client(), clock, random.fork("controllers"));
+    let context =
+        Context::new(server.client_as(User::new(policy::CONTROLLERS)), clock, random.fork("controllers"));
     let controllers = Supervisor::new()
         .with(ServiceAccountController::new(&context))
         .with(RootCaPublisher::new(&context, "a certificate"))
@@ -42,7 +49,8 @@ pub(crate) async fn start() -> (Server, Parts) {
         .with(ReplicaSetController::new(&context))
         .with(DeploymentController::new(&context))
         .with(EndpointsController::new(&context))
-        .with(EndpointSliceController::new(&context));
+        .with(EndpointSliceController::new(&context))
+        .with(GarbageCollector::new(&context));
     let (signal, stop) = Stop::channel();
     let mut tasks = JoinSet::new();
     tasks.spawn(controllers.run(stop));
