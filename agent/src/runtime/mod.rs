@@ -2,6 +2,7 @@
 //!
 //! | runtime | a container is | needs |
 //! | --- | --- | --- |
+//! | `DockerRuntime` (feature `docker`) | a container of a Docker engine | an engine |
 //! | [`ProcessRuntime`] | a process of the host | Linux; more if it is root |
 //! | [`SimulatedRuntime`] | an entry in a table that follows a script | nothing; for tests |
 //!
@@ -9,15 +10,21 @@
 //! assembles it; nothing else in the agent knows.
 
 mod addresses;
+#[cfg(feature = "docker")]
+pub mod docker;
 #[cfg(target_os = "linux")]
 mod forward;
 mod hub;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", feature = "docker"))]
 mod machine;
 #[cfg(target_os = "linux")]
 pub mod process;
 pub mod simulated;
+#[cfg(any(target_os = "linux", feature = "docker"))]
+mod tasks;
 
+#[cfg(feature = "docker")]
+pub use docker::DockerRuntime;
 #[cfg(target_os = "linux")]
 pub use process::ProcessRuntime;
 pub use simulated::SimulatedRuntime;

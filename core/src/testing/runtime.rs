@@ -81,7 +81,7 @@ pub trait Fixture: Send + Sync {
 /// What a container does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Runs until it is asked to end, and then ends soon.
+    /// Writes the line `ready`, and runs until it is asked to end, and then ends soon.
     Run,
     /// Writes the line `ready`, and runs until it is ended by force.
     Stubborn,
@@ -206,12 +206,15 @@ impl dyn Fixture + '_ {
         pod.uid
     }
 
-    /// Starts a container.
+    /// Starts a container, and waits until it is ready.
     async fn start(&self, pod: &PodUid, name: &str, attempt: u32, act: Act) -> ContainerKey {
         let spec = self.spec(name, attempt, act);
         soon("start_container", self.runtime().start_container(pod, &spec))
             .await
             .expect("a container can be started");
+        if matches!(act, Act::Run | Act::Stubborn) {
+            self.written(&spec.key(pod), "ready").await;
+        }
         spec.key(pod)
     }
 

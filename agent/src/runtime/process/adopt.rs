@@ -19,9 +19,9 @@ use super::network::{PodNetwork, gateway};
 use super::node::{Container, Node, Pod, State, group_name};
 use super::places::{ContainerRecord, Places, PodRecord, make_directory, read_record, remove};
 use super::settings::{Isolation, ProcessBuilder};
-use super::tasks::Tasks;
 use crate::runtime::addresses::AddressPool;
 use crate::runtime::machine;
+use crate::runtime::tasks::Tasks;
 
 /// How long the runtime waits for an earlier one to let go of the node.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -108,6 +108,7 @@ fn prepare(
         tasks,
         tokio: tokio::runtime::Handle::current(),
         state: Mutex::new(State::new(addresses)),
+        turns: Default::default(),
         _lock: lock,
     }))
 }

@@ -39,7 +39,6 @@ mod places;
 mod ports;
 mod settings;
 mod start;
-mod tasks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,9 +53,9 @@ use quarterdeck_core::runtime::{
 use rustix::process::Signal;
 
 use super::machine;
+use super::tasks::Tasks;
 use node::Node;
 pub use settings::{Isolation, ProcessBuilder};
-use tasks::Tasks;
 
 /// The id of the one image that there is.
 const HOST_IMAGE: &str = "host";
@@ -145,14 +144,14 @@ impl Runtime for ProcessRuntime {
 
     async fn start_pod(&self, pod: &PodSandbox) -> Result<PodStatus, RuntimeError> {
         let node = self.node().await?;
-        let turn = node.turn(&pod.uid).await;
+        let turn = node.turns.take(&pod.uid).await;
         let pod = pod.clone();
         blocking(move || node.start_pod(&pod, &turn)).await?
     }
 
     async fn start_container(&self, pod: &PodUid, spec: &ContainerSpec) -> Result<Started, RuntimeError> {
         let node = self.node().await?;
-        let turn = node.turn(pod).await;
+        let turn = node.turns.take(pod).await;
         let (key, spec) = (spec.key(pod), spec.clone());
         blocking(move || node.start_container(&key, &spec, &turn)).await?
     }
@@ -160,7 +159,7 @@ impl Runtime for ProcessRuntime {
     async fn stop_container(&self, container: &ContainerKey, grace: Duration) -> Result<(), RuntimeError> {
         let node = self.node().await?;
         // A start that was given up may still be going on.
-        drop(node.turn(&container.pod).await);
+        drop(node.turns.take(&container.pod).await);
         let process = node.state().container(container).and_then(|container| container.process.clone());
         if let Some(process) = process {
             process.signal(Signal::TERM);
@@ -173,7 +172,7 @@ impl Runtime for ProcessRuntime {
 
     async fn remove_pod(&self, pod: &PodUid) -> Result<(), RuntimeError> {
         let node = self.node().await?;
-        let turn = node.turn(pod).await;
+        let turn = node.turns.take(pod).await;
         let keys: Vec<_> = {
             let state = node.state();
             let containers = state.pods.get(pod).into_iter().flat_map(|pod| pod.containers.keys());

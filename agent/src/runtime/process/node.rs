@@ -23,11 +23,11 @@ use super::places::{
     ContainerRecord, ExitRecord, Places, PodRecord, hash, make_directory, remove, write_record,
 };
 use super::settings::ProcessBuilder;
-use super::tasks::{Owned, Tasks};
 use super::{etc, ports};
 use crate::runtime::addresses::AddressPool;
 use crate::runtime::forward;
 use crate::runtime::hub::Hub;
+use crate::runtime::tasks::{Owned, Tasks, Turn, Turns};
 
 /// How long something may take that the kernel does by itself.
 const SOON: Duration = Duration::from_secs(10);
@@ -46,6 +46,7 @@ pub(super) struct Node {
     pub(super) tasks: Weak<Tasks>,
     pub(super) tokio: tokio::runtime::Handle,
     pub(super) state: Mutex<State>,
+    pub(super) turns: Turns,
     pub(super) _lock: File,
 }
 
@@ -53,8 +54,6 @@ pub(super) struct Node {
 pub(super) struct State {
     pub(super) pods: BTreeMap<PodUid, Pod>,
     pub(super) addresses: AddressPool,
-    /// Who works on a pod holds its lock.
-    turns: BTreeMap<PodUid, Arc<tokio::sync::Mutex<()>>>,
 }
 
 #[derive(Debug)]
@@ -75,12 +74,9 @@ pub(super) struct Container {
     pub(super) ended: watch::Sender<bool>,
 }
 
-/// The right to work on a pod.
-pub(super) type Turn = tokio::sync::OwnedMutexGuard<()>;
-
 impl State {
     pub(super) fn new(addresses: AddressPool) -> Self {
-        Self { pods: BTreeMap::new(), addresses, turns: BTreeMap::new() }
+        Self { pods: BTreeMap::new(), addresses }
     }
 
     pub(super) fn container(&self, key: &ContainerKey) -> Option<&Container> {
@@ -157,12 +153,6 @@ impl Node {
 
     pub(super) fn now(&self) -> Timestamp {
         self.settings.clock.now()
-    }
-
-    /// Waits until nobody else works on a pod.
-    pub(super) async fn turn(&self, pod: &PodUid) -> Turn {
-        let turn = self.state().turns.entry(pod.clone()).or_default().clone();
-        turn.lock_owned().await
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
@@ -428,10 +418,6 @@ impl Node {
         let mut state = self.state();
         if let Some(address) = state.pods.remove(uid).and_then(|pod| pod.record.address) {
             state.addresses.give_back(address.into());
-        }
-        // Nobody waits if only the map and the caller have it.
-        if state.turns.get(uid).is_some_and(|turn| Arc::strong_count(turn) == 2) {
-            state.turns.remove(uid);
         }
         Ok(())
     }

@@ -14,9 +14,10 @@ use tokio::sync::watch;
 
 use super::alive::Process;
 use super::launch::{Launch, launch};
-use super::node::{Container, Node, Pod, State, Turn, group_name};
+use super::node::{Container, Node, Pod, State, group_name};
 use super::places::{ContainerRecord, PodRecord, make_directory, remove, write_record};
 use super::{VOLUMES, etc, mounts};
+use crate::runtime::tasks::Turn;
 
 /// Where programs are looked for, unless the container says otherwise.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

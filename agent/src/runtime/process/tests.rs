@@ -158,7 +158,7 @@ impl Fixture for Host {
 
     fn container(&self, act: Act) -> ContainerSpec {
         match act {
-            Act::Run => shell("exec sleep 1000"),
+            Act::Run => shell("echo ready; exec sleep 1000"),
             Act::Stubborn => shell("trap '' TERM; echo ready; while :; do sleep 0.1; done"),
             Act::Say => shell("printf 'one\\ntwo\\nthree\\n'; exec sleep 1000"),
             Act::Exit(code) => shell(&format!("printf 'one\\ntwo\\nthree\\n'; exit {code}")),

@@ -29,7 +29,7 @@ impl Simulation {
                 ["exit", code] => says().exits(Duration::from_millis(1), code.parse().unwrap()),
                 ["later", code] => Script::run().exits(Duration::from_secs(1), code.parse().unwrap()),
                 ["refused"] => Script::refused("a GPU"),
-                _ => Script::run(),
+                _ => Script::run().says("ready"),
             }
         };
         let image = |image: &str| match image {

@@ -140,7 +140,6 @@ pub async fn clause_6_ends_are_told_as_they_were(fixture: &mut dyn Fixture) {
     }
 
     let killed = fixture.start(&pod, "killed", 0, Act::Stubborn).await;
-    fixture.written(&killed, "ready").await;
     fixture.stop(&killed, Duration::ZERO).await;
     let exit = fixture.exit(&killed).await;
     assert_eq!(exit.exit_code, Some(137), "clause 6: SIGKILL is 137, not {exit:?}");
@@ -161,7 +160,6 @@ pub async fn clause_7_a_stop_stops(fixture: &mut dyn Fixture) {
     fixture.stop(&fixture.spec("nobody", 7, Act::Run).key(&pod), hour).await;
 
     let stubborn = fixture.start(&pod, "stubborn", 0, Act::Stubborn).await;
-    fixture.written(&stubborn, "ready").await;
     let (asked, grace) = (Instant::now(), Duration::from_secs(1));
     fixture.stop(&stubborn, grace).await;
     assert!(
@@ -172,7 +170,6 @@ pub async fn clause_7_a_stop_stops(fixture: &mut dyn Fixture) {
     assert!(stopped(fixture.status(&pod).await, "stubborn"), "clause 7: it runs after its grace period");
 
     let hurried = fixture.start(&pod, "hurried", 0, Act::Stubborn).await;
-    fixture.written(&hurried, "ready").await;
     let (patient, impatient) = (fixture.stop(&hurried, hour), async {
         tokio::time::sleep(Duration::from_millis(50)).await;
         fixture.stop(&hurried, Duration::ZERO).await;

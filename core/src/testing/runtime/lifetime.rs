@@ -129,6 +129,7 @@ pub async fn clause_12_a_dropped_future_abandons_the_wait(fixture: &mut dyn Fixt
     let status = fixture.status(&pod).await.expect("the pod is held");
     assert_eq!(status.containers.len(), 1, "clause 12: one attempt was started, not {:?}", status.containers);
 
+    fixture.written(&spec.key(&pod), "ready").await;
     begin(runtime.stop_container(&spec.key(&pod), Duration::from_secs(60))).await;
     fixture.stop(&spec.key(&pod), Duration::from_secs(60)).await;
     begin(runtime.start_container(&pod, &fixture.spec("main", 1, Act::Run))).await;
