@@ -24,6 +24,7 @@ impl Tasks {
 
     /// Runs `work` to its end in a task of its own, whether somebody waits for it or not. Waits for ever if all tasks are ended
     /// before.
+    #[cfg(feature = "docker")]
     pub(crate) async fn see_through<T: Send + 'static>(
         &self,
         runtime: &tokio::runtime::Handle,
