@@ -11,6 +11,8 @@
 //! | [`EndpointsController`], [`EndpointSliceController`] | the addresses of the pods behind each service |
 //! | [`NamespaceController`] | nothing in namespaces that are deleted |
 //! | [`ServiceAccountController`], [`RootCaPublisher`] | what every namespace has from the start |
+//! | [`NodeLifecycleController`] | taints on nodes that are lost, and no pods there |
+//! | [`PodGarbageCollector`] | no pods of nodes that are gone |
 //! | [`GarbageCollector`] | nothing that belonged to what is gone |
 
 mod claim;
@@ -22,7 +24,9 @@ mod expectations;
 mod garbage_collector;
 mod meta;
 mod namespace;
+mod node_lifecycle;
 mod pod;
+mod pod_gc;
 mod replication;
 mod service;
 mod service_account;
@@ -32,8 +36,75 @@ pub use endpoint_slice::EndpointSliceController;
 pub use endpoints::EndpointsController;
 pub use garbage_collector::GarbageCollector;
 pub use namespace::NamespaceController;
+pub use node_lifecycle::NodeLifecycleController;
+pub use pod_gc::PodGarbageCollector;
 pub use replication::{ReplicaSetController, ReplicationController};
 pub use service_account::{RootCaPublisher, ServiceAccountController};
 
-#[cfg(doc)]
-use quarterdeck_core::{client::Context, component::Component};
+use std::time::Duration;
+
+use quarterdeck_core::client::Context;
+use quarterdeck_core::component::Component;
+
+/// What the controllers need to know that [`all`] makes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// The certificate of the cluster's authority, in PEM, for the config map `kube-root-ca.crt` (default: none, and no
+    /// such config map).
+    pub root_ca: Option<String>,
+    /// After how much silence a node counts as lost (default: 40 s).
+    pub node_grace_period: Duration,
+    /// How many finished pods are kept (default: 12,500).
+    pub finished_pods: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { root_ca: None, node_grace_period: Duration::from_secs(40), finished_pods: 12_500 }
+    }
+}
+
+impl Options {
+    /// Sets the certificate of the cluster's authority, in PEM.
+    #[must_use]
+    pub fn root_ca(mut self, certificate: impl Into<String>) -> Self {
+        self.root_ca = Some(certificate.into());
+        self
+    }
+
+    /// Sets after how much silence a node counts as lost.
+    #[must_use]
+    pub fn node_grace_period(mut self, grace: Duration) -> Self {
+        self.node_grace_period = grace;
+        self
+    }
+
+    /// Sets how many finished pods are kept.
+    #[must_use]
+    pub fn finished_pods(mut self, count: usize) -> Self {
+        self.finished_pods = count;
+        self
+    }
+}
+
+/// Makes all controllers, to be run by a [`Supervisor`](quarterdeck_core::component::Supervisor).
+#[must_use]
+pub fn all(context: &Context, options: Options) -> Vec<Box<dyn Component>> {
+    let mut all: Vec<Box<dyn Component>> = vec![
+        Box::new(ServiceAccountController::new(context)),
+        Box::new(NamespaceController::new(context)),
+        Box::new(ReplicationController::new(context)),
+        Box::new(ReplicaSetController::new(context)),
+        Box::new(DeploymentController::new(context)),
+        Box::new(EndpointsController::new(context)),
+        Box::new(EndpointSliceController::new(context)),
+        Box::new(NodeLifecycleController::new(context).grace_period(options.node_grace_period)),
+        Box::new(PodGarbageCollector::new(context).keep_finished(options.finished_pods)),
+        Box::new(GarbageCollector::new(context)),
+    ];
+    if let Some(certificate) = options.root_ca {
+        all.push(Box::new(RootCaPublisher::new(context, certificate)));
+    }
+    all
+}

@@ -96,6 +96,14 @@ impl Cluster {
         let _ = self.api(kind).delete(name, &params).await.unwrap();
     }
 
+    /// Binds a pod to a node.
+    pub(crate) async fn bind(&self, pod: &str, node: &str) {
+        let binding = json!({"metadata": {"name": pod}, "target": {"kind": "Node", "name": node}});
+        let api = self.api("v1/Pod");
+        let _: Value =
+            api.create_subresource("binding", pod, &PostParams::default(), &binding).await.unwrap();
+    }
+
     /// Says that a pod runs and is ready.
     pub(crate) async fn make_ready(&self, pod: &str) {
         let condition =

@@ -1,8 +1,16 @@
 //! The controllers against a real API server, in process and in virtual time.
 
+#[cfg(test)]
 mod cluster;
+#[cfg(test)]
 mod collection;
+#[cfg(test)]
 mod deployments;
+#[cfg(test)]
 mod namespaces;
+#[cfg(test)]
+mod nodes;
+#[cfg(test)]
 mod replicas;
+#[cfg(test)]
 mod services;

@@ -82,7 +82,7 @@ fn a_service_without_endpoints_keeps_one_empty_slice() {
     let mut placeholder = first.create[0].clone();
     placeholder.metadata.labels = Some(labels());
     let placeholder = Arc::new(placeholder);
-    let again = plan(&[placeholder.clone()], wanted([]), &labels());
+    let again = plan(std::slice::from_ref(&placeholder), wanted([]), &labels());
     assert!(again.create.is_empty() && again.delete.is_empty() && again.update.is_empty(), "{again:?}");
 
     let grown = plan(&[placeholder], wanted([1]), &labels());
