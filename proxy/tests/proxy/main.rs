@@ -1,0 +1,5 @@
+//! The proxy as a whole: real sockets on the loopback interface.
+
+mod support;
+mod tcp;
+mod udp;
