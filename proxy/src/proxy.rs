@@ -1,18 +1,20 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Service;
 use quarterdeck_core::balancing::{Backends, LoadBalancer};
-use quarterdeck_core::client::ObjectKey;
+use quarterdeck_core::client::{Context, EventType, Informer, ObjectKey, Recorder};
 use quarterdeck_core::component::{BoxError, Component, Stop};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::address::{AddressMap, AddressTable};
-use crate::config::{ServicePortConfig, ServiceTable};
+use crate::config::{ServicePortConfig, ServiceTable, api, file};
 use crate::endpoint;
 use crate::ports::{Health, ProxyPort, ProxyPorts};
 use crate::userspace::{BindError, Scope, Settings, Userspace};
@@ -20,8 +22,13 @@ use crate::userspace::{BindError, Scope, Settings, Userspace};
 /// How long until something that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Makes services work on one machine.
+/// Makes the services of a cluster work on one machine.
+///
+/// For each service port it opens a local port and passes connections on to the backend that the balancer picks. Where
+/// these ports are, [`ports`](Proxy::ports) and the [`endpoint`](Proxy::endpoint) tell.
 pub struct Proxy {
+    source: Source,
+    nodes: BTreeSet<String>,
     table: ServiceTable,
     balancer: Arc<dyn LoadBalancer>,
     addresses: Arc<dyn AddressMap>,
@@ -30,18 +37,52 @@ pub struct Proxy {
     ports: ProxyPorts,
 }
 
+/// Where services come from.
+enum Source {
+    Api(Box<Context>),
+    File(PathBuf),
+    /// Somebody else fills the table.
+    Table,
+}
+
 impl Proxy {
-    /// Makes a proxy for the services of `table`.
+    /// Makes a proxy for the services that the API has.
+    #[must_use]
+    pub fn new(context: &Context, balancer: impl LoadBalancer) -> Self {
+        Self::of(Source::Api(Box::new(context.clone())), ServiceTable::new(), balancer)
+    }
+
+    /// Makes a proxy for the services of a file: Service, EndpointSlice and Endpoints objects or lists of them, in documents
+    /// of YAML or JSON. The file is read again when it changes.
+    #[must_use]
+    pub fn from_file(file: impl Into<PathBuf>, balancer: impl LoadBalancer) -> Self {
+        Self::of(Source::File(file.into()), ServiceTable::new(), balancer)
+    }
+
+    /// Makes a proxy for the services of a table that somebody else fills.
     #[must_use]
     pub fn from_table(table: &ServiceTable, balancer: impl LoadBalancer) -> Self {
+        Self::of(Source::Table, table.clone(), balancer)
+    }
+
+    fn of(source: Source, table: ServiceTable, balancer: impl LoadBalancer) -> Self {
         Self {
-            table: table.clone(),
+            source,
+            nodes: BTreeSet::new(),
+            table,
             balancer: Arc::new(balancer),
             addresses: Arc::new(AddressTable::new()),
             settings: Settings::default(),
             endpoint: None,
             ports: ProxyPorts::new(),
         }
+    }
+
+    /// Names a node that is on this machine (default: all are). Services whose traffic policy is `Local` use its backends.
+    #[must_use]
+    pub fn node(mut self, name: impl Into<String>) -> Self {
+        self.nodes.insert(name.into());
+        self
     }
 
     /// Sets where connections to backends go (default: to the backends' own addresses).
@@ -132,18 +173,62 @@ impl Component for Proxy {
             self.ports.set_endpoint(listener.local_addr()?);
             tasks.spawn(endpoint::serve(listener, self.ports.clone()));
         }
+        let recorder = match &self.source {
+            Source::Api(context) => Some(ServiceRecorder::new(context)),
+            Source::File(_) | Source::Table => None,
+        };
+        let fed = feed(self.source, self.nodes, self.table.clone());
         let mut running = Running {
             userspace: Userspace::new(self.settings.clone(), self.balancer, self.addresses),
             table: self.table,
             ports: self.ports,
             listen: self.settings.listen,
+            recorder,
             failed: BTreeMap::new(),
         };
-        stop.or(running.follow()).await;
+        let work = async {
+            tokio::select! {
+                biased;
+                error = fed => Err(error),
+                () = running.follow() => Ok(()),
+            }
+        };
+        let ended = stop.or(work).await;
         running.userspace.shutdown().await;
         running.ports.clear();
         tasks.shutdown().await;
-        Ok(())
+        ended.unwrap_or(Ok(()))
+    }
+}
+
+/// Tells users about their services.
+struct ServiceRecorder {
+    recorder: Recorder,
+    services: Informer<Service>,
+}
+
+impl ServiceRecorder {
+    fn new(context: &Context) -> Self {
+        Self { recorder: context.recorder("quarterdeck-proxy"), services: context.informers.of() }
+    }
+
+    fn tell(&self, service: &ObjectKey, reason: &str) {
+        if let Some(service) = self.services.store().get(service) {
+            self.recorder.event(&*service, EventType::Warning, "PortUnavailable", reason);
+        }
+    }
+}
+
+/// Fills the table, for ever, or returns why it cannot.
+async fn feed(source: Source, nodes: BTreeSet<String>, table: ServiceTable) -> BoxError {
+    match source {
+        Source::Api(context) => match api::follow(*context, nodes, table).await {
+            None => "the queue of services was shut down".into(),
+        },
+        Source::File(file) => match file::follow(&file, &nodes, &table).await {
+            Err(error) => error.into(),
+        },
+        Source::Table => std::future::pending().await,
     }
 }
 
@@ -153,6 +238,7 @@ struct Running {
     userspace: Userspace,
     ports: ProxyPorts,
     listen: Vec<IpAddr>,
+    recorder: Option<ServiceRecorder>,
     /// What could not be opened, by service.
     failed: BTreeMap<ObjectKey, Vec<String>>,
 }
@@ -194,6 +280,9 @@ impl Running {
         let known = self.failed.remove(service).unwrap_or_default();
         for reason in reasons.iter().filter(|reason| !known.contains(reason)) {
             tracing::warn!(%service, reason, "service does not work, trying again");
+            if let Some(recorder) = &self.recorder {
+                recorder.tell(service, reason);
+            }
         }
         if !reasons.is_empty() {
             self.failed.insert(service.clone(), reasons);
@@ -227,7 +316,7 @@ impl Running {
 }
 
 /// Returns an error's message and those of its causes.
-fn reason(error: &dyn std::error::Error) -> String {
+pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |reason, cause| format!("{reason}: {cause}"))
 }
