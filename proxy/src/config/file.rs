@@ -31,7 +31,7 @@ pub(crate) enum FileError {
     Read(PathBuf, #[source] io::Error),
     /// It is neither YAML nor JSON.
     #[error("cannot parse {0}")]
-    Parse(PathBuf, #[source] serde_saphyr::Error),
+    Parse(PathBuf, #[source] Box<serde_saphyr::Error>),
     /// It holds nothing. No services are a list without items.
     #[error("{0} is empty")]
     Empty(PathBuf),
@@ -111,7 +111,7 @@ fn apply(objects: &Objects, nodes: &Nodes, table: &ServiceTable) {
 
 fn parse(file: &Path, text: &str) -> Result<Objects, FileError> {
     let documents: Vec<Value> =
-        serde_saphyr::from_multiple(text).map_err(|error| FileError::Parse(file.into(), error))?;
+        serde_saphyr::from_multiple(text).map_err(|error| FileError::Parse(file.into(), error.into()))?;
     if documents.iter().all(Value::is_null) {
         return Err(FileError::Empty(file.into()));
     }

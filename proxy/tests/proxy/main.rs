@@ -1,4 +1,5 @@
 //! The proxy as a whole: real sockets on the loopback interface.
+#![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
 
 mod api;
 mod file;
