@@ -143,7 +143,7 @@ fn encoding(media_type: &str) -> Option<Encoding> {
 
 /// Returns how a `Status` is written for a client that accepts these: as JSON unless it wants something else first.
 #[must_use]
-pub fn preferred(ranges: &[MediaRange<'_>]) -> Encoding {
+pub(crate) fn preferred(ranges: &[MediaRange<'_>]) -> Encoding {
     ranges.iter().find_map(|range| encoding(range.media_type)).unwrap_or(Encoding::Json)
 }
 

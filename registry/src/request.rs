@@ -102,7 +102,7 @@ impl RequestInfo {
             [namespaces, namespace, resource, rest @ ..]
                 if namespaces == "namespaces" && !is_namespace_subresource(resource, rest) =>
             {
-                (Some(namespace.to_string()), [&[resource.clone()], rest].concat())
+                (Some(namespace.to_string()), [std::slice::from_ref(resource), rest].concat())
             }
             rest => (None, rest.to_vec()),
         };

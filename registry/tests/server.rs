@@ -1,4 +1,5 @@
 //! The server as its clients see it, in process.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};

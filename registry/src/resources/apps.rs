@@ -1,6 +1,8 @@
 //! The group `apps`.
 
-use crate::resource::{Resource, Scope, Subresource};
+use serde_json::Value;
+
+use crate::resource::{Resource, Scope, Strategy, Subresource};
 
 pub(super) fn resources() -> Vec<Resource> {
     let kind = |kind, plural, short| {
@@ -10,5 +12,25 @@ pub(super) fn resources() -> Vec<Resource> {
             .subresources(&[Subresource::Scale, Subresource::Status])
             .counts_generations()
     };
-    vec![kind("Deployment", "deployments", &["deploy"]), kind("ReplicaSet", "replicasets", &["rs"])]
+    vec![
+        kind("Deployment", "deployments", &["deploy"]).strategy(DeploymentStrategy),
+        kind("ReplicaSet", "replicasets", &["rs"]),
+    ]
+}
+
+/// A write of a deployment's status leaves its labels alone.
+#[derive(Debug)]
+struct DeploymentStrategy;
+
+impl Strategy for DeploymentStrategy {
+    fn prepare_for_status_update(&self, deployment: &mut Value, old: &Value) {
+        match &old["metadata"]["labels"] {
+            Value::Null => {
+                if let Some(metadata) = deployment["metadata"].as_object_mut() {
+                    metadata.remove("labels");
+                }
+            }
+            labels => deployment["metadata"]["labels"] = labels.clone(),
+        }
+    }
 }

@@ -116,9 +116,11 @@ pub(super) fn restore(new: &mut Value, old: &Value, target: &Target<'_>) {
     let (Some(old), Some(new)) = (old, new) else { return };
     match target.subresource {
         Some(Subresource::Status) => {
-            let status = new.remove("status");
+            // As upstream: what a status write says of metadata counts, for controllers keep annotations with it.
+            let (status, metadata) = (new.remove("status"), new.remove("metadata"));
             *new = old.clone();
             put(new, "status", status);
+            put(new, "metadata", metadata);
         }
         Some(Subresource::Finalize) => {
             let finalizers = new.get("spec").and_then(|spec| spec.get("finalizers")).cloned();
