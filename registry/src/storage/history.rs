@@ -3,11 +3,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::Vector;
 use quarterdeck_core::storage::{Change, Commit, Entry, Key, Revision};
 
-/// The entries at one revision. Cloning it is cheap, and a clone does not change.
-pub(super) type Entries = OrdMap<Key, Arc<Entry>>;
+use super::entries::Entries;
 
 /// A copy of the entries is remembered once in so many commits, so that a list of the past undoes fewer than this.
 /// A copy keeps the tree nodes alive that were replaced since: at most about 1 KiB per commit.
@@ -189,7 +188,7 @@ fn cost(logged: &Logged) -> usize {
 fn undo(entries: &mut Entries, logged: &Logged, prefix: &str) {
     for change in logged.changes.iter().filter(|change| change.key().as_str().starts_with(prefix)) {
         match &change.previous {
-            Some(previous) => entries.insert(previous.key.clone(), Arc::clone(previous)),
+            Some(previous) => entries.insert(Arc::clone(previous)),
             None => entries.remove(change.key()),
         };
     }

@@ -7,6 +7,7 @@
 
 #[cfg(feature = "embedded")]
 mod embedded;
+mod entries;
 mod history;
 mod memory;
 mod published;

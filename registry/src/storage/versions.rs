@@ -11,7 +11,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quarterdeck_core::storage::{Condition, Entry, Expect, Key, List, Page, Revision, StorageError, Write};
 
-use super::history::{Changed, Entries, Forgotten, History, Logged, Retention};
+use super::entries::Entries;
+use super::history::{Changed, Forgotten, History, Logged, Retention};
 
 /// The largest transaction that the stores take: the bytes of its keys and values.
 pub(super) const LARGEST_TRANSACTION: usize = 16 << 20;
@@ -104,8 +105,8 @@ impl Versions {
             Some(previous) => (previous.key.clone(), previous.created),
             None => (key, revision),
         };
-        let entry = Arc::new(Entry { key: key.clone(), value, created, modified: revision });
-        let previous = self.entries.insert(key, Arc::clone(&entry));
+        let entry = Arc::new(Entry { key, value, created, modified: revision });
+        let previous = self.entries.insert(Arc::clone(&entry));
         Changed { previous, present: Some(entry) }
     }
 
@@ -121,13 +122,15 @@ impl Versions {
             Some(after) if after.as_str() >= list.prefix.as_str() => Bound::Excluded(after.as_str()),
             _ => Bound::Included(list.prefix.as_str()),
         };
-        if is_empty_range(start, end) {
-            return Ok(Page { entries: Vec::new(), revision, remaining: 0 });
-        }
-        let mut under = entries.range::<_, str>((start, end)).map(|(_, entry)| entry);
         let limit = list.limit.unwrap_or(usize::MAX);
-        let entries = under.by_ref().take(limit).map(|entry| Entry::clone(entry)).collect();
-        Ok(Page { entries, revision, remaining: under.count() })
+        let shown: Vec<Entry> =
+            entries.range(start, end).take(limit).map(|entry| Entry::clone(entry)).collect();
+        let remaining = match shown.last() {
+            _ if shown.len() < limit => 0,
+            Some(last) => entries.count(Bound::Excluded(last.key.as_str()), end),
+            None => entries.count(start, end),
+        };
+        Ok(Page { entries: shown, revision, remaining })
     }
 
     /// Returns why the revision cannot be read, if it cannot.
@@ -204,11 +207,4 @@ fn successor(prefix: &str) -> Option<String> {
         }
     }
     None
-}
-
-fn is_empty_range(start: Bound<&str>, end: Bound<&str>) -> bool {
-    match (start, end) {
-        (Bound::Included(start) | Bound::Excluded(start), Bound::Excluded(end)) => start >= end,
-        _ => false,
-    }
 }

@@ -35,6 +35,8 @@ const LOG: &str = "log-";
 const SNAPSHOT: &str = "snapshot-";
 /// The end of the name of a file that is being made.
 pub(super) const NEW: &str = ".new";
+/// The name of the file that will be the next segment.
+pub(super) const SPARE: &str = "spare.new";
 
 const COMMIT: u8 = 1;
 const COMPACT: u8 = 2;
@@ -66,7 +68,7 @@ fn numbered(name: &str, prefix: &str) -> Option<u64> {
 /// Returns whether a file of this name belongs to a store.
 pub(super) fn is_ours(name: &str) -> bool {
     let name = name.strip_suffix(NEW).unwrap_or(name);
-    segment_number(name).is_some() || snapshot_revision(name).is_some()
+    name == "spare" || segment_number(name).is_some() || snapshot_revision(name).is_some()
 }
 
 /// What a file holds.

@@ -6,10 +6,17 @@ use std::sync::Arc;
 use quarterdeck_core::storage::Revision;
 
 use super::disk::{Disk, DiskFile, is_full};
-use super::format::{Chain, FILE_HEADER, FRAME_HEADER, Header, Kind, NEW, segment_name, write_closed};
+use super::format::{Chain, FILE_HEADER, FRAME_HEADER, Header, Kind, NEW, SPARE, segment_name, write_closed};
 
 /// Room is taken in steps of so many bytes: a sync of bytes whose room was taken before is faster.
 const STEP: u64 = 16 << 20;
+
+/// A store that wrote so many bytes is busy enough for segments that were filled with zeros beforehand.
+const BUSY: u64 = 1 << 20;
+
+/// Segments are filled with zeros in pieces of so many bytes, each synced: so that syncs of the log, which the disk may
+/// do in one go with these, wait for little.
+const PIECE: u64 = 1 << 20;
 
 /// A segment that is not written any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +51,50 @@ pub(super) struct Log {
     /// Whether the last frame says that the store was closed.
     closed: bool,
     sealed: Vec<Sealed>,
+    /// Whether the segment was filled with zeros before it was used. A sync then changes nothing but bytes in their
+    /// place; else the file system has to note which bytes are there now, behind all that others write.
+    zeroed: bool,
+    spare: Spare,
+}
+
+/// The segment after the present one, filled with zeros.
+#[derive(Debug)]
+enum Spare {
+    None,
+    Wanted,
+    Ready(Box<dyn DiskFile>),
+    Failed,
+}
+
+/// The making of a spare segment, which can be done while the log is written.
+#[derive(Debug)]
+pub(super) struct Preparation {
+    disk: Arc<dyn Disk>,
+    bytes: u64,
+}
+
+impl Preparation {
+    /// Makes the file.
+    pub(super) fn run(self) -> io::Result<Box<dyn DiskFile>> {
+        let made = self.make();
+        if made.is_err() {
+            // What it took may be what the log needs. If even this fails, the next start tidies up.
+            let _ = self.disk.remove(SPARE);
+        }
+        made
+    }
+
+    fn make(&self) -> io::Result<Box<dyn DiskFile>> {
+        let mut file = create_afresh(&*self.disk, SPARE)?;
+        let zeros = vec![0; usize::try_from(PIECE.min(self.bytes)).unwrap_or(0)];
+        let mut offset = 0;
+        while offset < self.bytes {
+            file.write(offset, &zeros)?;
+            file.sync()?;
+            offset += zeros.len() as u64;
+        }
+        Ok(file)
+    }
 }
 
 /// Where a log ends that was found on the disk.
@@ -78,7 +129,20 @@ impl Log {
     pub(super) fn resume(disk: Arc<dyn Disk>, end: End, segment_bytes: u64) -> io::Result<Self> {
         let End { file, number, offset, chain, last, closed, sealed } = end;
         let allocated = file.length()?;
-        Ok(Self { disk, segment_bytes, file, number, offset, allocated, chain, last, closed, sealed })
+        Ok(Self {
+            disk,
+            segment_bytes,
+            file,
+            number,
+            offset,
+            allocated,
+            chain,
+            last,
+            closed,
+            sealed,
+            zeroed: false,
+            spare: Spare::None,
+        })
     }
 
     pub(super) fn disk(&self) -> &Arc<dyn Disk> {
@@ -103,9 +167,31 @@ impl Log {
         self.sealed.retain(|sealed| !names.contains(&sealed.name));
     }
 
+    /// Returns the spare segment to be made, if it is time for one; the result goes to [`Log::equip`].
+    pub(super) fn wants_spare(&mut self) -> Option<Preparation> {
+        let busy = if self.zeroed { self.segment_bytes / 2 } else { BUSY.min(self.segment_bytes / 2) };
+        if !matches!(self.spare, Spare::None) || self.offset < busy {
+            return None;
+        }
+        self.spare = Spare::Wanted;
+        Some(Preparation { disk: Arc::clone(&self.disk), bytes: self.segment_bytes })
+    }
+
+    /// Takes the spare segment that was wanted. Without it the log goes on a bit slower.
+    pub(super) fn equip(&mut self, spare: io::Result<Box<dyn DiskFile>>) {
+        self.spare = match spare {
+            Ok(file) => Spare::Ready(file),
+            Err(error) => {
+                tracing::debug!(%error, "cannot prepare a segment of the log");
+                Spare::Failed
+            }
+        };
+    }
+
     /// Appends a frame and syncs it. `frame` begins with room for its header; `last` is the revision behind it.
     pub(super) fn append(&mut self, frame: &mut Vec<u8>, last: Revision) -> Result<(), AppendError> {
-        if self.offset >= self.segment_bytes {
+        let better = !self.zeroed && matches!(self.spare, Spare::Ready(_));
+        if self.offset >= self.segment_bytes || better {
             self.roll()?;
         }
         let chain = self.chain.seal(frame);
@@ -155,7 +241,17 @@ impl Log {
 
     /// Starts the next segment.
     fn roll(&mut self) -> Result<(), AppendError> {
-        let file = match make_segment(&*self.disk, self.number + 1, self.chain) {
+        let number = self.number + 1;
+        let (made, zeroed) = match std::mem::replace(&mut self.spare, Spare::None) {
+            Spare::Ready(file) => (finish_segment(&*self.disk, file, SPARE, number, self.chain), true),
+            other => {
+                if let Spare::Wanted = other {
+                    self.spare = other;
+                }
+                (make_segment(&*self.disk, number, self.chain), false)
+            }
+        };
+        let file = match made {
             Ok(file) => file,
             Err(error) if is_full(&error) => return Err(AppendError::Full(error)),
             Err(error) => return Err(AppendError::Failed(error)),
@@ -163,14 +259,18 @@ impl Log {
         let sealed = Sealed { name: segment_name(self.number), bytes: self.offset, last: self.last };
         self.sealed.push(sealed);
         self.file = file;
-        self.number += 1;
+        self.number = number;
         self.offset = FILE_HEADER as u64;
-        self.allocated = self.offset;
+        self.allocated = if zeroed { self.segment_bytes } else { self.offset };
+        self.zeroed = zeroed;
         Ok(())
     }
 
     /// Marks the end of the log as the end of a life in good order and gives back the room that was not used.
     pub(super) fn close(&mut self) -> Result<(), AppendError> {
+        if let Spare::Ready(_) = std::mem::replace(&mut self.spare, Spare::Failed) {
+            self.disk.remove(SPARE).map_err(AppendError::Failed)?;
+        }
         if self.closed {
             return Ok(());
         }
@@ -182,15 +282,24 @@ impl Log {
     }
 }
 
-/// Makes a segment under a name of its own first, so that one with a segment's name always has its header.
 fn make_segment(disk: &dyn Disk, number: u64, chain: Chain) -> io::Result<Box<dyn DiskFile>> {
+    let new = format!("{}{NEW}", segment_name(number));
+    let file = create_afresh(disk, &new)?;
+    finish_segment(disk, file, &new, number, chain)
+}
+
+/// Gives a file its header, and only then a segment's name: so one with such a name always has its header.
+fn finish_segment(
+    disk: &dyn Disk,
+    mut file: Box<dyn DiskFile>,
+    new: &str,
+    number: u64,
+    chain: Chain,
+) -> io::Result<Box<dyn DiskFile>> {
     let Chain { store, sequence: first, previous } = chain;
-    let name = segment_name(number);
-    let new = format!("{name}{NEW}");
-    let mut file = create_afresh(disk, &new)?;
     file.write(0, &Header { kind: Kind::Segment, store, number, first, previous }.encode())?;
     file.sync()?;
-    disk.rename(&new, &name)?;
+    disk.rename(new, &segment_name(number))?;
     disk.sync()?;
     Ok(file)
 }

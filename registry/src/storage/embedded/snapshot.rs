@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quarterdeck_core::storage::Revision;
 
-use super::super::history::Entries;
+use super::super::entries::Entries;
 use super::super::versions::Versions;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
@@ -119,7 +119,7 @@ pub(super) fn read(disk: &dyn Disk, revision: Revision) -> Result<Snapshot, Open
                 let mut records = Records(frames.records(length));
                 while !records.is_empty() {
                     let entry = records.entry().ok_or_else(|| corrupt(offset, UNREADABLE))?;
-                    entries.insert(entry.key.clone(), Arc::new(entry));
+                    entries.insert(Arc::new(entry));
                 }
             }
             Next::End if entries.len() as u64 == header.first => break,

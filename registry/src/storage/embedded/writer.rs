@@ -8,7 +8,8 @@ use std::thread::{self, JoinHandle};
 use super::super::published::Published;
 use super::super::versions::Versions;
 use super::Shared;
-use super::log::{AppendError, Log, Sealed};
+use super::disk::DiskFile;
+use super::log::{AppendError, Log, Preparation, Sealed};
 use super::queue::{Batch, Queue};
 use super::recovery::Recovered;
 use super::snapshot::{Job, Written};
@@ -104,6 +105,16 @@ impl Writer {
         }
     }
 
+    /// Returns the segment that should be prepared; the result goes to [`Writer::prepared`].
+    pub(super) fn unprepared(&mut self) -> Option<Preparation> {
+        self.log.wants_spare()
+    }
+
+    /// Takes the segment that was prepared.
+    pub(super) fn prepared(&mut self, result: io::Result<Box<dyn DiskFile>>) {
+        self.log.equip(result);
+    }
+
     /// Ends the log in good order, if it is in good order.
     pub(super) fn close(mut self) {
         if self.queue.has_failed() {
@@ -117,29 +128,70 @@ impl Writer {
         }
     }
 
-    /// Works until the queue closes. Snapshots are written by a thread of their own meanwhile.
+    /// Works until the queue closes. What can be done beside the writing is done by threads of its own.
     pub(super) fn run(mut self) {
-        let mut snapshot: Option<JoinHandle<io::Result<Written>>> = None;
+        let mut snapshot = Aside::new("storage-snapshot");
+        let mut spare = Aside::new("storage-spare");
         while self.turn() {
-            if let Some(finished) = snapshot.take_if(|thread| thread.is_finished()) {
-                self.snapshotted(join(finished));
+            if let Some(result) = snapshot.finished() {
+                self.snapshotted(result);
             }
-            if snapshot.is_none()
+            if snapshot.is_idle()
                 && let Some(job) = self.due()
+                && let Err(error) = snapshot.start(|| job.run())
             {
-                match thread::Builder::new().name("storage-snapshot".to_owned()).spawn(|| job.run()) {
-                    Ok(thread) => snapshot = Some(thread),
-                    Err(error) => self.snapshotted(Err(error)),
-                }
+                self.snapshotted(Err(error));
+            }
+            if let Some(result) = spare.finished() {
+                self.prepared(result);
+            }
+            if let Some(preparation) = self.unprepared()
+                && let Err(error) = spare.start(|| preparation.run())
+            {
+                self.prepared(Err(error));
             }
         }
-        if let Some(thread) = snapshot {
-            self.snapshotted(join(thread));
+        if let Some(result) = snapshot.wait() {
+            self.snapshotted(result);
+        }
+        if let Some(result) = spare.wait() {
+            self.prepared(result);
         }
         self.close();
     }
 }
 
-fn join(thread: JoinHandle<io::Result<Written>>) -> io::Result<Written> {
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the snapshot's thread panicked")))
+/// A thread for one thing at a time.
+struct Aside<T> {
+    name: &'static str,
+    thread: Option<JoinHandle<io::Result<T>>>,
+}
+
+impl<T: Send + 'static> Aside<T> {
+    fn new(name: &'static str) -> Self {
+        Self { name, thread: None }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.thread.is_none()
+    }
+
+    fn start(&mut self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<()> {
+        self.thread = Some(thread::Builder::new().name(self.name.to_owned()).spawn(work)?);
+        Ok(())
+    }
+
+    /// Returns the result if there is one.
+    fn finished(&mut self) -> Option<io::Result<T>> {
+        self.thread.take_if(|thread| thread.is_finished()).map(join)
+    }
+
+    /// Waits for the result, if there will be one.
+    fn wait(&mut self) -> Option<io::Result<T>> {
+        self.thread.take().map(join)
+    }
+}
+
+fn join<T>(thread: JoinHandle<io::Result<T>>) -> io::Result<T> {
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
 }

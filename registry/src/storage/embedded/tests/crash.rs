@@ -15,6 +15,7 @@ use quarterdeck_core::storage::{Expect, List, Revision, StorageError, Transactio
 use super::super::super::history::Retention;
 use super::super::super::published::Published;
 use super::super::Shared;
+use super::super::log::Preparation;
 use super::super::recovery::recover;
 use super::super::snapshot::Job;
 use super::super::writer::Writer;
@@ -59,6 +60,7 @@ struct Run {
     shared: Shared,
     writer: Writer,
     job: Option<Job>,
+    preparation: Option<Preparation>,
     known: Arc<Mutex<Known>>,
     images: Arc<AtomicUsize>,
     probe: Arc<Probe>,
@@ -94,7 +96,7 @@ impl Run {
         let (shared, writer) = Shared::new(recovered);
         *seen.lock().unwrap() = Some(Arc::clone(&shared.published));
         let probe = Arc::new(Probe { disk: disk.clone(), early: AtomicUsize::new(0) });
-        Self { random, disk, shared, writer, job: None, known, images, probe }
+        Self { random, disk, shared, writer, job: None, preparation: None, known, images, probe }
     }
 
     /// Crashes, in the middle of a write perhaps, and goes on with what is left.
@@ -225,8 +227,15 @@ impl Run {
         self.disk.leave_room(None);
     }
 
-    /// Does what the snapshot's thread does, at any time after it is due.
-    fn snapshot(&mut self) {
+    /// Does what the threads beside the writer do, at any time after it is due.
+    fn aside(&mut self) {
+        if self.preparation.is_none() {
+            self.preparation = self.writer.unprepared();
+        }
+        if let Some(preparation) = self.preparation.take_if(|_| self.random.below(3) == 0) {
+            let result = preparation.run();
+            self.writer.prepared(result);
+        }
         match self.job.take() {
             Some(job) if self.random.below(3) == 0 => {
                 let result = job.run();
@@ -270,7 +279,7 @@ fn no_crash_loses_what_anybody_was_told_of() {
 
         for _ in 0..TURNS {
             run.turn();
-            run.snapshot();
+            run.aside();
             if run.random.below(15) == 0 {
                 run = run.crash();
             }
