@@ -60,8 +60,8 @@ impl EmbeddedOptions {
         self
     }
 
-    /// Starts a new file of the log after about so many bytes (default: 64 MiB; at least 4 KiB). The log takes up to two
-    /// such files, or twice the size of a snapshot, more than the values and the history in it.
+    /// Starts a new file of the log after about so many bytes (default: 64 MiB; at least 4 KiB). The directory
+    /// takes up to three such files, or twice the size of a snapshot, more than the values and the history in it.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes.max(4 << 10);
