@@ -3,6 +3,7 @@
 //! The process is this test again, started with a directory in its environment.
 
 #![cfg(feature = "embedded")]
+#![allow(clippy::unwrap_used, reason = "these are helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -99,17 +100,18 @@ async fn killed_process_loses_no_acknowledged_write() {
     let random = Random::seeded(7);
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("data");
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<usize, usize> = (0..WRITERS).map(|writer| (writer, 0)).collect();
 
     for kill in 0..KILLS {
         kill_after(1 + random.below(400), spawn(&directory), &mut counts);
 
         let store = open(&directory);
-        for (writer, count) in &counts {
+        for (writer, count) in &mut counts {
             let entry = store.get(&Key::from(format!("/counter/{writer}"))).await.unwrap();
             let found = entry.map_or(0, |entry| number(&entry.value));
             assert!(found >= *count, "kill {kill}: writer {writer} was told of {count}, {found} is there");
-            assert!(found <= count + 1, "kill {kill}: writer {writer} had one write in flight, not {found}");
+            assert!(found <= *count + 1, "kill {kill}: writer {writer} had one write in flight, not {found}");
+            *count = found;
         }
         let counters = store.list(List::prefix("/counter/")).await.unwrap().entries;
         let copies = store.list(List::prefix("/copy/")).await.unwrap().entries;
