@@ -2,11 +2,6 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use quarterdeck_controllers::{
-    DeploymentController, EndpointSliceController, EndpointsController, GarbageCollector,
-    NamespaceController, ReplicaSetController, ReplicationController, RootCaPublisher,
-    ServiceAccountController,
-};
 use quarterdeck_core::client::Context;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Ended, Stop, StopSignal, Supervisor};
@@ -41,16 +36,11 @@ pub(crate) async fn start() -> (Server, Parts) {
         .expect("a server over memory starts");
     let context =
         Context::new(server.client_as(User::new(policy::CONTROLLERS)), clock, random.fork("controllers"));
-    let controllers = Supervisor::new()
-        .with(ServiceAccountController::new(&context))
-        .with(RootCaPublisher::new(&context, "a certificate"))
-        .with(NamespaceController::new(&context))
-        .with(ReplicationController::new(&context))
-        .with(ReplicaSetController::new(&context))
-        .with(DeploymentController::new(&context))
-        .with(EndpointsController::new(&context))
-        .with(EndpointSliceController::new(&context))
-        .with(GarbageCollector::new(&context));
+    let options = quarterdeck_controllers::Options::default().root_ca("a certificate");
+    let mut controllers = Supervisor::new();
+    for controller in quarterdeck_controllers::all(&context, options) {
+        controllers.push(controller);
+    }
     let (signal, stop) = Stop::channel();
     let mut tasks = JoinSet::new();
     tasks.spawn(controllers.run(stop));
