@@ -4,8 +4,12 @@ pub mod address;
 pub mod balancers;
 pub mod config;
 mod endpoint;
+mod mode;
+mod nftables;
 mod ports;
 mod proxy;
+mod rules;
+mod running;
 mod userspace;
 
 #[doc(inline)]
@@ -14,5 +18,6 @@ pub use address::{AddressMap, AddressTable};
 pub use balancers::{ClientIpAffinity, LeastConnections, Random, RoundRobin};
 #[doc(inline)]
 pub use config::{ServicePortConfig, ServiceTable};
+pub use mode::Mode;
 pub use ports::{Health, ProxyPort, ProxyPorts};
 pub use proxy::Proxy;

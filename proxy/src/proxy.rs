@@ -1,26 +1,25 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::Service;
-use quarterdeck_core::balancing::{Backends, LoadBalancer};
-use quarterdeck_core::client::{Context, EventType, Informer, ObjectKey, Recorder};
+use quarterdeck_core::balancing::LoadBalancer;
+use quarterdeck_core::client::Context;
 use quarterdeck_core::component::{BoxError, Component, Stop};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::address::{AddressMap, AddressTable};
-use crate::config::{ServicePortConfig, ServiceTable, api, file};
-use crate::endpoint;
-use crate::ports::{Health, ProxyPort, ProxyPorts};
-use crate::userspace::{BindError, Scope, Settings, Userspace};
-
-/// How long until something that could not be opened is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+use crate::config::{ServiceTable, api, file};
+use crate::mode::Mode;
+use crate::ports::ProxyPorts;
+use crate::rules::Rules;
+use crate::running::{Running, ServiceRecorder};
+use crate::userspace::{Settings, Userspace};
+use crate::{endpoint, nftables};
 
 /// Makes the services of a cluster work on one machine.
 ///
@@ -32,7 +31,10 @@ pub struct Proxy {
     table: ServiceTable,
     balancer: Arc<dyn LoadBalancer>,
     addresses: Arc<dyn AddressMap>,
+    mode: Mode,
     settings: Settings,
+    listen: Option<Vec<IpAddr>>,
+    rules_interval: Duration,
     endpoint: Option<SocketAddr>,
     ports: ProxyPorts,
 }
@@ -72,7 +74,10 @@ impl Proxy {
             table,
             balancer: Arc::new(balancer),
             addresses: Arc::new(AddressTable::new()),
+            mode: Mode::Userspace,
             settings: Settings::default(),
+            listen: None,
+            rules_interval: Duration::from_secs(5),
             endpoint: None,
             ports: ProxyPorts::new(),
         }
@@ -85,6 +90,13 @@ impl Proxy {
         self
     }
 
+    /// Sets how clients get to the proxy (default: [`Mode::Userspace`]).
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
     /// Sets where connections to backends go (default: to the backends' own addresses).
     #[must_use]
     pub fn addresses(mut self, addresses: impl AddressMap) -> Self {
@@ -92,10 +104,19 @@ impl Proxy {
         self
     }
 
-    /// Sets the addresses at which proxy ports are opened (default: 127.0.0.1).
+    /// Sets the addresses at which proxy ports are opened (default: 127.0.0.1; with rules, every address of this machine,
+    /// because that is where these lead to).
     #[must_use]
     pub fn listen(mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Self {
-        self.settings.listen = addresses.into_iter().collect();
+        self.listen = Some(addresses.into_iter().collect());
+        self
+    }
+
+    /// Sets how often rules are compared with what they should be (default: every 5 seconds). This is cheap as long as
+    /// nobody changes any.
+    #[must_use]
+    pub fn rules_interval(mut self, interval: Duration) -> Self {
+        self.rules_interval = interval;
         self
     }
 
@@ -153,6 +174,7 @@ impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
             .field("balancer", &self.balancer)
+            .field("mode", &self.mode)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
@@ -165,6 +187,16 @@ impl Component for Proxy {
     }
 
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
+        let mut settings = self.settings;
+        let rules = match &self.mode {
+            Mode::Userspace => None,
+            Mode::Nftables { table } => {
+                settings.mark = Some(nftables::MARK);
+                settings.listen = vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+                Some(Rules::new(table, self.rules_interval)?)
+            }
+        };
+        settings.listen = self.listen.unwrap_or(settings.listen);
         let mut tasks = JoinSet::new();
         if let Some(address) = self.endpoint {
             let listener = TcpListener::bind(address)
@@ -178,44 +210,19 @@ impl Component for Proxy {
             Source::File(_) | Source::Table => None,
         };
         let fed = feed(self.source, self.nodes, self.table.clone());
-        let mut running = Running {
-            userspace: Userspace::new(self.settings.clone(), self.balancer, self.addresses),
-            table: self.table,
-            ports: self.ports,
-            listen: self.settings.listen,
-            recorder,
-            failed: BTreeMap::new(),
-        };
+        let userspace = Userspace::new(settings, self.balancer, self.addresses);
+        let mut running = Running::new(self.table, userspace, rules, self.ports, recorder);
         let work = async {
             tokio::select! {
                 biased;
-                error = fed => Err(error),
-                () = running.follow() => Ok(()),
+                error = fed => error,
+                error = running.follow() => error,
             }
         };
         let ended = stop.or(work).await;
-        running.userspace.shutdown().await;
-        running.ports.clear();
+        running.shutdown().await;
         tasks.shutdown().await;
-        ended.unwrap_or(Ok(()))
-    }
-}
-
-/// Tells users about their services.
-struct ServiceRecorder {
-    recorder: Recorder,
-    services: Informer<Service>,
-}
-
-impl ServiceRecorder {
-    fn new(context: &Context) -> Self {
-        Self { recorder: context.recorder("quarterdeck-proxy"), services: context.informers.of() }
-    }
-
-    fn tell(&self, service: &ObjectKey, reason: &str) {
-        if let Some(service) = self.services.store().get(service) {
-            self.recorder.event(&*service, EventType::Warning, "PortUnavailable", reason);
-        }
+        ended.map_or(Ok(()), Err)
     }
 }
 
@@ -229,89 +236,6 @@ async fn feed(source: Source, nodes: BTreeSet<String>, table: ServiceTable) -> B
             Err(error) => error.into(),
         },
         Source::Table => std::future::pending().await,
-    }
-}
-
-/// A proxy that runs.
-struct Running {
-    table: ServiceTable,
-    userspace: Userspace,
-    ports: ProxyPorts,
-    listen: Vec<IpAddr>,
-    recorder: Option<ServiceRecorder>,
-    /// What could not be opened, by service.
-    failed: BTreeMap<ObjectKey, Vec<String>>,
-}
-
-impl Running {
-    /// Does what the table says, for ever.
-    async fn follow(&mut self) {
-        let table = self.table.clone();
-        loop {
-            tokio::select! {
-                biased;
-                changed = table.changed().next() => {
-                    let Some(service) = changed else { return };
-                    self.apply(&service).await;
-                    table.changed().done(&service);
-                }
-                () = table.completed(), if self.ports.health() == Health::Starting => {}
-            }
-            if table.is_complete() && table.changed().is_empty() {
-                self.say_health();
-            }
-        }
-    }
-
-    async fn apply(&mut self, service: &ObjectKey) {
-        let configs = self.table.get(service);
-        let errors = self.userspace.apply(service, &configs).await;
-        self.note(service, &errors);
-        if !errors.is_empty() {
-            self.table.changed().add_after(service.clone(), RETRY);
-        }
-        let ports = configs.iter().map(|config| self.describe(service, config)).collect();
-        self.ports.set(service, ports);
-    }
-
-    /// Tells about what could not be opened, once for each reason.
-    fn note(&mut self, service: &ObjectKey, errors: &[BindError]) {
-        let reasons: Vec<_> = errors.iter().map(|error| reason(error)).collect();
-        let known = self.failed.remove(service).unwrap_or_default();
-        for reason in reasons.iter().filter(|reason| !known.contains(reason)) {
-            tracing::warn!(%service, reason, "service does not work, trying again");
-            if let Some(recorder) = &self.recorder {
-                recorder.tell(service, reason);
-            }
-        }
-        if !reasons.is_empty() {
-            self.failed.insert(service.clone(), reasons);
-        }
-    }
-
-    fn say_health(&self) {
-        self.ports.set_health(match self.failed.first_key_value() {
-            Some((service, reasons)) => Health::Failing(format!("{service}: {}", reasons.join("; "))),
-            None => Health::Healthy,
-        });
-    }
-
-    fn describe(&self, service: &ObjectKey, config: &ServicePortConfig) -> ProxyPort {
-        let local = self.userspace.local_port(service, &config.name, Scope::Internal);
-        let addresses = |port| self.listen.iter().map(move |address| SocketAddr::new(*address, port));
-        let of = |backends: &Backends| backends.as_slice().iter().map(|backend| backend.0).collect();
-        ProxyPort {
-            namespace: service.namespace.clone(),
-            service: service.name.clone(),
-            port_name: config.name.to_string(),
-            protocol: config.protocol,
-            cluster_ips: config.cluster_ips.clone(),
-            external_ips: config.external_ips.clone(),
-            port: config.port,
-            node_port: config.node_port,
-            proxy: local.into_iter().flat_map(addresses).collect(),
-            backends: of(&config.backends),
-        }
     }
 }
 

@@ -154,6 +154,11 @@ impl Userspace {
         self.portals.get(&(service.clone(), name.clone(), scope)).map(Portal::local_port)
     }
 
+    /// Returns the addresses at which local ports are opened.
+    pub(crate) fn listens_at(&self) -> &[IpAddr] {
+        &self.shared.settings.listen
+    }
+
     /// Closes all local ports and ends all connections. Nothing is left when this returns.
     pub(crate) async fn shutdown(mut self) {
         // All are told before any is waited for.

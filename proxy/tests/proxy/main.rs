@@ -3,6 +3,8 @@
 
 mod api;
 mod file;
+mod network;
+mod nftables;
 mod support;
 mod tcp;
 mod udp;

@@ -181,6 +181,13 @@ pub(crate) async fn client(at: SocketAddr) -> Arc<UdpSocket> {
     Arc::new(socket)
 }
 
+/// A client of UDP at any of this machine's addresses.
+pub(crate) async fn client_anywhere(at: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind("0.0.0.0:0").await.expect("a port is free");
+    socket.connect(at).await.expect("the address is good");
+    socket
+}
+
 /// Sends a datagram and returns the answer.
 pub(crate) async fn ask(socket: &UdpSocket, question: &str) -> String {
     let mut buffer = vec![0; 65_535];
