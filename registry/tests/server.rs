@@ -84,3 +84,19 @@ async fn a_pod_is_bound_once() {
     let conditions = bound.status.unwrap().conditions.unwrap();
     assert!(conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "True"));
 }
+
+#[tokio::test]
+async fn a_namespace_goes_when_its_last_finalizer_is_removed_by_its_own_path() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let namespaces: Api<Namespace> = Api::all(server.client());
+    let namespace = serde_json::from_value(json!({"metadata": {"name": "x"}})).unwrap();
+    namespaces.create(&PostParams::default(), &namespace).await.unwrap();
+    let deleted = namespaces.delete("x", &DeleteParams::default()).await.unwrap().left().unwrap();
+    let mut finalized = namespaces.get("x").await.unwrap();
+    finalized.spec.as_mut().unwrap().finalizers = None;
+
+    namespaces.replace_subresource("finalize", "x", &PostParams::default(), &finalized).await.unwrap();
+
+    assert_eq!(deleted.status.unwrap().phase.as_deref(), Some("Terminating"));
+    assert!(namespaces.get_opt("x").await.unwrap().is_none());
+}

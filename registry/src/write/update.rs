@@ -98,10 +98,11 @@ impl Registry {
         let world = self.cache.world();
         let context = self.strategy_context(target.user, &world, attempt);
         metadata::restore(&mut new, old, target);
-        if target.subresource == Some(Subresource::Status) {
-            resource.strategy.prepare_for_status_update(&mut new, old);
-        } else {
-            resource.strategy.prepare_for_update(&mut new, old, &context);
+        match target.subresource {
+            Some(Subresource::Status) => resource.strategy.prepare_for_status_update(&mut new, old),
+            // Only the finalizers are new, and they are what this is for.
+            Some(Subresource::Finalize) => {}
+            _ => resource.strategy.prepare_for_update(&mut new, old, &context),
         }
         let attributes = target.attributes(Operation::Update, target.name, Some(old), &world);
         self.mutate(&attributes, &mut new).await?;
