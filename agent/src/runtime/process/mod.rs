@@ -21,6 +21,8 @@
 //!
 //! Host ports are led to pods by the agent itself, and close while it does not run.
 //!
+//! A runtime in use needs a tokio runtime with time and I/O enabled.
+//!
 //! The only image is `host`, with any tag. What is not in the table (terminals, seccomp profiles, …) is refused.
 //!
 //! [`PodStatus::port_map`]: quarterdeck_core::runtime::PodStatus::port_map
@@ -37,6 +39,7 @@ mod network;
 mod node;
 mod places;
 mod ports;
+mod sandbox;
 mod settings;
 mod start;
 

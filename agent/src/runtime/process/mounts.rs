@@ -114,7 +114,8 @@ impl Place {
     fn find(path: &Path) -> Result<Self, PlanError> {
         let invalid =
             || PlanError { path: path.to_owned(), error: io::Error::from(io::ErrorKind::InvalidInput) };
-        if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        let root = path.parent().is_none();
+        if root || !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
             return Err(invalid());
         }
         let mut missing = PathBuf::new();

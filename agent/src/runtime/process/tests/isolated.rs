@@ -163,18 +163,24 @@ async fn volumes_are_where_they_belong_and_the_host_does_not_see_them() {
 }
 
 #[tokio::test]
-async fn a_volume_that_does_not_exist_cannot_be_mounted() {
+async fn a_volume_that_is_nowhere_or_goes_nowhere_cannot_be_mounted() {
     let Some(host) = Host::isolated() else { return };
     with(host, async |host| {
         host.pod(sandbox("missing")).await;
-        let mount =
-            Mount { host_path: "/no/such/path".into(), container_path: "/data".into(), read_only: false };
-        let spec = ContainerSpec { mounts: vec![mount], ..shell("true") };
+        for (host_path, container_path) in
+            [("/no/such/path", "/data"), ("/tmp", "/"), ("/tmp", "/data/../etc")]
+        {
+            let (host_path, container_path) = (host_path.into(), container_path.into());
+            let mount = Mount { host_path, container_path, read_only: false };
+            let spec = ContainerSpec { mounts: vec![mount.clone()], ..shell("true") };
 
-        let failure = host.process().start_container(&"missing".into(), &spec).await;
+            let failure = host.process().start_container(&"missing".into(), &spec).await;
 
-        let Err(RuntimeError::CannotRun { message, .. }) = failure else { panic!("{failure:?}") };
-        assert!(message.contains("/no/such/path"), "{message}");
+            let Err(RuntimeError::CannotRun { message, .. }) = failure else {
+                panic!("{mount:?} gave {failure:?}")
+            };
+            assert!(message.contains("cannot mount"), "{message}");
+        }
     })
     .await;
 }

@@ -241,7 +241,7 @@ impl Images for Broken {
             return Err(RuntimeError::unsupported("this image"));
         }
         if self.has(Fault::PullsWhenAsked) {
-            return Ok(Some(super::super::found(image)));
+            return Ok(Some(super::super::builder::found(image)));
         }
         self.node.present(image).await
     }
@@ -251,7 +251,7 @@ impl Images for Broken {
             return Err(RuntimeError::unsupported("this image"));
         }
         if self.has(Fault::PullsElsewhere) {
-            return Ok(super::super::found(image));
+            return Ok(super::super::builder::found(image));
         }
         self.node.pull(image, credentials).await
     }
