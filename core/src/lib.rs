@@ -17,6 +17,7 @@ pub mod client;
 pub mod clock;
 pub mod component;
 pub mod labels;
+pub mod latest;
 pub mod node;
 pub mod quantity;
 pub mod random;

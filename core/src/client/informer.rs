@@ -9,11 +9,11 @@ use futures::StreamExt;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Event, Index, ObjectKey, Store};
+use crate::latest;
 
 /// What an informer can hold: a type of k8s-openapi, a narrow struct with only the fields that its reader needs (which
 /// then implements [`kube::Resource`] like the full type), or a kind known only at run time.
@@ -185,8 +185,8 @@ type Handler<K> = Box<dyn FnMut(Event<'_, K>) + Send>;
 struct Shared<K> {
     store: Store<K>,
     handlers: Mutex<Handlers<K>>,
-    synced: watch::Sender<bool>,
-    ended: watch::Sender<bool>,
+    synced: latest::Sender<bool>,
+    ended: latest::Sender<bool>,
 }
 
 struct Handlers<K> {
@@ -207,8 +207,8 @@ impl<K: Watched> Informer<K> {
         Self(Arc::new(Shared {
             store: Store::new(),
             handlers: Mutex::new(Handlers { next: 0, list: Vec::new() }),
-            synced: watch::Sender::new(false),
-            ended: watch::Sender::new(false),
+            synced: latest::Sender::new(false),
+            ended: latest::Sender::new(false),
         }))
     }
 
