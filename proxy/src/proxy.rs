@@ -156,7 +156,8 @@ impl Proxy {
         self
     }
 
-    /// Sets how many connections and UDP flows there are at most (default: 16,384). Others wait.
+    /// Sets how many connections and UDP flows there are at most (default: a quarter of the files that this process may have
+    /// open, up to 16,384). Connections above that wait; datagrams of clients above that are dropped.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.connections = connections;
@@ -192,6 +193,7 @@ impl Component for Proxy {
             Mode::Userspace => None,
             Mode::Nftables { table } => {
                 settings.mark = Some(nftables::MARK);
+                settings.own_families_only = self.listen.is_none();
                 settings.listen = vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
                 Some(Rules::new(table, self.rules_interval)?)
             }

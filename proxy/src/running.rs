@@ -1,6 +1,5 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -13,7 +12,7 @@ use crate::config::{ServicePortConfig, ServiceTable};
 use crate::ports::{Health, ProxyPort, ProxyPorts};
 use crate::proxy::reason;
 use crate::rules::Rules;
-use crate::userspace::{BindError, Scope, Userspace};
+use crate::userspace::{BindError, Userspace};
 
 /// How long until something that could not be opened is tried again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -162,9 +161,6 @@ impl Running {
     }
 
     fn describe(&self, service: &ObjectKey, config: &ServicePortConfig) -> ProxyPort {
-        let local = self.userspace.local_port(service, &config.name, Scope::Internal);
-        let addresses =
-            |port| self.userspace.listens_at().iter().map(move |address| SocketAddr::new(*address, port));
         let of = |backends: &Backends| backends.as_slice().iter().map(|backend| backend.0).collect();
         ProxyPort {
             namespace: service.namespace.clone(),
@@ -175,7 +171,7 @@ impl Running {
             external_ips: config.external_ips.clone(),
             port: config.port,
             node_port: config.node_port,
-            proxy: local.into_iter().flat_map(addresses).collect(),
+            proxy: self.userspace.local_addresses(service, &config.name).to_vec(),
             backends: of(&config.backends),
         }
     }

@@ -1,7 +1,7 @@
 //! The balancers that come with the SDK: [`RoundRobin`] (the default), [`Random`], [`LeastConnections`], and
 //! [`ClientIpAffinity`], which keeps a client at its backend whatever chose it.
 //!
-//! All are proven by [`balancing_suite!`](quarterdeck_core::balancing_suite). The trait is
+//! All are proven by `quarterdeck_core::balancing_suite!`. The trait is
 //! [`LoadBalancer`](quarterdeck_core::balancing::LoadBalancer), in `core`.
 
 mod client_ip_affinity;

@@ -12,10 +12,11 @@ mod tcp;
 mod udp;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit};
 use quarterdeck_core::balancing::{Backends, LoadBalancer, ServicePort};
 use quarterdeck_core::client::ObjectKey;
 use quarterdeck_core::runtime::Protocol;
@@ -33,6 +34,8 @@ use crate::config::ServicePortConfig;
 pub(crate) struct Settings {
     /// Where local ports are opened.
     pub(crate) listen: Vec<IpAddr>,
+    /// Whether a local port is opened only at addresses of the families that its service has.
+    pub(crate) own_families_only: bool,
     /// Where node ports are opened.
     pub(crate) node_port_addresses: Vec<IpAddr>,
     /// How long one backend may take to accept a connection.
@@ -55,17 +58,28 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: vec![Ipv4Addr::LOCALHOST.into()],
+            own_families_only: false,
             node_port_addresses: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             connect_timeout: Duration::from_secs(2),
             total_connect_timeout: Duration::from_secs(10),
             udp_idle_timeout: Duration::from_secs(60),
             udp_flows: 4096,
-            connections: 16_384,
+            connections: connections_possible(),
             drain: Duration::from_secs(30),
             mark: None,
         }
     }
 }
+
+/// Returns how many connections the limit of open files allows, if each takes two and as many are left for all else.
+fn connections_possible() -> usize {
+    let (files, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+    usize::try_from(files / 4).unwrap_or(MOST_CONNECTIONS).clamp(LEAST_CONNECTIONS, MOST_CONNECTIONS)
+}
+
+/// The bounds of what [`connections_possible`] returns.
+const LEAST_CONNECTIONS: usize = 64;
+const MOST_CONNECTIONS: usize = 16_384;
 
 /// What all local ports share.
 pub(crate) struct Shared {
@@ -129,7 +143,7 @@ impl Userspace {
             let key = (service.clone(), name, scope);
             let portal = match self.portals.get_mut(&key) {
                 Some(portal) => portal,
-                None => match Portal::open(&self.shared, port, config.protocol) {
+                None => match Portal::open(&self.shared, port, config.protocol, self.listen_for(config)) {
                     Ok(portal) => self.portals.entry(key).or_insert(portal),
                     Err(source) => {
                         let what = format!("a local port for {}/{}", config.port, config.protocol);
@@ -151,12 +165,21 @@ impl Userspace {
 
     /// Returns the local port of a service port, if it is open.
     pub(crate) fn local_port(&self, service: &ObjectKey, name: &Arc<str>, scope: Scope) -> Option<u16> {
-        self.portals.get(&(service.clone(), name.clone(), scope)).map(Portal::local_port)
+        self.portals.get(&(service.clone(), name.clone(), scope)).and_then(Portal::local_port)
     }
 
-    /// Returns the addresses at which local ports are opened.
-    pub(crate) fn listens_at(&self) -> &[IpAddr] {
-        &self.shared.settings.listen
+    /// Returns where a service port is served; nowhere if it is not open.
+    pub(crate) fn local_addresses(&self, service: &ObjectKey, name: &Arc<str>) -> &[SocketAddr] {
+        let portal = self.portals.get(&(service.clone(), name.clone(), Scope::Internal));
+        portal.map(Portal::addresses).unwrap_or_default()
+    }
+
+    fn listen_for(&self, config: &ServicePortConfig) -> Vec<IpAddr> {
+        let Settings { listen, own_families_only, .. } = &self.shared.settings;
+        let has = |v4| config.cluster_ips.iter().chain(&config.external_ips).any(|it| it.is_ipv4() == v4);
+        // A service without addresses has node ports at most, or is looked up.
+        let is_wanted = |at: &&IpAddr| !own_families_only || has(at.is_ipv4()) || !has(!at.is_ipv4());
+        listen.iter().filter(is_wanted).copied().collect()
     }
 
     /// Closes all local ports and ends all connections. Nothing is left when this returns.
@@ -181,7 +204,9 @@ impl Userspace {
             .take_while(|((of, ..), _)| of == service)
             .filter(|((_, name, scope), portal)| {
                 let config = wanted.get(&(name.clone(), *scope));
-                config.is_none_or(|(config, _)| config.protocol != portal.protocol())
+                config.is_none_or(|(config, _)| {
+                    config.protocol != portal.protocol() || self.listen_for(config) != portal.listens_at()
+                })
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -215,3 +240,6 @@ fn service_port(service: &ObjectKey, name: &Arc<str>) -> ServicePort {
         port: name.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use quarterdeck_core::balancing::{Backend, Backends, Connection, LoadBalancer, Pick, ServicePort};
@@ -23,13 +24,13 @@ impl Target {
     }
 
     /// Picks one of `backends` for a client.
-    pub(super) fn pick(&self, client: std::net::SocketAddr, backends: &Backends) -> Option<Pick> {
+    pub(super) fn pick(&self, client: SocketAddr, backends: &Backends) -> Option<Pick> {
         let connection = Connection { service: &self.service, client: client.ip().to_canonical() };
         self.shared.balancer.pick(&connection, backends)
     }
 
     /// Returns where connections to `backend` must go.
-    pub(super) fn address(&self, backend: Backend) -> std::net::SocketAddr {
+    pub(super) fn address(&self, backend: Backend) -> SocketAddr {
         self.shared.addresses.dial(self.protocol, backend)
     }
 }
@@ -60,7 +61,9 @@ impl Phases {
 /// A local port and, if there is one, the node port that does the same. Dropping it ends all its connections.
 pub(crate) struct Portal {
     target: Arc<Target>,
-    local_port: u16,
+    listen: Vec<IpAddr>,
+    /// Where it is open: all have one port.
+    addresses: Vec<SocketAddr>,
     phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
     node_port: Option<NodePort>,
@@ -73,17 +76,30 @@ struct NodePort {
 }
 
 impl Portal {
-    /// Opens a local port on all addresses to listen at.
-    pub(super) fn open(shared: &Arc<Shared>, service: ServicePort, protocol: Protocol) -> io::Result<Self> {
+    /// Opens a local port at all of the addresses `listen`.
+    pub(super) fn open(
+        shared: &Arc<Shared>,
+        service: ServicePort,
+        protocol: Protocol,
+        listen: Vec<IpAddr>,
+    ) -> io::Result<Self> {
         let target =
             Arc::new(Target { service, protocol, shared: shared.clone(), backends: Mutex::default() });
         let (phase, mut tasks) = (watch::Sender::new(Phase::Open), JoinSet::new());
-        let local_port = serve(&target, &shared.settings.listen, 0, &phase, &mut tasks)?;
-        Ok(Self { target, local_port, phase, tasks, node_port: None })
+        let addresses = serve(&target, &listen, 0, &phase, &mut tasks)?;
+        Ok(Self { target, listen, addresses, phase, tasks, node_port: None })
     }
 
-    pub(crate) fn local_port(&self) -> u16 {
-        self.local_port
+    pub(super) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub(super) fn local_port(&self) -> Option<u16> {
+        self.addresses.first().map(SocketAddr::port)
+    }
+
+    pub(super) fn listens_at(&self) -> &[IpAddr] {
+        &self.listen
     }
 
     pub(super) fn protocol(&self) -> Protocol {
@@ -140,29 +156,31 @@ impl Portal {
     }
 }
 
-/// Opens `port` (any that is free, if 0) on all of `addresses` and serves it. Returns the port.
+/// Opens `port` (any that is free, if 0) on all of `addresses` and serves it. Returns where it is open.
 fn serve(
     target: &Arc<Target>,
-    addresses: &[std::net::IpAddr],
+    addresses: &[IpAddr],
     port: u16,
     phase: &watch::Sender<Phase>,
     tasks: &mut JoinSet<()>,
-) -> io::Result<u16> {
+) -> io::Result<Vec<SocketAddr>> {
     let phases = || Phases(phase.subscribe());
     match target.protocol {
         Protocol::Tcp => {
-            let (listeners, port) = socket::bind_all(addresses, port, socket::listen)?;
-            for listener in listeners {
+            let listeners = socket::bind_all(addresses, port, socket::listen)?;
+            let at = listeners.iter().map(|(at, _)| *at).collect();
+            for (_, listener) in listeners {
                 tasks.spawn(tcp::serve(listener, target.clone(), phases()));
             }
-            Ok(port)
+            Ok(at)
         }
         Protocol::Udp => {
-            let (sockets, port) = socket::bind_all(addresses, port, socket::datagrams)?;
-            for socket in sockets {
+            let sockets = socket::bind_all(addresses, port, socket::datagrams)?;
+            let at = sockets.iter().map(|(at, _)| *at).collect();
+            for (_, socket) in sockets {
                 tasks.spawn(udp::serve(socket, target.clone(), phases()));
             }
-            Ok(port)
+            Ok(at)
         }
         Protocol::Sctp => Err(io::Error::new(io::ErrorKind::Unsupported, "SCTP is not proxied")),
     }

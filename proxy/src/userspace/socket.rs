@@ -17,14 +17,14 @@ const DATAGRAM_BUFFER: usize = 1 << 20;
 /// How often a free port is looked for that is free on all addresses.
 const ATTEMPTS: usize = 16;
 
-/// Binds one socket per address, all to the same port: to `port`, or to any that is free on all if that is 0.
+/// Binds one socket per address, all to the same port, and says where each is: to `port`, or to any that is free on all if that is 0.
 ///
 /// Addresses of a family that the machine does not have are left out, unless none is left then.
 pub(super) fn bind_all<S>(
     addresses: &[IpAddr],
     port: u16,
-    bind: impl Fn(SocketAddr) -> io::Result<(S, u16)>,
-) -> io::Result<(Vec<S>, u16)> {
+    bind: impl Fn(SocketAddr) -> io::Result<(SocketAddr, S)>,
+) -> io::Result<Vec<(SocketAddr, S)>> {
     let mut attempt = 1;
     loop {
         match bind_each(addresses, port, &bind) {
@@ -39,21 +39,21 @@ pub(super) fn bind_all<S>(
 fn bind_each<S>(
     addresses: &[IpAddr],
     port: u16,
-    bind: impl Fn(SocketAddr) -> io::Result<(S, u16)>,
-) -> io::Result<(Vec<S>, u16)> {
+    bind: impl Fn(SocketAddr) -> io::Result<(SocketAddr, S)>,
+) -> io::Result<Vec<(SocketAddr, S)>> {
     let (mut sockets, mut port) = (Vec::new(), port);
     let mut refused = io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen at");
     for address in addresses {
         match bind(SocketAddr::new(*address, port)) {
-            Ok((socket, bound)) => {
-                sockets.push(socket);
-                port = bound;
+            Ok((at, socket)) => {
+                sockets.push((at, socket));
+                port = at.port();
             }
             Err(error) if address.is_ipv6() && is_without_ipv6(&error) => refused = error,
             Err(error) => return Err(error),
         }
     }
-    if sockets.is_empty() { Err(refused) } else { Ok((sockets, port)) }
+    if sockets.is_empty() { Err(refused) } else { Ok(sockets) }
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {
@@ -62,7 +62,7 @@ fn is_without_ipv6(error: &io::Error) -> bool {
 }
 
 /// Listens for connections.
-pub(super) fn listen(at: SocketAddr) -> io::Result<(TcpListener, u16)> {
+pub(super) fn listen(at: SocketAddr) -> io::Result<(SocketAddr, TcpListener)> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
     if at.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -72,12 +72,11 @@ pub(super) fn listen(at: SocketAddr) -> io::Result<(TcpListener, u16)> {
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;
-    let port = listener.local_addr()?.port();
-    Ok((listener, port))
+    Ok((listener.local_addr()?, listener))
 }
 
 /// Opens a socket for datagrams that tells to which address each one was sent.
-pub(super) fn datagrams(at: SocketAddr) -> io::Result<(UdpSocket, u16)> {
+pub(super) fn datagrams(at: SocketAddr) -> io::Result<(SocketAddr, UdpSocket)> {
     let socket = Socket::new(Domain::for_address(at), Type::DGRAM, None)?;
     if at.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -89,8 +88,7 @@ pub(super) fn datagrams(at: SocketAddr) -> io::Result<(UdpSocket, u16)> {
     socket.set_nonblocking(true)?;
     socket.bind(&at.into())?;
     let socket = UdpSocket::from_std(socket.into())?;
-    let port = socket.local_addr()?.port();
-    Ok((socket, port))
+    Ok((socket.local_addr()?, socket))
 }
 
 /// Connects to a backend.

@@ -186,6 +186,39 @@ async fn connections_survive_changes_of_backends() {
     proxy.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_connection_fails_while_backends_come_and_go() {
+    let (echoes, proxy) = (Echoes::tcp(4).await, start(|proxy| proxy));
+    let web = proxy.set("web", tcp(&echoes.at)).await;
+    let service = ObjectKey::new("default", "web");
+
+    let calls = async {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            calls.spawn(async move {
+                for _ in 0..250 {
+                    let (mut stream, _) = call(web).await;
+                    assert_echo(&mut stream, "hello").await;
+                }
+            });
+        }
+        calls.join_all().await;
+    };
+    let flips = async {
+        for number in 0.. {
+            let kept = [number % 4, (number + 1) % 4].map(|index| echoes.at[index]);
+            proxy.table.set(&service, vec![tcp(&kept)]);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = in_time(calls) => {}
+        () = flips => {}
+    }
+    proxy.stop().await;
+}
+
 #[tokio::test]
 async fn a_removed_service_takes_no_connections_and_lets_old_ones_end() {
     let (echoes, proxy) = (Echoes::tcp(1).await, start(|proxy| proxy));

@@ -3,6 +3,8 @@
 //! Start at [`AddressMap`]. [`AddressTable`] is the map for runtimes that tell where a pod's ports really are
 //! ([`PodStatus::port_map`]).
 
+mod follow;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -11,7 +13,9 @@ use std::sync::{Arc, RwLock};
 use quarterdeck_core::balancing::Backend;
 #[cfg(doc)]
 use quarterdeck_core::runtime::PodStatus;
-use quarterdeck_core::runtime::{PortMapping, Protocol};
+use quarterdeck_core::runtime::{PortMapping, Protocol, Runtime};
+
+pub use follow::FollowRuntime;
 
 /// Tells where connections to a backend must go on this machine.
 pub trait AddressMap: Debug + Send + Sync + 'static {
@@ -58,6 +62,12 @@ impl AddressTable {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns a component that announces what the pods of `runtime` say of their ports, while it runs.
+    #[must_use]
+    pub fn follow(&self, runtime: Arc<dyn Runtime>) -> FollowRuntime {
+        FollowRuntime::new(self.clone(), runtime)
     }
 
     /// Replaces all that `owner` (a pod's uid, say) announced before. An owner without ports takes no room.
