@@ -1,2 +1,54 @@
-//! The reference cluster.
-fn main() {}
+//! The reference cluster: one binary that runs all parts of a cluster together (`up`), or each as a process of its own.
+//!
+//! [`cli`] says what can be asked for, [`server`] assembles the API server, [`parts`] the components that talk to it, and
+//! [`up`] all of them in one process.
+
+mod cli;
+mod error;
+mod parts;
+mod runtimes;
+mod server;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(cli.filter())
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("quarterdeck: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Up(options) => up::up(options).await,
+            Command::Apiserver(options) => server::run(options).await,
+            Command::Scheduler(options) => parts::scheduler(&options).await,
+            Command::Controllers(options) => parts::controllers(&options).await,
+            Command::Agent(options) => parts::agent(&options).await,
+            Command::Proxy(options) => parts::proxy(&options).await,
+        }
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quarterdeck: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What can be asked for on the command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// A Kubernetes-style cluster: all of it in one process, or one part.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What is logged to standard error: error, warn, info, debug or trace, for all or per module.
+    #[arg(long, global = true, default_value = "warn", env = "QUARTERDECK_LOG")]
+    log: String,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl Cli {
+    /// Returns what is logged.
+    pub fn filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.log)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs a whole cluster in this process, until Ctrl-C.
+    Up(UpOptions),
+    /// Runs the API server alone.
+    Apiserver(ServerOptions),
+    /// Runs the scheduler alone.
+    Scheduler(PartOptions),
+    /// Runs the controllers alone.
+    Controllers(PartOptions),
+    /// Runs the agent of one node alone.
+    Agent(AgentOptions),
+    /// Runs the service proxy alone.
+    Proxy(ProxyPartOptions),
+}
+
+/// Where objects are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StorageKind {
+    /// In memory: nothing outlives the process.
+    Memory,
+    /// In files under the data directory.
+    Embedded,
+}
+
+/// What runs containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RuntimeKind {
+    /// Docker if an engine answers, else processes.
+    Auto,
+    /// Containers of a Docker engine.
+    Docker,
+    /// Programs of this machine.
+    Process,
+    /// Nothing: pods only seem to run.
+    Simulated,
+}
+
+/// A part that can be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// The scheduler.
+    Scheduler,
+    /// The controllers.
+    Controllers,
+    /// The agents of all nodes.
+    Agent,
+    /// The service proxy.
+    Proxy,
+}
+
+/// The API server's options.
+#[derive(Debug, Clone, Args)]
+pub struct ServerOptions {
+    /// Where everything is kept: objects, keys, kubeconfigs, the agents' state.
+    #[arg(long, default_value_os_t = default_data(), env = "QUARTERDECK_DATA")]
+    pub data: PathBuf,
+    /// Where objects are kept.
+    #[arg(long, value_enum, default_value = "embedded")]
+    pub storage: StorageKind,
+    /// Where to listen, with TLS.
+    #[arg(long, default_value = "0.0.0.0:6443", value_name = "ADDRESS:PORT")]
+    pub listen: SocketAddr,
+    /// Where to listen without TLS and without authentication: a loopback address.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub insecure_listen: Option<SocketAddr>,
+    /// The address at which nodes and pods reach the API server (default: the one listened on, or this machine's).
+    #[arg(long, value_name = "ADDRESS")]
+    pub advertise_address: Option<IpAddr>,
+    /// Where services' addresses come from.
+    #[arg(long, default_value = "10.254.0.0/16", value_name = "NETWORK")]
+    pub service_cidr: String,
+    /// Where to write the administrator's kubeconfig (default: DATA/kubeconfig).
+    #[arg(long, value_name = "FILE")]
+    pub write_kubeconfig: Option<PathBuf>,
+    /// How many nodes there are; each has an agent.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub nodes: u16,
+}
+
+impl ServerOptions {
+    /// Returns where the administrator's kubeconfig is written.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.write_kubeconfig.clone().unwrap_or_else(|| self.data.join("kubeconfig"))
+    }
+
+    /// Returns the names of the nodes.
+    pub fn node_names(&self) -> Vec<String> {
+        (1..=self.nodes).map(|number| format!("node-{number}")).collect()
+    }
+}
+
+/// The options of a whole cluster.
+#[derive(Debug, Clone, Args)]
+pub struct UpOptions {
+    #[command(flatten)]
+    pub server: ServerOptions,
+    /// What runs containers.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub runtime: RuntimeKind,
+    /// Parts to leave out.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub disable: Vec<Part>,
+    #[command(flatten)]
+    pub proxy: ProxyOptions,
+}
+
+/// The service proxy's options.
+#[derive(Debug, Clone, Args)]
+pub struct ProxyOptions {
+    /// Where the proxy shows its ports, at /proxy/ports: a loopback address (default: nowhere as root, where services'
+    /// own addresses work; else 127.0.0.1:10249).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub proxy_endpoint: Option<SocketAddr>,
+}
+
+/// The options of a part that talks to an API server.
+#[derive(Debug, Clone, Args)]
+pub struct PartOptions {
+    /// Where the API server is, and who this part is there.
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: PathBuf,
+}
+
+/// The options of a service proxy alone.
+#[derive(Debug, Clone, Args)]
+pub struct ProxyPartOptions {
+    #[command(flatten)]
+    pub part: PartOptions,
+    #[command(flatten)]
+    pub proxy: ProxyOptions,
+}
+
+/// The options of an agent.
+#[derive(Debug, Clone, Args)]
+pub struct AgentOptions {
+    #[command(flatten)]
+    pub part: PartOptions,
+    /// What runs containers.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub runtime: RuntimeKind,
+    /// Where the agent keeps its state.
+    #[arg(long, default_value_os_t = default_data().join("agent"))]
+    pub data: PathBuf,
+    /// Where the agent answers the API server, with TLS (default: this machine's address, any port).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// Where data is kept unless told otherwise: the system's place for it, or the user's.
+fn default_data() -> PathBuf {
+    if let Some(data) = std::env::var_os("XDG_DATA_HOME") {
+        return PathBuf::from(data).join("quarterdeck");
+    }
+    match std::env::var_os("HOME") {
+        Some(home) if home != "/root" => PathBuf::from(home).join(".local/share/quarterdeck"),
+        _ => PathBuf::from("/var/lib/quarterdeck"),
+    }
+}

@@ -1,0 +1,150 @@
+//! The parts that talk to an API server, each as a process of its own.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use quarterdeck_agent::{Agent, ServerSettings};
+use quarterdeck_core::client::Context;
+use quarterdeck_core::clock::Clock;
+use quarterdeck_core::component::{Component, Stop, Supervisor};
+use quarterdeck_core::random::Random;
+use quarterdeck_proxy::{Mode, Proxy, RoundRobin};
+use quarterdeck_scheduler::{DefaultScheduler, SchedulerDriver};
+use secrecy::ExposeSecret as _;
+
+use crate::cli::{AgentOptions, PartOptions, ProxyOptions, ProxyPartOptions};
+use crate::error::{Failure, Result};
+use crate::runtimes;
+use crate::up::report;
+
+/// Runs the scheduler until Ctrl-C.
+pub async fn scheduler(options: &PartOptions) -> Result<()> {
+    let (context, _) = context(&options.kubeconfig).await?;
+    let random = context.random.fork("default-scheduler");
+    let driver = SchedulerDriver::new(&context).scheduler("default-scheduler", DefaultScheduler::new(random));
+    run(vec![Box::new(driver)]).await
+}
+
+/// Runs the controllers until Ctrl-C.
+pub async fn controllers(options: &PartOptions) -> Result<()> {
+    let (context, kubeconfig) = context(&options.kubeconfig).await?;
+    let authority = authority(&kubeconfig)?;
+    let options = quarterdeck_controllers::Options::default().root_ca(authority);
+    run(quarterdeck_controllers::all(&context, options)).await
+}
+
+/// Runs a node's agent until Ctrl-C. Its pods go on without it.
+pub async fn agent(options: &AgentOptions) -> Result<()> {
+    let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
+    let user = kubeconfig.auth_infos.first().map(|user| user.name.clone()).unwrap_or_default();
+    let Some(node) = user.strip_prefix("system:node:") else {
+        let file = options.part.kubeconfig.display();
+        return Err(Failure::new(format!("{file} is no agent's kubeconfig: it is for the user {user:?}")));
+    };
+    let address = crate::server::own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let listen = options.listen.unwrap_or(SocketAddr::new(address, 0));
+    let runtime = runtimes::open(options.runtime, node, 1, &options.data).await?;
+    let (certificate, key) = identity(&kubeconfig)?;
+    let settings = ServerSettings::tls(listen, &certificate, &key, &authority(&kubeconfig)?);
+    let settings =
+        settings.map_err(|error| Failure::because("the agent's server cannot be set up", &error))?;
+    let agent = Agent::new_shared(&context, node, runtime.runtime)
+        .root_dir(options.data.join(node))
+        .addresses(vec![address])
+        .serve(settings);
+    run(vec![Box::new(agent)]).await
+}
+
+/// Runs the service proxy until Ctrl-C.
+pub async fn proxy(options: &ProxyPartOptions) -> Result<()> {
+    let (context, _) = context(&options.part.kubeconfig).await?;
+    let proxy = set_up_proxy(Proxy::new(&context, RoundRobin::new()), &options.proxy);
+    run(vec![Box::new(proxy)]).await
+}
+
+/// Lets services' own addresses work where the proxy may write rules; else shows where their ports are.
+pub fn set_up_proxy(mut proxy: Proxy, options: &ProxyOptions) -> Proxy {
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        proxy = proxy.mode(Mode::Nftables { table: "quarterdeck".into() });
+    }
+    let otherwise = (!is_root).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 10249)));
+    match options.proxy_endpoint.or(otherwise) {
+        Some(address) => proxy.endpoint(address),
+        None => proxy,
+    }
+}
+
+/// Runs components until Ctrl-C.
+async fn run(components: Vec<Box<dyn Component>>) -> Result<()> {
+    let mut supervisor = Supervisor::new();
+    for component in components {
+        supervisor.push(component);
+    }
+    report(&supervisor.run(ctrl_c()).await)
+}
+
+/// Returns what fires on Ctrl-C or on the signal to terminate.
+pub fn ctrl_c() -> Stop {
+    let (signal, stop) = Stop::channel();
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal as on};
+        let mut terminate = on(SignalKind::terminate()).expect("a program may ask for its signals");
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        signal.stop();
+        // A second one means: now.
+        tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    stop
+}
+
+/// Reads a kubeconfig, and makes what a component needs of it.
+async fn context(path: &Path) -> Result<(Context, Kubeconfig)> {
+    let unusable = |error: &dyn std::error::Error| {
+        Failure::because(&format!("cannot use the kubeconfig {}", path.display()), error)
+    };
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await;
+    let config = config.map_err(|error| unusable(&error))?;
+    let client = Client::try_from(config).map_err(|error| unusable(&error))?;
+    Ok((Context::new(client, Clock::system(), Random::from_os()), kubeconfig))
+}
+
+/// Returns the certificate of the cluster's authority, as PEM.
+fn authority(kubeconfig: &Kubeconfig) -> Result<String> {
+    let cluster = kubeconfig.clusters.first().and_then(|cluster| cluster.cluster.as_ref());
+    decode(cluster.and_then(|cluster| cluster.certificate_authority_data.clone()))
+}
+
+/// Returns the certificate and the key of the user, as PEM.
+fn identity(kubeconfig: &Kubeconfig) -> Result<(String, String)> {
+    let user = kubeconfig.auth_infos.first().and_then(|user| user.auth_info.as_ref());
+    let certificate = user.and_then(|user| user.client_certificate_data.clone());
+    let key = user.and_then(|user| user.client_key_data.as_ref()).map(|key| key.expose_secret().to_owned());
+    Ok((decode(certificate)?, decode(key)?))
+}
+
+fn decode(data: Option<String>) -> Result<String> {
+    use base64::Engine as _;
+    let bytes =
+        base64::engine::general_purpose::STANDARD.decode(data.unwrap_or_default()).unwrap_or_default();
+    let text = String::from_utf8(bytes).unwrap_or_default();
+    if text.is_empty() {
+        return Err(Failure::new(
+            "the kubeconfig holds no certificate: use one that `quarterdeck apiserver` wrote",
+        ));
+    }
+    Ok(text)
+}

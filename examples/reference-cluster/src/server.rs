@@ -1,0 +1,224 @@
+//! The API server of the reference cluster: its store, its certificates, its listeners.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use quarterdeck_core::clock::Clock;
+use quarterdeck_core::component::Supervisor;
+use quarterdeck_core::storage::Storage;
+use quarterdeck_registry::layers::policy;
+use quarterdeck_registry::listener::Listener;
+use quarterdeck_registry::node_connector::TlsNodes;
+use quarterdeck_registry::storage::{EmbeddedStorage, MemoryStorage};
+use quarterdeck_registry::tls::{
+    Authority, ClientCertificates, Identity, ServiceAccountKey, ServiceAccountTokens, kubeconfig,
+};
+use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
+
+use crate::cli::{ServerOptions, StorageKind};
+use crate::error::{Failure, Result};
+use crate::parts::ctrl_c;
+use crate::up::report;
+
+/// What a cluster signs with.
+pub struct Identities {
+    /// Makes certificates.
+    pub authority: Authority,
+    /// Signs service accounts' tokens.
+    pub key: ServiceAccountKey,
+}
+
+impl Identities {
+    /// Takes what the data directory holds, or makes it.
+    pub fn open(options: &ServerOptions) -> Result<Self> {
+        fs::create_dir_all(&options.data).map_err(|error| {
+            let data = options.data.display();
+            Failure::new(format!("cannot use the data directory {data}: {error}; choose another with --data"))
+        })?;
+        let pki = options.data.join("pki");
+        let authority = Authority::load_or_create(&pki, Clock::system().now());
+        let authority = authority.map_err(|error| Failure::because("no certificate authority", &error))?;
+        let key = ServiceAccountKey::load_or_create(&pki);
+        let key = key.map_err(|error| Failure::because("no key for service accounts' tokens", &error))?;
+        Ok(Self { authority, key })
+    }
+}
+
+/// Sockets that are not yet served.
+pub struct Listening {
+    /// The sockets.
+    pub listeners: Vec<Listener>,
+    /// Where this machine's programs reach the server.
+    pub url: String,
+}
+
+/// Runs the API server until Ctrl-C.
+pub async fn run(options: ServerOptions) -> Result<()> {
+    let identities = Identities::open(&options)?;
+    let nodes = TlsNodes::new();
+    let builder = ApiServer::builder_shared(storage(&options)?).node_connector(nodes.clone());
+    let builder = configure(builder, &options, identities.key.clone());
+    let server =
+        builder.start().await.map_err(|error| Failure::because("the API server did not start", &error))?;
+    attach(&nodes, &server, &identities.authority)?;
+    let listening = listen(&options, &server, &identities).await?;
+    write_kubeconfigs(&options, &identities.authority, &listening.url)?;
+    println!("The API server is ready at {}", listening.url);
+    println!("The administrator's kubeconfig is {}", options.kubeconfig().display());
+    println!("The other parts' are in {}", options.data.join("kubeconfigs").display());
+    let mut supervisor = Supervisor::new();
+    for listener in listening.listeners {
+        supervisor = supervisor.with(listener);
+    }
+    let ended = supervisor.run(ctrl_c()).await;
+    server.shutdown().await;
+    report(&ended)
+}
+
+/// Sets a server up as the reference cluster's.
+pub fn configure(
+    builder: ApiServerBuilder,
+    options: &ServerOptions,
+    key: ServiceAccountKey,
+) -> ApiServerBuilder {
+    let builder = builder
+        .service_cidr(&options.service_cidr)
+        .authenticator(ClientCertificates)
+        .authenticator(ServiceAccountTokens::new(key.clone(), Clock::system()))
+        .token_issuer(key);
+    match advertised(options) {
+        Some(address) => builder.advertise_address(SocketAddr::new(address, options.listen.port())),
+        None => builder,
+    }
+}
+
+/// Opens the store.
+pub fn storage(options: &ServerOptions) -> Result<Arc<dyn Storage>> {
+    match options.storage {
+        StorageKind::Memory => Ok(Arc::new(MemoryStorage::new())),
+        StorageKind::Embedded => {
+            let directory = options.data.join("storage");
+            let opened = EmbeddedStorage::open(&directory);
+            Ok(Arc::new(opened.map_err(|error| Failure::because("cannot open the store", &error))?))
+        }
+    }
+}
+
+/// Lets a server reach the agents of other processes.
+fn attach(nodes: &TlsNodes, server: &ApiServer, authority: &Authority) -> Result<()> {
+    let tls = |error| Failure::because("cannot set up TLS", &error);
+    let user = User::new("kube-apiserver-kubelet-client").group("system:masters");
+    let identity = authority.client(&user).map_err(tls)?;
+    nodes.attach(server, &identity, authority.roots().map_err(tls)?).map_err(tls)
+}
+
+/// Binds a server's sockets.
+pub async fn listen(
+    options: &ServerOptions,
+    server: &ApiServer,
+    identities: &Identities,
+) -> Result<Listening> {
+    let tls = |error| Failure::because("cannot set up TLS", &error);
+    let mut names: Vec<String> = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let service = server.registry().settings.service_cidr.hosts().next();
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let mut addresses: Vec<IpAddr> =
+        [Some(loopback), Some(options.listen.ip()), advertised(options), service]
+            .into_iter()
+            .flatten()
+            .collect();
+    addresses.retain(|address| !address.is_unspecified());
+    addresses.sort();
+    addresses.dedup();
+    names.extend(addresses.iter().map(ToString::to_string));
+    let identity = identities.authority.server("kube-apiserver", &names).map_err(tls)?;
+    let config = identities.authority.server_config(&identity, false).map_err(tls)?;
+    let bind = |error| Failure::because("no listener", &error);
+    let secure = Listener::tls(server.clone(), options.listen, config).await.map_err(bind)?;
+    let port = secure.local_address().map_or(options.listen.port(), |address| address.port());
+    let host = if options.listen.ip().is_unspecified() { loopback } else { options.listen.ip() };
+    let mut listeners = vec![secure];
+    if let Some(address) = options.insecure_listen {
+        listeners.push(Listener::insecure(server.clone(), address).await.map_err(bind)?);
+    }
+    Ok(Listening { listeners, url: format!("https://{}", SocketAddr::new(host, port)) })
+}
+
+/// Returns the address at which others reach this machine, if it has one.
+fn advertised(options: &ServerOptions) -> Option<IpAddr> {
+    let listened = Some(options.listen.ip()).filter(|address| !address.is_unspecified());
+    let given = options.advertise_address.or(listened).or_else(own_address);
+    given.filter(|address| !address.is_loopback() && !address.is_unspecified())
+}
+
+/// Returns the address from which this machine would call another. Nothing is sent.
+pub fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    // A documentation address (RFC 5737): only the route to it is looked up.
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+/// Writes the administrator's kubeconfig.
+pub fn write_admin_kubeconfig(options: &ServerOptions, authority: &Authority, url: &str) -> Result<()> {
+    write_kubeconfig(&options.kubeconfig(), authority, url, &User::admin())
+}
+
+fn write_kubeconfig(path: &Path, authority: &Authority, url: &str, user: &User) -> Result<()> {
+    let identity = authority.client(user);
+    let identity = identity.map_err(|error| Failure::because("cannot make a certificate", &error))?;
+    write_private(path, &kubeconfig(url, authority.certificate(), &user.name, &identity))
+}
+
+/// Writes the kubeconfigs of the administrator and of every component.
+fn write_kubeconfigs(options: &ServerOptions, authority: &Authority, url: &str) -> Result<()> {
+    write_admin_kubeconfig(options, authority, url)?;
+    let directory = options.data.join("kubeconfigs");
+    let components =
+        [("scheduler", policy::SCHEDULER), ("controllers", policy::CONTROLLERS), ("proxy", policy::PROXY)];
+    for (name, user) in components {
+        write_kubeconfig(&directory.join(name), authority, url, &User::new(user))?;
+    }
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let addresses: Vec<String> =
+        [own_address(), Some(loopback)].into_iter().flatten().map(|address| address.to_string()).collect();
+    for (number, node) in (1..).zip(options.node_names()) {
+        let name = if number == 1 { "agent".to_owned() } else { format!("agent-{number}") };
+        let user = User::node(&node);
+        let names = [vec![node], addresses.clone()].concat();
+        let identity: Identity = authority
+            .node(&user, &names)
+            .map_err(|error| Failure::because("cannot make a certificate", &error))?;
+        let text = kubeconfig(url, authority.certificate(), &user.name, &identity);
+        write_private(&directory.join(name), &text)?;
+    }
+    Ok(())
+}
+
+/// Writes a file that only its owner reads, in place of an earlier one.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    let failed = |error: std::io::Error| {
+        Failure::new(format!("cannot write {}: {error}; check that its directory is yours", path.display()))
+    };
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let fresh = path.with_extension("new");
+    let _ = fs::remove_file(&fresh);
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(failed)?;
+    file.write_all(text.as_bytes()).map_err(failed)?;
+    fs::rename(&fresh, path).map_err(failed)
+}
