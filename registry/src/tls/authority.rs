@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::user::User;
+use crate::user::{AUTHENTICATED, User};
 
 /// For how many days the authority's certificate is good.
 const AUTHORITY_DAYS: i64 = 3650;
@@ -71,6 +71,9 @@ pub enum AuthorityError {
     /// A certificate cannot be made, for instance for a name that is none.
     #[error("cannot make a certificate")]
     Certificate(#[source] rcgen::Error),
+    /// A user is in more groups than a certificate can name.
+    #[error("{0} is in more than one group: a certificate names one")]
+    Groups(String),
     /// TLS cannot be set up with a certificate.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
@@ -143,12 +146,10 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// [`AuthorityError::Certificate`].
+    /// [`AuthorityError::Groups`] if the user is in several groups besides that of all authenticated users.
     pub fn client(&self, user: &User) -> Result<Identity, AuthorityError> {
         let mut params = params(&user.name, &[], self.now, CERTIFICATE_DAYS)?;
-        for group in &user.groups {
-            params.distinguished_name.push(DnType::OrganizationName, group.as_str());
-        }
+        name_group(&mut params, user)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(&params)
     }
@@ -160,9 +161,7 @@ impl Authority {
     /// [`AuthorityError::Certificate`] if a name is none.
     pub fn node(&self, user: &User, names: &[String]) -> Result<Identity, AuthorityError> {
         let mut params = params(&user.name, names, self.now, CERTIFICATE_DAYS)?;
-        for group in &user.groups {
-            params.distinguished_name.push(DnType::OrganizationName, group.as_str());
-        }
+        name_group(&mut params, user)?;
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(&params)
@@ -265,9 +264,44 @@ fn params(
     Ok(params)
 }
 
+/// Names the user's group in a certificate. Everybody whom a certificate names is authenticated, so that group is left out.
+fn name_group(params: &mut CertificateParams, user: &User) -> Result<(), AuthorityError> {
+    let mut groups = user.groups.iter().filter(|group| *group != AUTHENTICATED);
+    if let Some(group) = groups.next() {
+        params.distinguished_name.push(DnType::OrganizationName, group.as_str());
+    }
+    match groups.next() {
+        None => Ok(()),
+        Some(_) => Err(AuthorityError::Groups(user.name.clone())),
+    }
+}
+
 /// Writes a file that nobody else reads. An existing one is an error.
 pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::layers::authentication::Authenticator;
+    use crate::tls::{ClientCertificates, PeerCertificate};
+
+    #[tokio::test]
+    async fn a_user_is_known_by_the_certificate_that_names_it() {
+        let authority = Authority::new("2026-01-01T00:00:00Z".parse().unwrap()).unwrap();
+        let identity = authority.client(&User::admin()).unwrap();
+        let (chain, _) = identity.der().unwrap();
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.extensions.insert(PeerCertificate(chain[0].clone()));
+
+        let user = ClientCertificates.authenticate(&parts).await.unwrap().unwrap();
+
+        assert_eq!(user.name, "kubernetes-admin");
+        assert_eq!(user.groups, ["system:masters"]);
+    }
 }
