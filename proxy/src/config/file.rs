@@ -104,7 +104,7 @@ fn apply(objects: &Objects, nodes: &Nodes, table: &ServiceTable) {
         table.set(&key, resolve(service, slices, objects.endpoints.get(&key), nodes));
         named.insert(key);
     }
-    for gone in table.services_known().into_iter().filter(|known| !named.contains(known)) {
+    for gone in table.services().into_iter().filter(|known| !named.contains(known)) {
         table.remove(&gone);
     }
 }
@@ -211,7 +211,7 @@ items:
             let ports = table.get(key);
             ports[0].backends.as_slice().iter().map(|backend| backend.0.to_string()).collect()
         };
-        table.services_known().iter().map(|key| (key.to_string(), backends(key))).collect()
+        table.services().iter().map(|key| (key.to_string(), backends(key))).collect()
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,7 +74,7 @@ impl ServiceTable {
 
     /// Replaces the ports of `service`. No ports are as good as no service.
     pub fn set(&self, service: &ObjectKey, ports: Vec<ServicePortConfig>) {
-        let mut services = self.services();
+        let mut services = self.lock();
         let changed = match services.entry(service.clone()) {
             Entry::Occupied(known) if ports.is_empty() => {
                 known.remove();
@@ -116,13 +116,13 @@ impl ServiceTable {
     /// Returns the ports of `service`; none if it is not known.
     #[must_use]
     pub fn get(&self, service: &ObjectKey) -> Arc<[ServicePortConfig]> {
-        self.services().get(service).cloned().unwrap_or_default()
+        self.lock().get(service).cloned().unwrap_or_default()
     }
 
     /// Returns the services that have ports, in order.
     #[must_use]
-    pub fn services_known(&self) -> Vec<ObjectKey> {
-        self.services().keys().cloned().collect()
+    pub fn services(&self) -> Vec<ObjectKey> {
+        self.lock().keys().cloned().collect()
     }
 
     pub(crate) async fn completed(&self) {
@@ -135,14 +135,14 @@ impl ServiceTable {
         &self.0.changed
     }
 
-    fn services(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Arc<[ServicePortConfig]>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Arc<[ServicePortConfig]>>> {
         self.0.services.lock().expect("no holder panics")
     }
 }
 
 impl fmt::Debug for ServiceTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.services().iter()).finish()
+        f.debug_map().entries(self.lock().iter()).finish()
     }
 }
 
@@ -167,6 +167,6 @@ mod tests {
 
         table.remove(&web);
         assert_eq!(table.changed().len(), 1);
-        assert_eq!(table.services_known(), []);
+        assert_eq!(table.services(), []);
     }
 }

@@ -87,7 +87,11 @@ impl Nftables {
         let mut generation = installed.generation;
         if !script.is_empty() {
             let before = nft::generation()?;
-            nft::run(&script).await?;
+            match nft::run(&script).await {
+                // The table is not what it was.
+                Err(NftError::Refused(_)) => return self.write_all().await,
+                end => end?,
+            }
             // If somebody else changed rules too, the count stays behind, and the next look sees what they did.
             if before == generation && nft::generation()? == before.wrapping_add(1) {
                 generation = before.wrapping_add(1);

@@ -1,6 +1,6 @@
-//! A network of its own for a test that needs one: a node, and a pod behind a pair of interfaces.
+//! A process of its own for a test that needs one, and a network: a node, and a pod behind a pair of interfaces.
 //!
-//! The test runs again, as a process of its own in a new network namespace, which is gone when that ends: whatever it does to
+//! The test runs again, as a process in a new network namespace, which is gone when that ends: whatever it does to
 //! rules and routes, the machine's own stay as they are.
 
 use std::net::Ipv4Addr;
@@ -15,29 +15,39 @@ pub(crate) const POD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
 /// Runs `work` in a network of its own; `test` is the test's full name. Says so if this machine cannot do that.
 pub(crate) fn in_own_network<F: Future<Output = ()>>(test: &str, work: impl FnOnce(Pod) -> F) {
-    if std::env::var_os(INSIDE).is_some() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        return runtime.block_on(async { work(Pod::new()).await });
-    }
-    for needed in ["unshare", "nsenter", "ip", "nft"] {
-        if Command::new(needed).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err()
-        {
+    for needed in ["nsenter", "ip", "nft"] {
+        let mut version = Command::new(needed);
+        if version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
             return eprintln!("{test} was left out: there is no {needed}");
         }
     }
+    in_own_process(test, &[], async || work(Pod::new()).await);
+}
+
+/// Runs `work` in a process of its own, with this environment and an empty network.
+pub(crate) fn in_own_process(test: &str, environment: &[(&str, &str)], work: impl AsyncFnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(async { work().await });
+    }
+    // Its whole path, because `environment` may have another search path.
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let unshare = std::env::split_paths(&paths).map(|path| path.join("unshare")).find(|path| path.is_file());
+    let unshare = unshare.unwrap_or_else(|| "unshare".into());
     let may = |arguments: &[&str]| {
-        let status = Command::new("unshare").args(arguments).arg("true").stderr(Stdio::null()).status();
+        let status = Command::new(&unshare).args(arguments).arg("true").stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
     };
-    let arguments = match [&["--net"][..], &["--map-root-user", "--net"][..]].into_iter().find(|it| may(it)) {
-        Some(arguments) => arguments,
-        None => return eprintln!("{test} was left out: no network namespaces can be made here"),
+    let ways = [&["--net"][..], &["--map-root-user", "--net"][..]];
+    let Some(way) = ways.into_iter().find(|way| may(way)) else {
+        return eprintln!("{test} was left out: no network namespaces can be made here");
     };
-    let output = Command::new("unshare")
-        .args(arguments)
+    let output = Command::new(&unshare)
+        .args(way)
         .arg(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
         .env(INSIDE, "1")
+        .envs(environment.iter().copied())
         .output()
         .unwrap();
     let said = |text: &[u8]| String::from_utf8_lossy(text).into_owned();

@@ -8,7 +8,7 @@ use quarterdeck_proxy::{Mode, Proxy, RoundRobin, ServicePortConfig, ServiceTable
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::network::{NODE, Pod, in_own_network, run};
+use crate::network::{NODE, Pod, in_own_network, in_own_process, run};
 use crate::support::{Echoes, Running, answers, ask, client_anywhere, in_time, tcp, udp};
 
 const WEB: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 254, 0, 7));
@@ -280,4 +280,20 @@ async fn a_table_needs_a_proper_name() {
     let error = in_time(Box::new(proxy).run(stop)).await.unwrap_err();
 
     assert!(error.to_string().starts_with("\"x; flush ruleset\" is no name for a table"), "{error}");
+}
+
+#[test]
+fn without_nft_the_proxy_says_what_to_do() {
+    let environment = [("PATH", "/nonexistent")];
+    in_own_process("nftables::without_nft_the_proxy_says_what_to_do", &environment, async || {
+        let (_signal, stop) = Stop::channel();
+        let table = ServiceTable::new();
+        let proxy = Proxy::from_table(&table, RoundRobin::new()).mode(Mode::nftables());
+        table.set_complete();
+
+        let error = in_time(Box::new(proxy).run(stop)).await.unwrap_err();
+
+        let expected = "cannot run nft: install nftables, or run the proxy in userspace mode";
+        assert_eq!(error.to_string(), expected);
+    });
 }

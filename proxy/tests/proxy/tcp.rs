@@ -14,6 +14,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::network::in_own_process;
 use crate::support::{Echoes, Running, answers, assert_echo, call, get, in_time, tcp};
 
 fn start(configure: impl FnOnce(Proxy) -> Proxy) -> Running {
@@ -362,6 +363,30 @@ async fn connections_above_the_limit_wait_for_room() {
 
     assert_eq!(in_time(second.read_u8()).await.unwrap(), b'0');
     proxy.stop().await;
+}
+
+#[test]
+fn connections_wait_while_the_process_may_open_no_more_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    in_own_process("tcp::connections_wait_while_the_process_may_open_no_more_files", &[], async || {
+        assert!(
+            std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success()
+        );
+        let (echoes, proxy) = (Echoes::tcp(1).await, start(|proxy| proxy));
+        let web = proxy.set("web", tcp(&echoes.at)).await;
+        let client = tokio::net::TcpSocket::new_v4().unwrap();
+        let (files, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+
+        setrlimit(Resource::RLIMIT_NOFILE, 3, most).unwrap();
+        let mut stream = client.connect(web).await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(100), stream.read_u8()).await;
+        setrlimit(Resource::RLIMIT_NOFILE, files, most).unwrap();
+
+        assert!(early.is_err(), "{early:?}");
+        assert_eq!(in_time(stream.read_u8()).await.unwrap(), b'0');
+        proxy.stop().await;
+    });
 }
 
 #[tokio::test]
