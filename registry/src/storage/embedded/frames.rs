@@ -69,6 +69,10 @@ impl<'a> Frames<'a> {
     fn fill(&mut self, length: usize) -> io::Result<&[u8]> {
         let left = usize::try_from(self.length.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let length = length.min(left);
+        if length == 0 {
+            // The file may even end before the offset: the last frame's padding is not part of what was promised.
+            return Ok(&[]);
+        }
         let held = self.window_start + self.window.len() as u64;
         if self.offset < self.window_start || self.offset + length as u64 > held {
             self.window.resize(length.max(WINDOW).min(left), 0);

@@ -67,24 +67,27 @@ enum Change {
     Resize(usize),
 }
 
+/// A change of a directory. It is about one file, whatever other changes a crash loses.
 #[derive(Clone)]
 enum NameChange {
     Create(String, usize),
-    Rename(String, String),
-    Remove(String),
+    Rename(String, String, usize),
+    Remove(String, usize),
 }
 
 impl NameChange {
     fn apply(&self, names: &mut BTreeMap<String, usize>) {
-        match self {
-            Self::Create(name, inode) => drop(names.insert(name.clone(), *inode)),
-            Self::Rename(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
-                }
-            }
-            Self::Remove(name) => drop(names.remove(name)),
+        let (gone, made) = match self {
+            Self::Create(name, inode) => (None, Some((name, inode))),
+            Self::Rename(from, to, inode) => (Some((from, inode)), Some((to, inode))),
+            Self::Remove(name, inode) => (Some((name, inode)), None),
+        };
+        if let Some((name, inode)) = gone
+            && names.get(name) == Some(inode)
+        {
+            names.remove(name);
         }
+        names.extend(made.map(|(name, inode)| (name.clone(), *inode)));
     }
 }
 
@@ -279,16 +282,16 @@ impl Disk for FakeDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.before(Operation::Rename);
         let mut state = self.lock();
-        state.inode(from)?;
-        state.change_names(NameChange::Rename(from.to_owned(), to.to_owned()));
+        let inode = state.inode(from)?;
+        state.change_names(NameChange::Rename(from.to_owned(), to.to_owned(), inode));
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.before(Operation::Remove);
         let mut state = self.lock();
-        state.inode(name)?;
-        state.change_names(NameChange::Remove(name.to_owned()));
+        let inode = state.inode(name)?;
+        state.change_names(NameChange::Remove(name.to_owned(), inode));
         Ok(())
     }
 

@@ -214,6 +214,26 @@ async fn torn_end_is_cut_off_and_the_store_goes_on() {
 }
 
 #[tokio::test]
+async fn padding_of_the_last_frame_may_be_missing() {
+    let disk = FakeDisk::default();
+    let store = EmbeddedOptions::default().open_disk(Arc::new(disk.clone())).unwrap();
+    store.commit(put("/a", "odd")).await.unwrap();
+    let mut files = disk.files();
+    drop(store);
+    let log = files.get_mut(&segment_name(1)).unwrap();
+    let end = log.iter().rposition(|byte| *byte != 0).unwrap();
+    log.truncate(end + 1);
+    assert_ne!(log.len() % 8, 0);
+
+    let cut = FakeDisk::holding(files);
+    let store = on(&cut);
+    store.commit(put("/b", "1")).await.unwrap();
+    store.close().await;
+
+    assert_eq!(on(&cut).revision().await.unwrap(), Revision(2));
+}
+
+#[tokio::test]
 async fn full_disk_refuses_writes_until_there_is_room() {
     let disk = FakeDisk::default();
     let store = on(&disk);
