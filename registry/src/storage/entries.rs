@@ -34,6 +34,7 @@ impl Entries {
     }
 
     /// Returns all entries in the order of their keys.
+    #[cfg(feature = "embedded")]
     pub(super) fn values(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.map.values()
     }

@@ -71,6 +71,7 @@ impl Published {
     }
 
     /// Replaces the versions by later ones, and wakes the watches that the commits between them concern.
+    #[cfg(feature = "embedded")]
     pub(super) fn publish(&self, versions: Versions, commits: &[Arc<Logged>]) {
         let mut state = self.lock();
         let replaced = std::mem::replace(&mut state.versions, versions);
@@ -81,6 +82,7 @@ impl Published {
     }
 
     /// Ends the watches once they have shown what is there, and refuses reads from now on.
+    #[cfg(feature = "embedded")]
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -94,6 +96,7 @@ impl Published {
     }
 
     /// Returns whether [`Published::close`] was called.
+    #[cfg(feature = "embedded")]
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
     }

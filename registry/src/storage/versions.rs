@@ -145,6 +145,7 @@ impl Versions {
     }
 
     /// Returns the entries as they were at the compacted revision, the earliest that is known.
+    #[cfg(feature = "embedded")]
     pub(super) fn earliest(&self) -> Entries {
         self.history.entries_at(self.compacted(), &self.entries, "")
     }
