@@ -75,6 +75,7 @@ async fn a_deployment_makes_a_replica_set_named_by_the_template() {
     );
     cluster.until_at(DEPLOYMENT, "web", "/status/conditions/1/reason", json!("ReplicaSetUpdated")).await;
     let deployment = cluster.get(DEPLOYMENT, "web").await.unwrap();
+    assert_eq!(deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"], "1");
     assert_eq!(deployment["metadata"]["generation"], 1, "noting the revision is no change of the deployment");
     assert_eq!(deployment["status"]["conditions"][0]["reason"], "MinimumReplicasUnavailable");
 

@@ -1,5 +1,5 @@
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use quarterdeck_controllers::{NamespaceController, RootCaPublisher, ServiceAccountController};
 use serde_json::{from_value, json};
 
@@ -43,4 +43,8 @@ async fn a_deleted_namespace_is_emptied_and_says_what_remains() {
         "Some resources are remaining: configmaps. has 1 resource instances"
     );
     assert!(maps.get_opt("free").await.unwrap().is_none());
+
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    maps.patch("held", &PatchParams::default(), &free).await.unwrap();
+    cluster.until_gone(NAMESPACE, "n").await;
 }
