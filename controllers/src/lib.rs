@@ -4,6 +4,31 @@
 //! [`Component`] made from a [`Context`]; [`all`] makes all of them. They speak nothing but the Kubernetes API, so that
 //! they also work on any other API server.
 //!
+//! ```
+//! use quarterdeck_controllers::{Options, all};
+//! use quarterdeck_core::client::Context;
+//! use quarterdeck_core::clock::Clock;
+//! use quarterdeck_core::component::{Stop, Supervisor};
+//! use quarterdeck_core::random::Random;
+//! use quarterdeck_registry::ApiServer;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = ApiServer::in_memory().await?;
+//! let context = Context::new(server.client(), Clock::system(), Random::from_os());
+//! let mut supervisor = Supervisor::new();
+//! for controller in all(&context, Options::default()) {
+//!     supervisor.push(controller);
+//! }
+//!
+//! let (signal, stop) = Stop::channel();
+//! let (ended, ()) = tokio::join!(supervisor.run(stop), async { signal.stop() });
+//!
+//! assert!(ended.iter().all(|ended| ended.to_string().ends_with("stopped")), "{ended:?}");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | controller | keeps |
 //! | --- | --- |
 //! | [`ReplicationController`], [`ReplicaSetController`] | as many pods as wanted |

@@ -1,17 +1,13 @@
-use std::any::{Any, TypeId};
+mod feed;
+
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use futures::StreamExt;
-use kube::runtime::watcher;
-use kube::{Api, Client, Resource};
+use kube::Resource;
 use serde::de::DeserializeOwned;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 
+pub(super) use self::feed::feed;
 use super::{Event, Index, ObjectKey, Store};
 use crate::latest;
 
@@ -20,141 +16,6 @@ use crate::latest;
 pub trait Watched: Resource + DeserializeOwned + Clone + Debug + Send + Sync + 'static {}
 
 impl<K: Resource + DeserializeOwned + Clone + Debug + Send + Sync + 'static> Watched for K {}
-
-/// Which objects of a kind an informer holds. The default is all, of all namespaces.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Selector {
-    labels: Option<String>,
-    fields: Option<String>,
-}
-
-impl Selector {
-    /// Selects every object.
-    #[must_use]
-    pub fn all() -> Self {
-        Self::default()
-    }
-
-    /// Narrows to objects whose labels match, in the syntax of the API's `labelSelector`.
-    #[must_use]
-    pub fn labels(mut self, selector: impl Into<String>) -> Self {
-        self.labels = Some(selector.into());
-        self
-    }
-
-    /// Narrows to objects whose fields match, in the syntax of the API's `fieldSelector`.
-    #[must_use]
-    pub fn fields(mut self, selector: impl Into<String>) -> Self {
-        self.fields = Some(selector.into());
-        self
-    }
-}
-
-/// The informers of one client: one per type and selector, started on first use. Clones share them.
-///
-/// Their tasks belong to this value: they end on [`shutdown`](Informers::shutdown), or at once when the last clone is
-/// dropped. A handler must therefore not hold a clone (nor a [`Context`](super::Context)); it holds a queue.
-#[derive(Clone)]
-pub struct Informers(Arc<Inner>);
-
-struct Inner {
-    client: Client,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    informers: BTreeMap<(TypeId, String, Selector), Arc<dyn Any + Send + Sync>>,
-    tasks: JoinSet<()>,
-    closed: bool,
-}
-
-impl Informers {
-    /// Makes an empty set of informers that read through `client`.
-    #[must_use]
-    pub fn new(client: Client) -> Self {
-        Self(Arc::new(Inner { client, state: Mutex::default() }))
-    }
-
-    /// Returns the informer of all objects of type `K`.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside of a tokio runtime.
-    #[must_use]
-    pub fn of<K: Watched + Resource<DynamicType = ()>>(&self) -> Informer<K> {
-        self.dynamic(&(), Selector::all())
-    }
-
-    /// Returns the informer of the objects of type `K` that match `selector`.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside of a tokio runtime.
-    #[must_use]
-    pub fn selected<K: Watched + Resource<DynamicType = ()>>(&self, selector: Selector) -> Informer<K> {
-        self.dynamic(&(), selector)
-    }
-
-    /// Returns the informer of the objects of a kind that `kind` names at run time.
-    ///
-    /// Of `kube::core::PartialObjectMeta` the server sends metadata only.
-    ///
-    /// # Panics
-    ///
-    /// Panics outside of a tokio runtime.
-    #[must_use]
-    pub fn dynamic<K: Watched>(&self, kind: &K::DynamicType, selector: Selector) -> Informer<K> {
-        let path = K::url_path(kind, None);
-        let mut state = self.lock();
-        let key = (TypeId::of::<K>(), path.clone(), selector.clone());
-        if let Some(known) = state.informers.get(&key) {
-            let shared = known.clone().downcast().expect("the key holds the type");
-            return Informer(shared);
-        }
-
-        let informer = Informer::new();
-        state.informers.insert(key, informer.0.clone());
-        if !state.closed {
-            let api = Api::all_with(self.0.client.clone(), kind);
-            state.tasks.spawn(feed(api, selector, informer.clone(), path));
-        }
-        informer
-    }
-
-    /// Ends the informer that [`dynamic`](Informers::dynamic) started for a kind that is served no more.
-    ///
-    /// Handles that are left keep the objects last seen. Asked for again, the informer starts anew.
-    pub fn forget<K: Watched>(&self, kind: &K::DynamicType, selector: Selector) {
-        let key = (TypeId::of::<K>(), K::url_path(kind, None), selector);
-        let known = self.lock().informers.remove(&key);
-        if let Some(shared) = known.and_then(|known| known.downcast::<Shared<K>>().ok()) {
-            shared.ended.send_replace(true);
-        }
-    }
-
-    /// Ends all informers and waits until their tasks are gone. Stores keep what they had; no handler runs any more.
-    pub async fn shutdown(&self) {
-        let (mut tasks, informers) = {
-            let mut state = self.lock();
-            state.closed = true;
-            (std::mem::take(&mut state.tasks), std::mem::take(&mut state.informers))
-        };
-        tasks.shutdown().await;
-        drop(informers);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().expect("no holder panics")
-    }
-}
-
-impl Debug for Informers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
-        f.debug_list().entries(state.informers.keys().map(|(_, path, selector)| (path, selector))).finish()
-    }
-}
 
 /// Names a handler of an informer, to remove it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,7 +64,7 @@ impl<K> Handlers<K> {
 }
 
 impl<K: Watched> Informer<K> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Arc::new(Shared {
             store: Store::new(),
             handlers: Mutex::new(Handlers { next: 0, list: Vec::new() }),
@@ -276,6 +137,11 @@ impl<K: Watched> Informer<K> {
         *self.0.synced.borrow()
     }
 
+    /// Ends the watch; the store keeps what it has.
+    pub(super) fn end(&self) {
+        self.0.ended.send_replace(true);
+    }
+
     fn handlers(&self) -> MutexGuard<'_, Handlers<K>> {
         self.0.handlers.lock().expect("no handler panics")
     }
@@ -339,80 +205,6 @@ impl<K> Debug for Informer<K> {
             .field("store", &self.0.store)
             .field("synced", &*self.0.synced.borrow())
             .finish_non_exhaustive()
-    }
-}
-
-/// Lists and watches for as long as the informer lives.
-async fn feed<K: Watched>(api: Api<K>, selector: Selector, informer: Informer<K>, path: String) {
-    let config = watcher::Config {
-        label_selector: selector.labels,
-        field_selector: selector.fields,
-        ..watcher::Config::default()
-    };
-    let mut ended = informer.0.ended.subscribe();
-    let work = async {
-        let mut changes = pin!(watcher(api, config));
-        let mut listed = Vec::new();
-        let mut health = Health::default();
-        while let Some(change) = changes.next().await {
-            match change {
-                Ok(watcher::Event::Init) => listed = Vec::new(),
-                Ok(watcher::Event::InitApply(object)) => listed.push(object),
-                Ok(watcher::Event::InitDone) => {
-                    informer.replace(std::mem::take(&mut listed));
-                    health.works(&path);
-                }
-                Ok(watcher::Event::Apply(object)) => {
-                    informer.put(object);
-                    health.works(&path);
-                }
-                Ok(watcher::Event::Delete(object)) => {
-                    informer.remove(object);
-                    health.works(&path);
-                }
-                Err(error) => tokio::time::sleep(health.fails(&path, &error)).await,
-            }
-        }
-    };
-    tokio::select! {
-        biased;
-        _ = ended.wait_for(|ended| *ended) => {}
-        () = work => {}
-    }
-}
-
-/// How long to wait after a failure, and which failures to log.
-#[derive(Debug, Default)]
-struct Health {
-    delay: Duration,
-    last: Option<(Instant, String)>,
-}
-
-impl Health {
-    const FIRST: Duration = Duration::from_secs(1);
-    const LONGEST: Duration = Duration::from_secs(30);
-
-    fn works(&mut self, path: &str) {
-        self.delay = Duration::ZERO;
-        if self.last.take().is_some() {
-            tracing::info!(path, "watching again");
-        }
-    }
-
-    fn fails(&mut self, path: &str, error: &watcher::Error) -> Duration {
-        // History that was compacted is no trouble: one list brings it up to date.
-        if matches!(error, watcher::Error::WatchError(status) if status.code == 410) && self.last.is_none() {
-            return Duration::ZERO;
-        }
-        let reason = error.to_string();
-        let quiet = self.last.as_ref().is_some_and(|(_, last)| *last == reason);
-        let stale = self.last.as_ref().is_some_and(|(at, _)| at.elapsed() > Self::LONGEST * 2);
-        if !quiet {
-            tracing::warn!(path, reason, "cannot watch, trying again");
-        }
-        self.last = Some((Instant::now(), reason));
-        self.delay = if stale { Self::FIRST } else { (self.delay * 2).clamp(Self::FIRST, Self::LONGEST) };
-        self.delay
     }
 }
 

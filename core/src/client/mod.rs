@@ -6,11 +6,42 @@
 //! with [`work`], writes through [`Context::client`] and tells users about it through a [`Recorder`]. Of several instances
 //! a [`LeaseElector`] lets one work at a time.
 //!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use async_trait::async_trait;
+//! use k8s_openapi::api::core::v1::ConfigMap;
+//! use quarterdeck_core::client::{Context, Informer, ObjectKey, Reconcile, Requeue, WorkQueue, work};
+//! use quarterdeck_core::component::{BoxError, Stop};
+//!
+//! struct Greeter(Informer<ConfigMap>);
+//!
+//! #[async_trait]
+//! impl Reconcile for Greeter {
+//!     type Key = ObjectKey;
+//!
+//!     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, BoxError> {
+//!         println!("{key} is {}", if self.0.store().get(key).is_some() { "here" } else { "gone" });
+//!         Ok(Requeue::No)
+//!     }
+//! }
+//!
+//! async fn greet(context: Context, mut stop: Stop) {
+//!     let (maps, queue) = (context.informers.of::<ConfigMap>(), WorkQueue::new());
+//!     let added = queue.clone();
+//!     let _subscription = maps.subscribe(move |event| added.add(ObjectKey::of(&**event.object())));
+//!     if stop.or(maps.synced()).await.is_some() {
+//!         work("greeter", &queue, 1, Arc::new(Greeter(maps)), stop).await;
+//!     }
+//! }
+//! ```
+//!
 //! Everything here is deterministic: stores are ordered, delays have no jitter, time is the [`Clock`]'s and tokio's.
 
 mod context;
 mod elector;
 mod informer;
+mod informers;
 mod queue;
 mod recorder;
 mod store;
@@ -21,7 +52,8 @@ mod fake;
 
 pub use context::Context;
 pub use elector::{LeaseElector, LeaseLost, LeaseSettings};
-pub use informer::{HandlerId, Informer, Informers, Selector, Subscription, Watched};
+pub use informer::{HandlerId, Informer, Subscription, Watched};
+pub use informers::{Informers, Selector};
 pub use queue::WorkQueue;
 pub use recorder::{EventType, Recorder};
 pub use store::{Event, Index, ObjectKey, Store};

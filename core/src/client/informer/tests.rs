@@ -1,7 +1,11 @@
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::*;
+use crate::client::Selector;
 use crate::client::fake::FakeApi;
 
 type Log = Arc<Mutex<Vec<String>>>;
