@@ -14,7 +14,7 @@ use quarterdeck_core::random::Random;
 use quarterdeck_core::runtime::Runtime;
 use quarterdeck_core::scheduling::Scheduler;
 use quarterdeck_core::storage::Storage;
-use quarterdeck_proxy::Proxy;
+use quarterdeck_proxy::{AddressTable, Proxy};
 use quarterdeck_registry::layers::policy;
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, StartError, User};
 use quarterdeck_scheduler::SchedulerDriver;
@@ -262,7 +262,11 @@ impl ControlPlane {
             supervisor.push(Box::new(parts.scheduler(builder.schedulers)));
         }
         let nodes = builder.nodes.len();
+        let addresses = AddressTable::new();
         for (name, runtime) in builder.nodes {
+            if builder.balancer.is_some() {
+                supervisor.push(Box::new(addresses.follow(runtime.clone())));
+            }
             let agent = parts.agent(&name, runtime);
             let configured = match &builder.agents {
                 Some(configure) => configure(&name, agent),
@@ -271,7 +275,7 @@ impl ControlPlane {
             supervisor.push(Box::new(configured));
         }
         if let Some(balancer) = builder.balancer {
-            let proxy = parts.proxy(balancer);
+            let proxy = parts.proxy(balancer).addresses(addresses);
             let configured = match builder.proxy {
                 Some(configure) => configure(proxy),
                 None => proxy,

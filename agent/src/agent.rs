@@ -212,6 +212,9 @@ impl Component for Agent {
                 std::panic::resume_unwind(panic);
             }
         }
+        if let Err(error) = host.runtime.close().await {
+            tracing::warn!(%error, "the runtime kept what it holds besides pods");
+        }
         Ok(())
     }
 }

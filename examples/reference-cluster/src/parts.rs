@@ -68,7 +68,7 @@ pub async fn proxy(options: &ProxyPartOptions) -> Result<()> {
 pub fn set_up_proxy(mut proxy: Proxy, options: &ProxyOptions) -> Proxy {
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
-        proxy = proxy.mode(Mode::Nftables { table: "quarterdeck".into() });
+        proxy = proxy.mode(Mode::nftables());
     }
     let otherwise = (!is_root).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 10249)));
     match options.proxy_endpoint.or(otherwise) {
