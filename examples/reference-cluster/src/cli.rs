@@ -9,23 +9,23 @@ use tracing_subscriber::EnvFilter;
 /// A Kubernetes-style cluster: all of it in one process, or one part.
 #[derive(Debug, Parser)]
 #[command(version, about)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What is logged to standard error: error, warn, info, debug or trace, for all or per module.
     #[arg(long, global = true, default_value = "warn", env = "QUARTERDECK_LOG")]
     log: String,
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 impl Cli {
     /// Returns what is logged.
-    pub fn filter(&self) -> EnvFilter {
+    pub(crate) fn filter(&self) -> EnvFilter {
         EnvFilter::new(&self.log)
     }
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Runs a whole cluster in this process, until Ctrl-C.
     Up(UpOptions),
     /// Runs the API server alone.
@@ -42,7 +42,7 @@ pub enum Command {
 
 /// Where objects are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum StorageKind {
+pub(crate) enum StorageKind {
     /// In memory: nothing outlives the process.
     Memory,
     /// In files under the data directory.
@@ -51,7 +51,7 @@ pub enum StorageKind {
 
 /// What runs containers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RuntimeKind {
+pub(crate) enum RuntimeKind {
     /// Docker if an engine answers, else processes.
     Auto,
     /// Containers of a Docker engine.
@@ -64,7 +64,7 @@ pub enum RuntimeKind {
 
 /// A part that can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Part {
+pub(crate) enum Part {
     /// The scheduler.
     Scheduler,
     /// The controllers.
@@ -77,100 +77,100 @@ pub enum Part {
 
 /// The API server's options.
 #[derive(Debug, Clone, Args)]
-pub struct ServerOptions {
+pub(crate) struct ServerOptions {
     /// Where everything is kept: objects, keys, kubeconfigs, the agents' state.
     #[arg(long, default_value_os_t = default_data(), env = "QUARTERDECK_DATA")]
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where objects are kept.
     #[arg(long, value_enum, default_value = "embedded")]
-    pub storage: StorageKind,
+    pub(crate) storage: StorageKind,
     /// Where to listen, with TLS.
     #[arg(long, default_value = "0.0.0.0:6443", value_name = "ADDRESS:PORT")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Where to listen without TLS and without authentication: a loopback address.
     #[arg(long, value_name = "ADDRESS:PORT")]
-    pub insecure_listen: Option<SocketAddr>,
+    pub(crate) insecure_listen: Option<SocketAddr>,
     /// The address at which nodes and pods reach the API server (default: the one listened on, or this machine's).
     #[arg(long, value_name = "ADDRESS")]
-    pub advertise_address: Option<IpAddr>,
+    pub(crate) advertise_address: Option<IpAddr>,
     /// Where services' addresses come from.
     #[arg(long, default_value = "10.254.0.0/16", value_name = "NETWORK")]
-    pub service_cidr: String,
+    pub(crate) service_cidr: String,
     /// Where to write the administrator's kubeconfig (default: DATA/kubeconfig).
     #[arg(long, value_name = "FILE")]
-    pub write_kubeconfig: Option<PathBuf>,
+    pub(crate) write_kubeconfig: Option<PathBuf>,
     /// How many nodes there are; each has an agent.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub nodes: u16,
+    pub(crate) nodes: u16,
 }
 
 impl ServerOptions {
     /// Returns where the administrator's kubeconfig is written.
-    pub fn kubeconfig(&self) -> PathBuf {
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.write_kubeconfig.clone().unwrap_or_else(|| self.data.join("kubeconfig"))
     }
 
     /// Returns the names of the nodes.
-    pub fn node_names(&self) -> Vec<String> {
+    pub(crate) fn node_names(&self) -> Vec<String> {
         (1..=self.nodes).map(|number| format!("node-{number}")).collect()
     }
 }
 
 /// The options of a whole cluster.
 #[derive(Debug, Clone, Args)]
-pub struct UpOptions {
+pub(crate) struct UpOptions {
     #[command(flatten)]
-    pub server: ServerOptions,
+    pub(crate) server: ServerOptions,
     /// What runs containers.
     #[arg(long, value_enum, default_value = "auto")]
-    pub runtime: RuntimeKind,
+    pub(crate) runtime: RuntimeKind,
     /// Parts to leave out.
     #[arg(long, value_enum, value_delimiter = ',')]
-    pub disable: Vec<Part>,
+    pub(crate) disable: Vec<Part>,
     #[command(flatten)]
-    pub proxy: ProxyOptions,
+    pub(crate) proxy: ProxyOptions,
 }
 
 /// The service proxy's options.
 #[derive(Debug, Clone, Args)]
-pub struct ProxyOptions {
+pub(crate) struct ProxyOptions {
     /// Where the proxy shows its ports, at /proxy/ports: a loopback address (default: nowhere as root, where services'
     /// own addresses work; else 127.0.0.1:10249).
     #[arg(long, value_name = "ADDRESS:PORT")]
-    pub proxy_endpoint: Option<SocketAddr>,
+    pub(crate) proxy_endpoint: Option<SocketAddr>,
 }
 
 /// The options of a part that talks to an API server.
 #[derive(Debug, Clone, Args)]
-pub struct PartOptions {
+pub(crate) struct PartOptions {
     /// Where the API server is, and who this part is there.
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: PathBuf,
+    pub(crate) kubeconfig: PathBuf,
 }
 
 /// The options of a service proxy alone.
 #[derive(Debug, Clone, Args)]
-pub struct ProxyPartOptions {
+pub(crate) struct ProxyPartOptions {
     #[command(flatten)]
-    pub part: PartOptions,
+    pub(crate) part: PartOptions,
     #[command(flatten)]
-    pub proxy: ProxyOptions,
+    pub(crate) proxy: ProxyOptions,
 }
 
 /// The options of an agent.
 #[derive(Debug, Clone, Args)]
-pub struct AgentOptions {
+pub(crate) struct AgentOptions {
     #[command(flatten)]
-    pub part: PartOptions,
+    pub(crate) part: PartOptions,
     /// What runs containers.
     #[arg(long, value_enum, default_value = "auto")]
-    pub runtime: RuntimeKind,
+    pub(crate) runtime: RuntimeKind,
     /// Where the agent keeps its state.
     #[arg(long, default_value_os_t = default_data().join("agent"))]
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where the agent answers the API server, with TLS (default: this machine's address, any port).
     #[arg(long, value_name = "ADDRESS:PORT")]
-    pub listen: Option<SocketAddr>,
+    pub(crate) listen: Option<SocketAddr>,
 }
 
 /// Where data is kept unless told otherwise: the system's place for it, or the user's.

@@ -4,16 +4,16 @@ use std::fmt;
 
 /// A line for the person at the terminal.
 #[derive(Debug)]
-pub struct Failure(String);
+pub(crate) struct Failure(String);
 
 impl Failure {
     /// Makes a failure of a line.
-    pub fn new(line: impl Into<String>) -> Self {
+    pub(crate) fn new(line: impl Into<String>) -> Self {
         Self(line.into())
     }
 
     /// Makes a failure of what was attempted, and of an error with all its sources.
-    pub fn because(what: &str, error: &dyn std::error::Error) -> Self {
+    pub(crate) fn because(what: &str, error: &dyn std::error::Error) -> Self {
         let mut line = format!("{what}: {error}");
         let mut source = error.source();
         while let Some(error) = source {
@@ -33,4 +33,4 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// What a command comes to.
-pub type Result<T> = std::result::Result<T, Failure>;
+pub(crate) type Result<T> = std::result::Result<T, Failure>;

@@ -20,7 +20,7 @@ use crate::runtimes;
 use crate::up::report;
 
 /// Runs the scheduler until Ctrl-C.
-pub async fn scheduler(options: &PartOptions) -> Result<()> {
+pub(crate) async fn scheduler(options: &PartOptions) -> Result<()> {
     let (context, _) = context(&options.kubeconfig).await?;
     let random = context.random.fork("default-scheduler");
     let driver = SchedulerDriver::new(&context).scheduler("default-scheduler", DefaultScheduler::new(random));
@@ -28,7 +28,7 @@ pub async fn scheduler(options: &PartOptions) -> Result<()> {
 }
 
 /// Runs the controllers until Ctrl-C.
-pub async fn controllers(options: &PartOptions) -> Result<()> {
+pub(crate) async fn controllers(options: &PartOptions) -> Result<()> {
     let (context, kubeconfig) = context(&options.kubeconfig).await?;
     let authority = authority(&kubeconfig)?;
     let options = quarterdeck_controllers::Options::default().root_ca(authority);
@@ -36,7 +36,7 @@ pub async fn controllers(options: &PartOptions) -> Result<()> {
 }
 
 /// Runs a node's agent until Ctrl-C. Its pods go on without it.
-pub async fn agent(options: &AgentOptions) -> Result<()> {
+pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
     let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
     let user = kubeconfig.auth_infos.first().map(|user| user.name.clone()).unwrap_or_default();
     let Some(node) = user.strip_prefix("system:node:") else {
@@ -58,14 +58,14 @@ pub async fn agent(options: &AgentOptions) -> Result<()> {
 }
 
 /// Runs the service proxy until Ctrl-C.
-pub async fn proxy(options: &ProxyPartOptions) -> Result<()> {
+pub(crate) async fn proxy(options: &ProxyPartOptions) -> Result<()> {
     let (context, _) = context(&options.part.kubeconfig).await?;
     let proxy = set_up_proxy(Proxy::new(&context, RoundRobin::new()), &options.proxy);
     run(vec![Box::new(proxy)]).await
 }
 
 /// Lets services' own addresses work where the proxy may write rules; else shows where their ports are.
-pub fn set_up_proxy(mut proxy: Proxy, options: &ProxyOptions) -> Proxy {
+pub(crate) fn set_up_proxy(mut proxy: Proxy, options: &ProxyOptions) -> Proxy {
     let is_root = rustix::process::geteuid().is_root();
     if is_root {
         proxy = proxy.mode(Mode::nftables());
@@ -87,7 +87,7 @@ async fn run(components: Vec<Box<dyn Component>>) -> Result<()> {
 }
 
 /// Returns what fires on Ctrl-C or on the signal to terminate.
-pub fn ctrl_c() -> Stop {
+pub(crate) fn ctrl_c() -> Stop {
     let (signal, stop) = Stop::channel();
     tokio::spawn(async move {
         use tokio::signal::unix::{SignalKind, signal as on};

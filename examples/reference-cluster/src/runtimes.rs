@@ -11,15 +11,15 @@ use crate::cli::RuntimeKind;
 use crate::error::{Failure, Result};
 
 /// A runtime that answers.
-pub struct Opened {
+pub(crate) struct Opened {
     /// The runtime.
-    pub runtime: Arc<dyn Runtime>,
+    pub(crate) runtime: Arc<dyn Runtime>,
     /// What it says of itself.
-    pub info: RuntimeInfo,
+    pub(crate) info: RuntimeInfo,
 }
 
 /// Opens the runtime of a node. `number` tells the nodes of this machine apart, from 1.
-pub async fn open(kind: RuntimeKind, node: &str, number: u16, data: &Path) -> Result<Opened> {
+pub(crate) async fn open(kind: RuntimeKind, node: &str, number: u16, data: &Path) -> Result<Opened> {
     match kind {
         RuntimeKind::Simulated => ask(SimulatedRuntime::new(Clock::system())).await,
         RuntimeKind::Docker => ask(DockerRuntime::new(node)).await.map_err(|error| {

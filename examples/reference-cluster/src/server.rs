@@ -25,16 +25,16 @@ use crate::parts::ctrl_c;
 use crate::up::report;
 
 /// What a cluster signs with.
-pub struct Identities {
+pub(crate) struct Identities {
     /// Makes certificates.
-    pub authority: Authority,
+    pub(crate) authority: Authority,
     /// Signs service accounts' tokens.
-    pub key: ServiceAccountKey,
+    pub(crate) key: ServiceAccountKey,
 }
 
 impl Identities {
     /// Takes what the data directory holds, or makes it.
-    pub fn open(options: &ServerOptions) -> Result<Self> {
+    pub(crate) fn open(options: &ServerOptions) -> Result<Self> {
         fs::create_dir_all(&options.data).map_err(|error| {
             let data = options.data.display();
             Failure::new(format!("cannot use the data directory {data}: {error}; choose another with --data"))
@@ -49,15 +49,15 @@ impl Identities {
 }
 
 /// Sockets that are not yet served.
-pub struct Listening {
+pub(crate) struct Listening {
     /// The sockets.
-    pub listeners: Vec<Listener>,
+    pub(crate) listeners: Vec<Listener>,
     /// Where this machine's programs reach the server.
-    pub url: String,
+    pub(crate) url: String,
 }
 
 /// Runs the API server until Ctrl-C.
-pub async fn run(options: ServerOptions) -> Result<()> {
+pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     let identities = Identities::open(&options)?;
     let nodes = TlsNodes::new();
     let builder = ApiServer::builder_shared(storage(&options)?).node_connector(nodes.clone());
@@ -80,7 +80,7 @@ pub async fn run(options: ServerOptions) -> Result<()> {
 }
 
 /// Sets a server up as the reference cluster's.
-pub fn configure(
+pub(crate) fn configure(
     builder: ApiServerBuilder,
     options: &ServerOptions,
     key: ServiceAccountKey,
@@ -97,7 +97,7 @@ pub fn configure(
 }
 
 /// Opens the store.
-pub fn storage(options: &ServerOptions) -> Result<Arc<dyn Storage>> {
+pub(crate) fn storage(options: &ServerOptions) -> Result<Arc<dyn Storage>> {
     match options.storage {
         StorageKind::Memory => Ok(Arc::new(MemoryStorage::new())),
         StorageKind::Embedded => {
@@ -117,7 +117,7 @@ fn attach(nodes: &TlsNodes, server: &ApiServer, authority: &Authority) -> Result
 }
 
 /// Binds a server's sockets.
-pub async fn listen(
+pub(crate) async fn listen(
     options: &ServerOptions,
     server: &ApiServer,
     identities: &Identities,
@@ -164,7 +164,7 @@ fn advertised(options: &ServerOptions) -> Option<IpAddr> {
 }
 
 /// Returns the address from which this machine would call another. Nothing is sent.
-pub fn own_address() -> Option<IpAddr> {
+pub(crate) fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     // A documentation address (RFC 5737): only the route to it is looked up.
     socket.connect("192.0.2.1:9").ok()?;
@@ -172,7 +172,11 @@ pub fn own_address() -> Option<IpAddr> {
 }
 
 /// Writes the administrator's kubeconfig.
-pub fn write_admin_kubeconfig(options: &ServerOptions, authority: &Authority, url: &str) -> Result<()> {
+pub(crate) fn write_admin_kubeconfig(
+    options: &ServerOptions,
+    authority: &Authority,
+    url: &str,
+) -> Result<()> {
     write_kubeconfig(&options.kubeconfig(), authority, url, &User::admin())
 }
 

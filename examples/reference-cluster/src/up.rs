@@ -13,7 +13,7 @@ use crate::runtimes::{self, Opened};
 use crate::server::{self, Identities};
 
 /// Runs a cluster until Ctrl-C.
-pub async fn up(options: UpOptions) -> Result<()> {
+pub(crate) async fn up(options: UpOptions) -> Result<()> {
     let identities = Identities::open(&options.server)?;
     let storage = server::storage(&options.server)?;
     let controllers = quarterdeck_controllers::Options::default().root_ca(identities.authority.certificate());
@@ -118,7 +118,7 @@ fn greet(options: &UpOptions, url: &str, runtime: Option<&Opened>) {
 }
 
 /// Says what ended badly.
-pub fn report(ended: &[Ended]) -> Result<()> {
+pub(crate) fn report(ended: &[Ended]) -> Result<()> {
     let bad = ended.iter().find(|ended| !matches!(ended.reason, EndReason::Stopped));
     bad.map_or(Ok(()), |ended| Err(Failure::new(ended.to_string())))
 }
