@@ -62,6 +62,7 @@ pub struct Agent {
     serve: Option<ServerSettings>,
     nodes: Option<NodeMap>,
     ends_pods: bool,
+    probes: Option<bool>,
 }
 
 impl fmt::Debug for Agent {
@@ -98,6 +99,7 @@ impl Agent {
             serve: None,
             nodes: None,
             ends_pods: false,
+            probes: None,
         }
     }
 
@@ -165,6 +167,14 @@ impl Agent {
         self
     }
 
+    /// Probes containers whose pods ask for that (default: yes, unless the runtime is a
+    /// [`SimulatedRuntime`](crate::runtime::SimulatedRuntime), whose addresses lead nowhere). Without, a pod that asks for
+    /// probes is refused with an event.
+    pub fn probes(mut self, probes: bool) -> Self {
+        self.probes = Some(probes);
+        self
+    }
+
     /// Ends the node's pods when the agent stops, within 5 seconds (default: they go on running).
     pub fn end_pods_on_stop(mut self, ends: bool) -> Self {
         self.ends_pods = ends;
@@ -193,6 +203,7 @@ impl Component for Agent {
             runtime: self.runtime,
             addresses: self.addresses,
             root: self.root,
+            probes: self.probes,
             cluster_dns: self.cluster_dns,
             info: RwLock::new(None),
         });

@@ -9,6 +9,9 @@ use kube::api::Resource;
 use quarterdeck_core::client::{Context, EventType, Informer, ObjectKey, Recorder, Selector};
 use quarterdeck_core::runtime::{Runtime, RuntimeInfo};
 
+/// The name of the one runtime whose pods' addresses lead nowhere.
+const SIMULATED: &str = "simulated";
+
 /// The node, for every part of the agent.
 #[derive(Debug)]
 pub(crate) struct Host {
@@ -24,6 +27,8 @@ pub(crate) struct Host {
     pub(crate) addresses: Vec<IpAddr>,
     /// Where volumes are kept; nothing is written if absent.
     pub(crate) root: Option<PathBuf>,
+    /// Whether containers can be probed; whoever made the agent may leave that open.
+    pub(crate) probes: Option<bool>,
     /// How pods resolve names of the cluster, if there is a way.
     pub(crate) cluster_dns: Option<ClusterDns>,
     /// The pods that are bound to the node.
@@ -57,6 +62,11 @@ impl Host {
     /// Returns the runtime's name, as in containers' ids.
     pub(crate) fn runtime_name(&self) -> String {
         self.info().map(|info| info.name).unwrap_or_default()
+    }
+
+    /// Returns whether containers can be probed: whether their addresses lead to them.
+    pub(crate) fn can_probe(&self) -> bool {
+        self.probes.unwrap_or_else(|| self.runtime_name() != SIMULATED)
     }
 
     /// Keeps what the runtime says of itself.

@@ -64,6 +64,21 @@ const CONTAINER: &[&str] = &[
     "workingDir",
 ];
 
+/// Fields of a container that hold a probe.
+const PROBES: &[&str] = &["livenessProbe", "readinessProbe", "startupProbe"];
+
+/// Fields of a probe that are kept.
+const PROBE: &[&str] = &[
+    "failureThreshold",
+    "httpGet",
+    "initialDelaySeconds",
+    "periodSeconds",
+    "successThreshold",
+    "tcpSocket",
+    "terminationGracePeriodSeconds",
+    "timeoutSeconds",
+];
+
 /// Fields of a pod's security context that are kept.
 const POD_SECURITY: &[&str] =
     &["fsGroup", "runAsGroup", "runAsNonRoot", "runAsUser", "seccompProfile", "supplementalGroups"];
@@ -87,7 +102,7 @@ const VOLUMES: &[&str] = &["configMap", "downwardAPI", "emptyDir", "hostPath", "
 const LIMITS: &[&str] = &["cpu", "memory"];
 
 /// Returns what a pod asks for that the agent cannot do, if anything: a sentence each.
-pub(super) fn unsupported(pod: &Pod) -> Vec<String> {
+pub(super) fn unsupported(pod: &Pod, probes: bool) -> Vec<String> {
     let spec = serde_json::to_value(pod.spec.as_ref().unwrap_or(&PodSpec::default()));
     let spec = spec.unwrap_or_default();
     let mut found = Vec::new();
@@ -103,6 +118,9 @@ pub(super) fn unsupported(pod: &Pod) -> Vec<String> {
         for (index, value) in spec[list].as_array().into_iter().flatten().enumerate() {
             let path = format!("spec.{list}[{index}]");
             container(value, &path, list == "initContainers", &mut found);
+            for kind in PROBES.iter().filter(|kind| is_set(&value[**kind])) {
+                probe(&value[*kind], &format!("{path}.{kind}"), probes, &mut found);
+            }
         }
     }
     for (index, value) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
@@ -112,7 +130,7 @@ pub(super) fn unsupported(pod: &Pod) -> Vec<String> {
 }
 
 fn container(value: &Value, path: &str, is_init: bool, found: &mut Vec<String>) {
-    let mut known = CONTAINER.to_vec();
+    let mut known = [CONTAINER, PROBES].concat();
     if is_init {
         known.push("restartPolicy");
     }
@@ -144,6 +162,23 @@ fn container(value: &Value, path: &str, is_init: bool, found: &mut Vec<String>) 
         if mount["recursiveReadOnly"].as_str().is_some_and(|mode| mode == "Enabled") {
             found
                 .push(format!("{path}.volumeMounts[{index}].recursiveReadOnly \"Enabled\" is not supported"));
+        }
+    }
+}
+
+fn probe(value: &Value, path: &str, probes: bool, found: &mut Vec<String>) {
+    if !probes {
+        found.push(format!("{path} is not supported: this node's containers cannot be reached"));
+        return;
+    }
+    unknown(value, path, PROBE, found);
+    if value["httpGet"]["scheme"].as_str().is_some_and(|scheme| scheme != "HTTP") {
+        found.push(format!("{path}.httpGet.scheme: HTTP alone is supported by this agent"));
+    }
+    for action in ["httpGet", "tcpSocket"] {
+        let host = value[action]["host"].as_str().filter(|host| !host.is_empty());
+        if host.is_some_and(|host| host.parse::<std::net::IpAddr>().is_err()) {
+            found.push(format!("{path}.{action}.host must be an address for this agent"));
         }
     }
 }
@@ -209,7 +244,7 @@ mod tests {
     use super::*;
 
     fn refused(spec: Value) -> Vec<String> {
-        unsupported(&serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap())
+        unsupported(&serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).unwrap(), true)
     }
 
     #[test]

@@ -20,6 +20,9 @@ impl Worker {
         let pod = self.pod.clone();
         let field = field(&pod, &container.name);
         let name = container.name.as_str();
+        if !self.volumes.are_made(&pod) && !self.make_volumes().await {
+            return self.hold_container(name, "ContainerCreating", String::new(), None);
+        }
         let of = Named { pod: &pod, container, field: &field };
         let image = match image::ensure(&self.host, of, &mut self.pulls).await {
             Ok(image) => image,
@@ -124,7 +127,7 @@ impl Worker {
             command: expand(&container.command),
             args: expand(&container.args),
             working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
-            mounts: self.volumes.mounts(pod, container, &env)?,
+            mounts: self.volumes.mounts(container, &env)?,
             resources: sandbox::resources(container)?,
             security: sandbox::security(pod, container, image)?,
             tty: container.tty == Some(true),

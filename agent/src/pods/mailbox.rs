@@ -1,11 +1,14 @@
 //! What a pod's worker is told, while it may be busy.
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use quarterdeck_core::runtime::Event;
-use tokio::sync::watch;
+use tokio::sync::Notify;
+
+use super::probes::Verdict;
 
 /// How many events may wait; when there are more, the worker looks at the pod anew.
 const EVENTS: usize = 64;
@@ -21,6 +24,8 @@ pub(super) struct News {
     pub(super) end_within: Option<Duration>,
     /// What happened to its containers.
     pub(super) events: Vec<Event>,
+    /// What probes of its containers found.
+    pub(super) verdicts: Vec<Verdict>,
     /// Events were missed: look anew.
     pub(super) refresh: bool,
     /// There is something new.
@@ -36,37 +41,30 @@ impl News {
 }
 
 /// Where the news of a pod wait for its worker. Clones are the same mailbox.
-#[derive(Debug, Clone)]
-pub(super) struct Mailbox(Arc<watch::Sender<News>>);
-
-impl Default for Mailbox {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(News::default())))
-    }
-}
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mailbox(Arc<(Mutex<News>, Notify)>);
 
 impl Mailbox {
     /// Adds to the news.
     pub(super) fn put(&self, change: impl FnOnce(&mut News)) {
-        self.0.send_modify(|news| {
-            change(news);
+        {
+            let mut news = self.news();
+            change(&mut news);
             news.is_new = true;
             if news.events.len() > EVENTS {
                 news.events.clear();
                 news.refresh = true;
             }
-        });
+        }
+        self.0.1.notify_waiters();
     }
 
     /// Takes the news.
     pub(super) fn take(&self) -> News {
-        let mut taken = News::default();
-        self.0.send_if_modified(|news| {
-            taken = std::mem::take(news);
-            // These stay as they are: what is being done next must know too.
-            (news.is_gone, news.end_within) = (taken.is_gone, taken.end_within);
-            false
-        });
+        let mut news = self.news();
+        let taken = std::mem::take(&mut *news);
+        // These stay as they are: what is being done next must know too.
+        (news.is_gone, news.end_within) = (taken.is_gone, taken.end_within);
         taken
     }
 
@@ -82,13 +80,17 @@ impl Mailbox {
 
     /// Waits until `look` finds something in the news.
     pub(super) async fn wait<T>(&self, look: impl Fn(&News) -> Option<T>) -> T {
-        let mut changes = self.0.subscribe();
-        let mut found = None;
-        let seen = changes.wait_for(|news| {
-            found = look(news);
-            found.is_some()
-        });
-        seen.await.expect("the sender is in this value");
-        found.expect("the wait ends when something was found")
+        loop {
+            let mut changed = pin!(self.0.1.notified());
+            changed.as_mut().enable();
+            if let Some(found) = look(&self.news()) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.0.0.lock().expect("no holder panics")
     }
 }

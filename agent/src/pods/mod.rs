@@ -6,9 +6,11 @@
 mod admission;
 mod conditions;
 mod container;
+mod health;
 mod image;
 mod mailbox;
 mod plan;
+mod probes;
 mod remembered;
 mod report;
 mod sandbox;
@@ -32,6 +34,7 @@ use tokio::task::{JoinError, JoinSet};
 use self::mailbox::Mailbox;
 use self::worker::Worker;
 use crate::host::{Host, chain};
+use crate::volumes::Volumes;
 
 /// Where containers may leave a message about their end, unless told otherwise.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -131,6 +134,10 @@ impl Pods {
         }
         let wanted: BTreeMap<PodUid, Arc<Pod>> =
             self.host.pods.store().list().into_iter().map(|pod| (uid(&pod), pod)).collect();
+        if is_first {
+            let keep = held.iter().map(|pod| pod.uid.clone()).chain(wanted.keys().cloned()).collect();
+            Volumes::sweep(&self.host, &keep);
+        }
         for pod in held {
             if self.workers.contains_key(&pod.uid) {
                 continue;

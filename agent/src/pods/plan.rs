@@ -1,6 +1,6 @@
 //! What to do next for a pod: a pure function of what is wanted, what runs and what is being waited for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -34,6 +34,8 @@ pub(crate) struct Holds {
     pub(crate) containers: BTreeMap<String, Hold>,
     /// Those that ended, and how often.
     pub(crate) crashes: BTreeMap<String, Backoff>,
+    /// Those that run, and whose startup probe has not succeeded yet.
+    pub(crate) starting: BTreeSet<String>,
 }
 
 /// The next step.
@@ -148,7 +150,8 @@ pub(crate) fn plan<'a>(pod: &'a Pod, view: &View, holds: &Holds, now: Timestamp)
     let has_started = has_started(pod, view);
     for init in init_containers(pod) {
         if is_sidecar(init) {
-            blocked = planner.consider(init, &mut plan) && !has_started;
+            let waits = planner.consider(init, &mut plan) || holds.starting.contains(&init.name);
+            blocked = waits && !has_started;
         } else if !is_init_done(pod, view, init) {
             planner.consider(init, &mut plan);
             blocked = true;

@@ -22,6 +22,7 @@ impl Worker {
     /// Ends the pod: when this returns, nothing of it is left here, and the API does not have it unless the agent stops.
     pub(super) async fn terminate(&mut self) {
         self.is_ending = true;
+        self.probes.stop();
         // A start that was given up may have gone through.
         if self.view.is_held {
             self.refresh().await;
@@ -37,7 +38,7 @@ impl Worker {
             tracing::warn!(pod = %self.uid, error = chain(&error), "cannot remove a pod");
             tokio::time::sleep(RETRY).await;
         }
-        self.volumes.tear_down(&self.host, &self.pod);
+        self.volumes.tear_down();
         if !is_stopping {
             self.delete().await;
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use quarterdeck_core::runtime::{
-    ContainerState, ContainerStatus, Event, EventKind, Exit, ExitReason, PodState, PodStatus,
+    ContainerState, ContainerStatus, Event, EventKind, Exit, ExitReason, PodState, PodStatus, PortMapping,
 };
 
 /// A pod, as it runs.
@@ -29,6 +29,8 @@ pub(crate) struct Sandbox {
     pub(crate) created_at: Timestamp,
     /// The pod's addresses; none on the host's network.
     pub(crate) ips: Vec<IpAddr>,
+    /// Where its ports really are, if not at its addresses.
+    pub(crate) ports: Vec<PortMapping>,
 }
 
 /// The attempts of a container that are known.
@@ -56,6 +58,9 @@ impl View {
         let fresh = status.map(Self::of).unwrap_or_default();
         let old = std::mem::replace(self, fresh);
         for (name, attempts) in old.containers {
+            if let Some(exit) = attempts.newest.exit().filter(|exit| !exit.message.is_empty()) {
+                self.explain(&name, attempts.newest.attempt, exit.message.clone());
+            }
             if attempts.newest.exit().is_none() {
                 // It ran when it was seen last, and is not listed: its end was missed, and so was its code.
                 let newest = lost(attempts.newest);
@@ -77,7 +82,11 @@ impl View {
     pub(crate) fn set_sandbox(&mut self, status: &PodStatus) {
         self.is_held = true;
         let is_ready = status.state == PodState::Ready;
-        self.sandbox = is_ready.then(|| Sandbox { created_at: status.created_at, ips: status.ips.clone() });
+        self.sandbox = is_ready.then(|| Sandbox {
+            created_at: status.created_at,
+            ips: status.ips.clone(),
+            ports: status.port_map.clone(),
+        });
     }
 
     /// Notes the present state of an attempt.
@@ -118,6 +127,17 @@ impl View {
             known.newest.state = ContainerState::Exited(exit.clone());
         }
         false
+    }
+
+    /// Says why an attempt ended, if the runtime did not.
+    pub(crate) fn explain(&mut self, name: &str, attempt: u32, message: String) {
+        let newest = self.containers.get_mut(name).map(|attempts| &mut attempts.newest);
+        if let Some(newest) = newest.filter(|newest| newest.attempt == attempt)
+            && let ContainerState::Exited(exit) = &mut newest.state
+            && exit.message.is_empty()
+        {
+            exit.message = message;
+        }
     }
 
     /// Notes an attempt that could not be run.

@@ -13,7 +13,8 @@ use super::container::field;
 use super::image::Pulls;
 use super::mailbox::Mailbox;
 use super::plan::{Hold, Holds, Step, Waiting, full_name, is_finished, plan};
-use super::status::{Facts, Phase, Probed};
+use super::probes::{Probes, Verdict};
+use super::status::{Facts, Phase};
 use super::view::View;
 use super::{admission, remembered, report, sandbox};
 use crate::env;
@@ -36,7 +37,9 @@ pub(super) struct Worker {
     pub(super) holds: Holds,
     pub(super) pulls: Pulls,
     pub(super) volumes: Volumes,
-    pub(super) probed: BTreeMap<String, Probed>,
+    pub(super) probes: Probes,
+    /// Containers that have to be restarted, by what their probes say.
+    pub(super) failing: Vec<Verdict>,
     /// The pod as a whole is not tried again before this time.
     held_until: Option<Timestamp>,
     /// Why containers wait, by the last plan.
@@ -69,7 +72,8 @@ impl Worker {
             holds: Holds::default(),
             pulls: Pulls::default(),
             volumes,
-            probed: BTreeMap::new(),
+            probes: Probes::default(),
+            failing: Vec::new(),
             held_until: None,
             waiting: BTreeMap::new(),
             failed: None,
@@ -94,6 +98,9 @@ impl Worker {
             if news.refresh {
                 self.refresh().await;
             }
+            self.explain_ends(&news.events).await;
+            let failing = news.verdicts.into_iter().filter(|verdict| self.probes.learn(verdict));
+            self.failing.extend(failing.collect::<Vec<_>>());
             if news.is_gone || news.end_within.is_some() || self.pod.metadata.deletion_timestamp.is_some() {
                 self.terminate().await;
                 return self.uid;
@@ -138,8 +145,10 @@ impl Worker {
         if self.refuses().await || self.is_overdue() || Phase::of(&self.pod).is_final() {
             return self.wind_up().await;
         }
+        self.end_failing().await;
         loop {
             let now = self.host.context.clock.now();
+            self.watch_containers();
             if let Some(until) = self.held_until.filter(|until| *until > now) {
                 return self.tell(Some(until)).await;
             }
@@ -193,7 +202,7 @@ impl Worker {
     /// Returns whether the pod asks for what the agent cannot do, after telling why.
     async fn refuses(&mut self) -> bool {
         if self.refused.is_none() && !self.view.is_held {
-            let unsupported = admission::unsupported(&self.pod);
+            let unsupported = admission::unsupported(&self.pod, self.host.can_probe());
             if !unsupported.is_empty() {
                 let message = unsupported.join("; ");
                 self.host.tell(&self.pod, Warning, "Unsupported", message.clone());
@@ -276,15 +285,22 @@ impl Worker {
     }
 
     async fn refresh_volumes(&mut self, now: Timestamp) {
-        if self.volumes.due().is_none_or(|due| due > now) {
-            return;
+        if self.volumes.due().is_some_and(|due| due <= now) {
+            self.make_volumes().await;
         }
-        let pod = self.pod.clone();
+    }
+
+    /// Makes the volumes, or brings them up to date. Returns whether that worked; if not, users were told.
+    pub(super) async fn make_volumes(&mut self) -> bool {
         let ips = self.view.sandbox.as_ref().map(|sandbox| sandbox.ips.clone()).unwrap_or_default();
-        if let Err(problem) = self.volumes.set_up(&self.host, &pod, &ips).await {
-            let message =
-                format!("MountVolume.SetUp failed for volume {:?} : {}", problem.volume, problem.message);
-            self.host.tell(&pod, Warning, "FailedMount", message);
+        match self.volumes.set_up(&self.host, &self.pod, &ips).await {
+            Ok(()) => true,
+            Err(problem) => {
+                let message =
+                    format!("MountVolume.SetUp failed for volume {:?} : {}", problem.volume, problem.message);
+                self.host.tell(&self.pod, Warning, "FailedMount", message);
+                false
+            }
         }
     }
 
@@ -328,7 +344,7 @@ impl Worker {
             view: &self.view,
             waiting: &self.waiting,
             refused: self.refused.as_deref(),
-            probed: &self.probed,
+            probed: &self.probes.known,
             runtime,
             node: &self.host.addresses,
             failed: self.failed.as_ref(),

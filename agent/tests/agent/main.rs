@@ -1,8 +1,10 @@
 //! The agent against a real API server, in process and in paused time.
 
 mod bench;
+mod config;
 mod life;
 mod node;
+mod server;
 
 use std::time::Duration;
 
