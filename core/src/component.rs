@@ -8,8 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::latest;
 
 /// Any error, boxed: for causes that nobody decides on.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -38,13 +39,13 @@ const _: Option<&dyn Component> = None; // object safety is API: losing it must 
 
 /// Says when to stop. Clones fire together.
 #[derive(Debug, Clone)]
-pub struct Stop(watch::Receiver<bool>);
+pub struct Stop(latest::Receiver<bool>);
 
 impl Stop {
     /// Makes a handle and the signal that it waits for.
     #[must_use]
     pub fn channel() -> (StopSignal, Stop) {
-        let (sender, receiver) = watch::channel(false);
+        let (sender, receiver) = latest::channel(false);
         (StopSignal(sender), Stop(receiver))
     }
 
@@ -72,7 +73,7 @@ impl Stop {
 
 /// Fires every [`Stop`] made with it, when sent or dropped.
 #[derive(Debug)]
-pub struct StopSignal(watch::Sender<bool>);
+pub struct StopSignal(latest::Sender<bool>);
 
 impl StopSignal {
     /// Fires.

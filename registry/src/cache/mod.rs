@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
+use quarterdeck_core::latest;
 use quarterdeck_core::storage::{Key, Revision, Storage};
-use tokio::sync::watch;
 
 pub use feed::{Feed, FeedError};
 pub use log::{Event, EventKind, Log, Position, Read, line};
@@ -66,7 +66,7 @@ pub struct Cache(Arc<Shared>);
 struct Shared {
     world: ArcSwap<World>,
     /// Tells of each published world, after all logs hold its events.
-    published: watch::Sender<Revision>,
+    published: latest::Sender<Revision>,
     /// By key prefix.
     kinds: BTreeMap<String, Kind>,
 }
@@ -86,7 +86,7 @@ impl Cache {
         });
         Self(Arc::new(Shared {
             world: ArcSwap::default(),
-            published: watch::Sender::new(Revision(0)),
+            published: latest::Sender::new(Revision(0)),
             kinds: kinds.collect(),
         }))
     }
@@ -109,7 +109,7 @@ impl Cache {
 
     /// Returns a receiver of the revisions of published worlds.
     #[must_use]
-    pub fn published(&self) -> watch::Receiver<Revision> {
+    pub fn published(&self) -> latest::Receiver<Revision> {
         self.0.published.subscribe()
     }
 
