@@ -34,18 +34,20 @@ async fn reconcile(deployment: Arc<Deployment>, client: Arc<Client>) -> Result<A
     Ok(Action::await_change())
 }
 
+/// Has what failed tried again.
+fn retry(_: Arc<Deployment>, error: &kube::Error, _: Arc<Client>) -> Action {
+    eprintln!("{error}");
+    Action::requeue(Duration::from_secs(5))
+}
+
 /// Runs the controller for as long as its watches live.
 #[expect(clippy::disallowed_methods, reason = "users make controllers in this way")]
 async fn control(client: Client) {
     let exposed = watcher::Config::default().labels("exposed=true");
     Controller::new(Api::<Deployment>::all(client.clone()), exposed)
         .owns(Api::<Service>::all(client.clone()), watcher::Config::default())
-        .run(reconcile, |_, _, _| Action::requeue(Duration::from_secs(5)), Arc::new(client))
-        .for_each(async |outcome| {
-            if let Err(error) = outcome {
-                eprintln!("{error}");
-            }
-        })
+        .run(reconcile, retry, Arc::new(client))
+        .for_each(async |_| {})
         .await;
 }
 

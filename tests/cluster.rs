@@ -190,8 +190,7 @@ async fn ten_minutes(seed: u64) -> Vec<Record> {
 
     cluster.stop().await;
     recorder.shutdown().await;
-    let records = std::mem::take(&mut *records.lock().unwrap());
-    records
+    std::mem::take(&mut *records.lock().unwrap())
 }
 
 /// Runs in a tokio runtime of its own, so that nothing is left of one run in the next.
