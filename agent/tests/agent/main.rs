@@ -1,4 +1,5 @@
 //! The agent against a real API server, in process and in paused time.
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may panic, and its modules are its own")]
 
 mod bench;
 mod config;
