@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams,
@@ -12,6 +13,7 @@ use quarterdeck_core::client::Context;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Stop, StopSignal, Supervisor};
 use quarterdeck_core::random::Random;
+use quarterdeck_core::storage::{Revision, Storage};
 use quarterdeck_registry::{ApiServer, MemoryStorage};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -22,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Cluster {
     pub(crate) context: Context,
     pub(crate) clock: Clock,
+    storage: MemoryStorage,
     _server: ApiServer,
     _signal: StopSignal,
     _tasks: JoinSet<()>,
@@ -32,8 +35,8 @@ impl Cluster {
     pub(crate) async fn start(make: impl FnOnce(&Context) -> Vec<Box<dyn Component>>) -> Self {
         let clock = Clock::following_tokio("2026-01-01T00:00:00Z".parse().unwrap());
         let random = Random::seeded(1);
-        let builder =
-            ApiServer::builder(MemoryStorage::new()).clock(clock.clone()).random(random.fork("server"));
+        let storage = MemoryStorage::new();
+        let builder = ApiServer::builder(storage.clone()).clock(clock.clone()).random(random.fork("server"));
         let server = builder.start().await.unwrap();
         let context = Context::new(server.client(), clock.clone(), random);
         // Pods are refused without their account, which a controller of its own makes.
@@ -51,7 +54,7 @@ impl Cluster {
             let ended = supervisor.run(stop).await;
             eprintln!("{ended:?}");
         });
-        Self { context, clock, _server: server, _signal: signal, _tasks: tasks }
+        Self { context, clock, storage, _server: server, _signal: signal, _tasks: tasks }
     }
 
     /// The objects of a kind, named as in `apps/v1/Deployment`, in the namespace `default`.
@@ -161,6 +164,21 @@ impl Cluster {
 
     pub(crate) async fn until_gone(&self, kind: &str, name: &str) {
         self.until(&format!("the end of {name}"), async || self.get(kind, name).await, Option::is_none).await;
+    }
+
+    /// Every commit so far, as text.
+    pub(crate) async fn commits(&self) -> Vec<String> {
+        let last = self.storage.revision().await.unwrap();
+        let mut commits = self.storage.watch("/", Revision(0)).await.unwrap();
+        let mut log = Vec::new();
+        while let Some(commit) = commits.next().await {
+            let commit = commit.unwrap();
+            log.extend(commit.changes.iter().map(|change| format!("{} {change:?}", commit.revision)));
+            if commit.revision >= last {
+                break;
+            }
+        }
+        log
     }
 
     /// Lets everything happen that happens within this time.

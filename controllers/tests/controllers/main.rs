@@ -7,6 +7,8 @@ mod collection;
 #[cfg(test)]
 mod deployments;
 #[cfg(test)]
+mod determinism;
+#[cfg(test)]
 mod namespaces;
 #[cfg(test)]
 mod nodes;
