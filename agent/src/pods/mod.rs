@@ -187,7 +187,10 @@ impl Pods {
         match ended {
             Ok(uid) => {
                 if let Some(employed) = self.workers.remove(&uid) {
-                    self.ended.insert(employed.key, uid);
+                    let left = self.host.pods.store().get(&employed.key);
+                    if left.is_some_and(|pod| self::uid(&pod) == uid) {
+                        self.ended.insert(employed.key, uid);
+                    }
                 }
             }
             Err(error) => {

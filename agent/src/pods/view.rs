@@ -20,6 +20,8 @@ pub(crate) struct View {
     /// Whether the runtime holds anything of it.
     pub(crate) is_held: bool,
     containers: BTreeMap<String, Attempts>,
+    /// The newest attempts from before the sandbox. Dates alone do not tell: they may be equal.
+    before_sandbox: BTreeMap<String, u32>,
 }
 
 /// What the containers of a pod share.
@@ -57,6 +59,7 @@ impl View {
     pub(crate) fn refresh(&mut self, status: Option<PodStatus>) {
         let fresh = status.map(Self::of).unwrap_or_default();
         let old = std::mem::replace(self, fresh);
+        self.before_sandbox = old.before_sandbox;
         for (name, attempts) in old.containers {
             if let Some(exit) = attempts.newest.exit().filter(|exit| !exit.message.is_empty()) {
                 self.explain(&name, attempts.newest.attempt, exit.message.clone());
@@ -78,8 +81,14 @@ impl View {
         }
     }
 
-    /// Notes that the sandbox is there.
-    pub(crate) fn set_sandbox(&mut self, status: &PodStatus) {
+    /// Notes that a new sandbox was made: what was started before does not run in it.
+    pub(crate) fn renew_sandbox(&mut self, status: &PodStatus) {
+        let newest = self.containers.iter().map(|(name, known)| (name.clone(), known.newest.attempt));
+        self.before_sandbox = newest.collect();
+        self.set_sandbox(status);
+    }
+
+    fn set_sandbox(&mut self, status: &PodStatus) {
         self.is_held = true;
         let is_ready = status.state == PodState::Ready;
         self.sandbox = is_ready.then(|| Sandbox {
@@ -178,7 +187,8 @@ impl View {
 
     /// Returns whether a container was started since the sandbox is there.
     pub(crate) fn is_of_sandbox(&self, status: &ContainerStatus) -> bool {
-        self.sandbox.as_ref().is_some_and(|sandbox| status.created_at >= sandbox.created_at)
+        let is_older = self.before_sandbox.get(&*status.name).is_some_and(|last| status.attempt <= *last);
+        !is_older && self.sandbox.as_ref().is_some_and(|sandbox| status.created_at >= sandbox.created_at)
     }
 }
 

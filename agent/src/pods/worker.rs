@@ -250,7 +250,7 @@ impl Worker {
         };
         match started {
             Ok(status) => {
-                self.view.set_sandbox(&status);
+                self.view.renew_sandbox(&status);
                 self.held_until = None;
                 self.holds.containers.clear();
             }
@@ -331,9 +331,9 @@ impl Worker {
             (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
         let is_there = self.host.pod(namespace, name).is_some_and(|pod| pod.metadata.uid == meta.uid);
         match error {
-            kube::Error::Api(status) if status.is_not_found() || status.is_conflict() => true,
-            // Of a pod that is gone it is unknown whose it was.
-            kube::Error::Api(status) => status.is_forbidden() && !is_there,
+            kube::Error::Api(status) if status.is_not_found() => true,
+            // The uid is another one; or, of a pod that is gone, nobody knows whose it was.
+            kube::Error::Api(status) => (status.is_conflict() || status.is_forbidden()) && !is_there,
             _ => false,
         }
     }

@@ -243,17 +243,28 @@ async fn an_agent_ends_its_pods_when_it_stops_if_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_that_lost_its_sandbox_gets_another() {
-    let bench = Bench::new(|node| node).await;
+async fn a_pod_that_lost_its_sandbox_gets_another_and_is_initialized_again() {
+    let bench = Bench::new(|node| {
+        node.script(|_, container| match &*container.name {
+            "init" => Script::run().exits(SECOND, 0),
+            _ => Script::run(),
+        })
+    })
+    .await;
     let init = json!([{"name": "init", "image": "app:v1"}]);
-    let uid = bench.create("plain", json!({})).await;
-    let _ = init;
-    bench.until_phase("plain", "Running").await;
+    let uid = bench.create("web", json!({"initContainers": init})).await;
+    bench.until_phase("web", "Running").await;
 
     bench.runtime.lose_pod(&uid);
 
-    let status = bench.until("plain", |status| status["containerStatuses"][0]["restartCount"] == 1).await;
+    let status = bench
+        .until("web", |status| {
+            status["containerStatuses"][0]["ready"] == true
+                && status["containerStatuses"][0]["restartCount"] == 1
+        })
+        .await;
     assert_eq!(status["phase"], "Running");
+    assert_eq!(status["initContainerStatuses"][0]["restartCount"], 1);
 }
 
 #[tokio::test(start_paused = true)]
