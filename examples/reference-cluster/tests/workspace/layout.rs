@@ -22,6 +22,7 @@ const TOP: &[&str] = &[
     "rustfmt.toml",
     "scheduler",
     "src",
+    "tests",
     "target", // made by Cargo, ignored by Git
 ];
 
