@@ -61,6 +61,29 @@ pub(crate) fn dump(value: &Value) -> String {
     out
 }
 
+/// The document `text` on one line, its members in their order: as `conform.py` sends it. Some errors quote it.
+pub(crate) fn on_one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut in_string, mut escaped) = (false, false);
+    for character in text.chars() {
+        if in_string {
+            out.push(character);
+            in_string = escaped || character != '"';
+            escaped = !escaped && character == '\\';
+            continue;
+        }
+        match character {
+            ',' | ':' => out.extend([character, ' ']),
+            c if c.is_whitespace() => {}
+            c => {
+                in_string = c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
 /// A value in at most 300 characters, for people.
 pub(crate) fn brief(value: &Value) -> String {
     let whole = match value {
@@ -136,6 +159,13 @@ mod tests {
             dump(&json!({"b": [1, 1.5, "ä𝄞\"\n"], "a": null})),
             r#"{"a": null, "b": [1, 1.5, "\u00e4\ud834\udd1e\"\n"]}"#
         );
+    }
+
+    #[test]
+    fn a_document_on_one_line_keeps_order_and_strings() {
+        let text = "{\n \"b\": [1,\t2],\r\n \"a\" :{\"c:d, \\\\\": \"e,\\\"  :f\"}\n}";
+
+        assert_eq!(on_one_line(text), "{\"b\": [1, 2], \"a\": {\"c:d, \\\\\": \"e,\\\"  :f\"}}");
     }
 
     #[test]

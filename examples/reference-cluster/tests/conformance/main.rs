@@ -10,6 +10,8 @@
 //! [`case`] reads cases, [`run`] runs one, [`names`] masks its answers, [`compare`] compares them, [`check`] puts
 //! these together. [`replay`] plays a server to test the runner itself.
 
+#[cfg(test)]
+mod agreement;
 mod case;
 mod check;
 mod cluster;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use tower::BoxError;
 
 use crate::case::{Case, Step};
-use crate::json::{brief, dump, find, same, segments};
+use crate::json::{brief, dump, find, on_one_line, same, segments};
 use crate::names::{Masking, Names};
 use crate::server::{Answer, Server, header};
 use crate::watch::Watch;
@@ -173,14 +173,14 @@ impl Run<'_> {
             Step { bytes: Some(bytes), .. } => {
                 STANDARD.decode(bytes).expect("a step's bytes are base64").into()
             }
-            Step { body: Some(body), .. } => Bytes::from(self.names.fill_json(body.get())),
+            Step { body: Some(body), .. } => self.names.fill_json(&on_one_line(body.get())).into(),
             _ => return None,
         };
         let Some(repeat) = &step.repeat else { return Some(body) };
         let mut document: Value = serde_json::from_slice(&body).expect("only JSON can be filled up");
         let place = segments(&repeat.at).into_iter().fold(&mut document, |inner, part| &mut inner[part]);
         *place = "x".repeat(repeat.count).into();
-        Some(document.to_string().into())
+        Some(dump(&document).into())
     }
 
     /// Sends the request until its answer is what the step waits for.
