@@ -3,45 +3,40 @@
 //! Stored JSON begins with `{"kind":…,"apiVersion":…,"metadata":{` and holds no resourceVersion, which is known only after
 //! the commit. Output splices it in, and leaves kind and apiVersion out where a list's items have none.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::io::Write as _;
+mod header;
+
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quarterdeck_core::storage::{Key, Revision};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
+
+pub use header::Header;
 
 use crate::resource::Resource;
 
 /// An object of the store, encoded, with what lists and watches select by.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Object {
     /// The stored text: no resourceVersion.
     bytes: Bytes,
-    /// Where the text behind `apiVersion` begins.
-    items_at: usize,
     /// Where the fields of `metadata` begin.
-    version_at: usize,
+    version_at: u32,
     /// The revision of the commit that wrote it.
     pub revision: Revision,
     /// The parsed part.
-    pub header: Header,
+    pub header: Arc<Header>,
+    /// The whole object, once somebody asked for it to be kept.
+    parsed: OnceLock<Box<Value>>,
 }
 
-/// The parsed part of an object.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct Header {
-    /// `metadata.name`.
-    pub name: Box<str>,
-    /// `metadata.namespace`; empty if the object has none.
-    pub namespace: Box<str>,
-    /// `metadata.uid`.
-    pub uid: Box<str>,
-    /// `metadata.labels`, in the order of their keys.
-    labels: Box<[(Box<str>, Box<str>)]>,
-    /// The values of the kind's selectable fields, in the kind's order.
-    fields: Box<[Box<str>]>,
+/// An object that was encoded and is not committed yet.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    bytes: Bytes,
+    version_at: u32,
+    header: Arc<Header>,
 }
 
 /// Why stored bytes are no object.
@@ -53,91 +48,37 @@ pub struct NotAnObject {
     source: serde_json::Error,
 }
 
-impl Header {
-    /// Returns a label's value.
-    #[must_use]
-    pub fn label(&self, key: &str) -> Option<&str> {
-        let index = self.labels.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
-        Some(&self.labels[index].1)
-    }
-
-    /// Returns the value of a selectable field of `resource`; empty if the object has none.
-    #[must_use]
-    pub fn field(&self, resource: &Resource, name: &str) -> &str {
-        match name {
-            "metadata.name" => &self.name,
-            "metadata.namespace" => &self.namespace,
-            name => {
-                let index = resource.fields.iter().position(|field| field.name == name);
-                index.and_then(|index| self.fields.get(index)).map_or("", |value| value)
-            }
-        }
-    }
-
-    fn of(resource: &Resource, value: &Value) -> Self {
-        let metadata = &value["metadata"];
-        let text = |name: &str| metadata[name].as_str().unwrap_or_default().into();
-        let labels = metadata["labels"].as_object().into_iter().flatten();
-        Self {
-            name: text("name"),
-            namespace: text("namespace"),
-            uid: text("uid"),
-            labels: labels
-                .map(|(key, value)| (key.as_str().into(), value.as_str().unwrap_or_default().into()))
-                .collect(),
-            fields: resource.fields.iter().map(|field| field.value(value).as_ref().into()).collect(),
-        }
+impl PartialEq for Object {
+    fn eq(&self, other: &Self) -> bool {
+        self.revision == other.revision && self.bytes == other.bytes
     }
 }
 
-/// What [`Header`] takes of the text of a kind without selectable fields of its own.
-#[derive(Deserialize)]
-struct Light<'a> {
-    #[serde(borrow)]
-    metadata: LightMetadata<'a>,
-}
+impl Draft {
+    /// Encodes an object for the store. Its resourceVersion is left out.
+    pub(crate) fn new(resource: &Resource, value: &Value) -> Self {
+        let header = Arc::new(Header::of(resource, value));
+        Self { bytes: encode(resource, value), version_at: version_at(resource), header }
+    }
 
-#[derive(Deserialize)]
-struct LightMetadata<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow, default)]
-    namespace: Cow<'a, str>,
-    #[serde(borrow, default)]
-    uid: Cow<'a, str>,
-    #[serde(borrow, default)]
-    labels: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
+    /// Returns the text that goes into the store.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Returns whether this is an object of the kind, in its form of today.
+    pub(crate) fn is_of(&self, resource: &Resource) -> bool {
+        has_prologue(resource, &self.bytes)
+    }
+
+    /// Makes the object that this is once it is committed.
+    pub(crate) fn committed(self, revision: Revision) -> Object {
+        let Self { bytes, version_at, header } = self;
+        Object { bytes, version_at, revision, header, parsed: OnceLock::new() }
+    }
 }
 
 impl Object {
-    /// Encodes an object for the store. Its resourceVersion is left out.
-    #[must_use]
-    pub fn encode(resource: &Resource, value: &Value) -> Bytes {
-        let mut text = Vec::with_capacity(1024);
-        text.extend_from_slice(prologue(resource).as_bytes());
-        let empty = Map::new();
-        let metadata = value["metadata"].as_object().unwrap_or(&empty);
-        let mut separator = "";
-        for (name, field) in metadata.iter().filter(|(name, _)| *name != "resourceVersion") {
-            write_field(&mut text, separator, name, field);
-            separator = ",";
-        }
-        text.push(b'}');
-        for (name, field) in value.as_object().into_iter().flatten() {
-            if !matches!(name.as_str(), "kind" | "apiVersion" | "metadata") {
-                write_field(&mut text, ",", name, field);
-            }
-        }
-        text.push(b'}');
-        text.into()
-    }
-
-    /// Makes the object of what was just encoded, without parsing it again.
-    #[must_use]
-    pub fn encoded(resource: &Resource, value: &Value, bytes: Bytes, revision: Revision) -> Self {
-        Self::with_header(resource, bytes, revision, Header::of(resource, value))
-    }
-
     /// Reads what is in the store. Text that somebody else wrote in another order is encoded anew.
     ///
     /// # Errors
@@ -150,36 +91,25 @@ impl Object {
         revision: Revision,
     ) -> Result<Self, NotAnObject> {
         let broken = |source| NotAnObject { key: key.clone(), source };
-        if !bytes.starts_with(prologue(resource).as_bytes()) {
+        if !has_prologue(resource, &bytes) {
             let value: Value = serde_json::from_slice(&bytes).map_err(broken)?;
-            let bytes = Self::encode(resource, &value);
-            return Ok(Self::encoded(resource, &value, bytes, revision));
+            return Ok(Draft::new(resource, &value).committed(revision));
         }
-        let header = if resource.fields.is_empty() {
-            let light: Light<'_> = serde_json::from_slice(&bytes).map_err(broken)?;
-            Header {
-                name: light.metadata.name.into(),
-                namespace: light.metadata.namespace.into(),
-                uid: light.metadata.uid.into(),
-                labels: light.metadata.labels.into_iter().map(|(k, v)| (k.into(), v.into())).collect(),
-                fields: Box::default(),
-            }
-        } else {
-            Header::of(resource, &serde_json::from_slice(&bytes).map_err(broken)?)
-        };
-        Ok(Self::with_header(resource, bytes, revision, header))
-    }
-
-    fn with_header(resource: &Resource, bytes: Bytes, revision: Revision, header: Header) -> Self {
-        let version_at = prologue(resource).len();
-        let items_at = version_at - METADATA.len();
-        Self { bytes, items_at, version_at, revision, header }
+        let header = Header::read(resource, &bytes).map_err(broken)?;
+        let draft = Draft { bytes, version_at: version_at(resource), header: Arc::new(header) };
+        Ok(draft.committed(revision))
     }
 
     /// Returns the same object at another revision: a deletion's event carries the last state at the deletion's revision.
     #[must_use]
     pub fn at(&self, revision: Revision) -> Self {
-        Self { revision, ..self.clone() }
+        Self {
+            bytes: self.bytes.clone(),
+            version_at: self.version_at,
+            revision,
+            header: self.header.clone(),
+            parsed: OnceLock::new(),
+        }
     }
 
     /// Returns how many bytes the text takes in the store.
@@ -194,25 +124,46 @@ impl Object {
         self.bytes.is_empty()
     }
 
+    /// Returns how many bytes the text takes in an answer, at most.
+    #[must_use]
+    pub fn written_len(&self) -> usize {
+        self.bytes.len() + SPLICED
+    }
+
     /// Appends the object as it is answered alone.
     pub fn write_single(&self, out: &mut BytesMut) {
-        out.reserve(self.bytes.len() + 48);
-        out.put_slice(&self.bytes[..self.version_at]);
+        out.reserve(self.written_len());
+        out.put_slice(&self.bytes[..self.version_at()]);
         self.write_from_version(out);
     }
 
     /// Appends the object as a list's item: without kind and apiVersion.
     pub fn write_item(&self, out: &mut BytesMut) {
-        out.reserve(self.bytes.len() + 48);
+        out.reserve(self.written_len());
         out.put_u8(b'{');
-        out.put_slice(&self.bytes[self.items_at..self.version_at]);
+        out.put_slice(METADATA.as_bytes());
         self.write_from_version(out);
     }
 
     fn write_from_version(&self, out: &mut BytesMut) {
-        write!(out.writer(), "\"resourceVersion\":\"{}\",", self.revision)
-            .expect("writing to memory does not fail");
-        out.put_slice(&self.bytes[self.version_at..]);
+        const DIGITS: usize = 20;
+        let (mut digits, mut first, mut rest) = ([0; DIGITS], DIGITS, self.revision.0);
+        loop {
+            first -= 1;
+            digits[first] = b'0' + u8::try_from(rest % 10).expect("a digit is a byte");
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        out.put_slice(b"\"resourceVersion\":\"");
+        out.put_slice(&digits[first..]);
+        out.put_slice(b"\",");
+        out.put_slice(&self.bytes[self.version_at()..]);
+    }
+
+    fn version_at(&self) -> usize {
+        self.version_at as usize
     }
 
     /// Returns the object as it is answered alone.
@@ -235,12 +186,58 @@ impl Object {
         value["metadata"]["resourceVersion"] = self.revision.to_string().into();
         value
     }
+
+    /// Returns the parsed object, with its resourceVersion, and keeps it for the next who asks: for objects that many
+    /// requests look into, such as namespaces.
+    #[must_use]
+    pub fn parsed(&self) -> &Value {
+        self.parsed.get_or_init(|| Box::new(self.value()))
+    }
 }
 
 const METADATA: &str = "\"metadata\":{";
+/// How many bytes the splice of a resourceVersion takes at most.
+const SPLICED: usize = 48;
 
-fn prologue(resource: &Resource) -> String {
-    format!("{{\"kind\":\"{}\",\"apiVersion\":\"{}\",{METADATA}", resource.kind, resource.api_version())
+/// What the text of a kind's objects begins with, in parts.
+fn prologue(resource: &Resource) -> [&str; 8] {
+    let separator = if resource.group.is_empty() { "" } else { "/" };
+    let (kind, group, version) = (&resource.kind, &resource.group, &resource.version);
+    ["{\"kind\":\"", kind, "\",\"apiVersion\":\"", group, separator, version, "\",", METADATA]
+}
+
+/// Where the fields of `metadata` begin.
+fn version_at(resource: &Resource) -> u32 {
+    let length: usize = prologue(resource).iter().map(|part| part.len()).sum();
+    u32::try_from(length).expect("names of kinds are short")
+}
+
+fn has_prologue(resource: &Resource, text: &[u8]) -> bool {
+    let rest = prologue(resource).iter().try_fold(text, |text, part| text.strip_prefix(part.as_bytes()));
+    rest.is_some()
+}
+
+fn encode(resource: &Resource, value: &Value) -> Bytes {
+    let mut text = Vec::with_capacity(4096);
+    for part in prologue(resource) {
+        text.extend_from_slice(part.as_bytes());
+    }
+    let empty = Map::new();
+    let metadata = value["metadata"].as_object().unwrap_or(&empty);
+    let mut separator = "";
+    for (name, field) in metadata.iter().filter(|(name, _)| *name != "resourceVersion") {
+        write_field(&mut text, separator, name, field);
+        separator = ",";
+    }
+    text.push(b'}');
+    for (name, field) in value.as_object().into_iter().flatten() {
+        if !matches!(name.as_str(), "kind" | "apiVersion" | "metadata") {
+            write_field(&mut text, ",", name, field);
+        }
+    }
+    text.push(b'}');
+    // The text stays for long: what the vector has to spare would stay with it.
+    Bytes::copy_from_slice(&text)
 }
 
 fn write_field(text: &mut Vec<u8>, separator: &str, name: &str, field: &impl Serialize) {

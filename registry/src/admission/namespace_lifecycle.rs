@@ -23,7 +23,7 @@ impl Admission for NamespaceLifecycle {
         let Some(object) = attributes.world.get(&format!("/registry/namespaces/{namespace}")) else {
             return Err(namespace_not_found(namespace));
         };
-        if object.value()["status"]["phase"] != "Terminating" {
+        if object.header.field("status.phase") != "Terminating" {
             return Ok(());
         }
         let why =

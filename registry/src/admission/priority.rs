@@ -1,7 +1,7 @@
 //! A pod's priority is the value of its priority class.
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Admission, Attributes, Operation};
 use crate::cache::World;
@@ -42,8 +42,8 @@ impl Admission for Priority {
     }
 }
 
-fn classes(world: &World) -> impl Iterator<Item = Value> {
-    world.range("/registry/priorityclasses/", None).map(|(_, class)| class.value())
+fn classes(world: &World) -> impl Iterator<Item = &Value> {
+    world.range("/registry/priorityclasses/", None).map(|(_, class)| class.parsed())
 }
 
 fn admit_pod(attributes: &Attributes<'_>, pod: &mut Value) -> Result<()> {
@@ -54,7 +54,7 @@ fn admit_pod(attributes: &Attributes<'_>, pod: &mut Value) -> Result<()> {
             .min_by_key(|class| class["value"].as_i64())
     } else {
         let class = attributes.world.get(&format!("/registry/priorityclasses/{name}"));
-        Some(class.map(|class| class.value()).ok_or_else(|| {
+        Some(class.map(|class| class.parsed()).ok_or_else(|| {
             Status::forbidden_object(
                 attributes.resource,
                 attributes.name,
@@ -62,7 +62,7 @@ fn admit_pod(attributes: &Attributes<'_>, pod: &mut Value) -> Result<()> {
             )
         })?)
     };
-    let class = class.unwrap_or_else(|| json!({"value": 0}));
+    let class = class.unwrap_or(&Value::Null);
     let (value, policy) = (class["value"].as_i64().unwrap_or(0), class["preemptionPolicy"].as_str());
     let policy = policy.unwrap_or("PreemptLowerPriority");
     let given = &pod["spec"]["priority"];

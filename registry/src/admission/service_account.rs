@@ -38,13 +38,13 @@ fn admit(attributes: &Attributes<'_>, pod: &mut Value) -> Result<()> {
     pod["spec"]["serviceAccount"] = name.clone().into();
     let namespace = attributes.namespace.unwrap_or_default();
     let account = attributes.world.get(&format!("/registry/serviceaccounts/{namespace}/{name}"));
-    let Some(account) = account.map(|account| account.value()) else {
+    let Some(account) = account.map(|account| account.parsed()) else {
         let why = format!(
             "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
         );
         return Err(Status::forbidden_object(attributes.resource, attributes.name, why));
     };
-    if mounts_token(pod, &account) {
+    if mounts_token(pod, account) {
         mount_token(pod);
     }
     let secrets = &account["imagePullSecrets"];

@@ -8,6 +8,10 @@ use quarterdeck_core::storage::{Change, Commit, Entry, List, Revision, Storage, 
 
 use super::{Cache, Event, EventKind, ROOT, World};
 use crate::object::Object;
+use crate::resource::Resource;
+
+/// How many commits are published together at most, if they are there already.
+const AT_ONCE: usize = 64;
 
 /// Follows a store and publishes what it sees. Made by [`Feed::start`], driven by [`Feed::run`].
 #[derive(Debug)]
@@ -47,14 +51,21 @@ impl Feed {
         loop {
             let watch = self.storage.watch(ROOT, self.world.revision).await;
             let error = match watch {
-                Ok(mut commits) => loop {
-                    match stop.or(commits.next()).await {
-                        None => return Ok(()),
-                        Some(Some(Ok(commit))) => self.apply(commit),
-                        Some(Some(Err(error))) => break error,
-                        Some(None) => break StorageError::Unavailable("the watch of the store ended".into()),
+                Ok(commits) => {
+                    let mut commits = commits.ready_chunks(AT_ONCE);
+                    loop {
+                        let applied = match stop.or(commits.next()).await {
+                            None => return Ok(()),
+                            Some(Some(ready)) => self.apply(ready),
+                            Some(None) => {
+                                Err(StorageError::Unavailable("the watch of the store ended".into()))
+                            }
+                        };
+                        if let Err(error) = applied {
+                            break error;
+                        }
                     }
-                },
+                }
                 Err(error) => error,
             };
             match error {
@@ -64,12 +75,28 @@ impl Feed {
         }
     }
 
-    /// Applies a commit to the world and the logs, and publishes it.
-    fn apply(&mut self, commit: Commit) {
-        for change in &commit.changes {
-            self.apply_change(change, commit.revision);
+    /// Applies commits to the world and the logs, and publishes them together, up to the first error.
+    fn apply(&mut self, commits: Vec<Result<Commit, StorageError>>) -> Result<(), StorageError> {
+        let mut outcome = Ok(());
+        let mut seen = None;
+        for commit in commits {
+            match commit {
+                Ok(commit) => {
+                    for change in &commit.changes {
+                        self.apply_change(change, commit.revision);
+                    }
+                    seen = Some(commit.revision);
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
         }
-        self.publish(commit.revision);
+        if let Some(revision) = seen {
+            self.publish(revision);
+        }
+        outcome
     }
 
     fn publish(&mut self, revision: Revision) {
@@ -83,7 +110,7 @@ impl Feed {
         let Some(kind) = self.cache.kind_of(key) else { return };
         let event = match change {
             Change::Put { entry, .. } => {
-                let Some(object) = self.load(entry) else { return };
+                let Some(object) = self.load(&kind.resource, entry) else { return };
                 let previous = self.world.objects.insert(key.clone(), object.clone());
                 let what = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
                 Event::new(what, object, previous)
@@ -96,10 +123,13 @@ impl Feed {
         kind.log.push(event);
     }
 
-    /// Parses a stored entry. What is no object is left out, and said once.
-    fn load(&self, entry: &Entry) -> Option<Arc<Object>> {
-        let kind = self.cache.kind_of(&entry.key)?;
-        match Object::load(&kind.resource, &entry.key, entry.value.clone(), entry.modified) {
+    /// Makes the object of a stored entry. What is no object is left out, and said once.
+    fn load(&self, resource: &Resource, entry: &Entry) -> Option<Arc<Object>> {
+        let (bytes, revision) = (entry.value.clone(), entry.modified);
+        if let Some(draft) = self.cache.0.drafts.take(&bytes).filter(|draft| draft.is_of(resource)) {
+            return Some(Arc::new(draft.committed(revision)));
+        }
+        match Object::load(resource, &entry.key, bytes, revision) {
             Ok(object) => Some(Arc::new(object)),
             Err(error) => {
                 tracing::error!(%error, "the store holds something that is no object: delete or repair it");
@@ -111,8 +141,11 @@ impl Feed {
     /// Reads all that is stored. Watchers that stand before it are cut off.
     async fn reload(&mut self) -> Result<(), FeedError> {
         let page = self.storage.list(List::prefix(ROOT)).await?;
-        self.world.objects =
-            page.entries.iter().filter_map(|entry| Some((entry.key.clone(), self.load(entry)?))).collect();
+        let load = |entry: &Entry| {
+            let kind = self.cache.kind_of(&entry.key)?;
+            Some((entry.key.clone(), self.load(&kind.resource, entry)?))
+        };
+        self.world.objects = page.entries.iter().filter_map(load).collect();
         for kind in self.cache.0.kinds.values() {
             kind.log.reset(page.revision);
         }

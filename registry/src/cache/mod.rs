@@ -4,6 +4,7 @@
 //! without a lock and in O(1). Each kind has a [`Log`] of recent events that its watchers read at their own pace. Readers
 //! never hold up the feed, and the feed never holds up a writer.
 
+mod drafts;
 mod feed;
 mod log;
 
@@ -17,10 +18,11 @@ use imbl::OrdMap;
 use quarterdeck_core::latest;
 use quarterdeck_core::storage::{Key, Revision, Storage};
 
+use drafts::Drafts;
 pub use feed::{Feed, FeedError};
 pub use log::{Event, EventKind, Log, Position, Read, line};
 
-use crate::object::Object;
+use crate::object::{Draft, Object};
 use crate::resource::Resource;
 use crate::status::{Result, Status};
 
@@ -69,6 +71,7 @@ struct Shared {
     published: latest::Sender<Revision>,
     /// By key prefix.
     kinds: BTreeMap<String, Kind>,
+    drafts: Drafts,
 }
 
 #[derive(Debug)]
@@ -88,6 +91,7 @@ impl Cache {
             world: ArcSwap::default(),
             published: latest::Sender::new(Revision(0)),
             kinds: kinds.collect(),
+            drafts: Drafts::default(),
         }))
     }
 
@@ -141,6 +145,16 @@ impl Cache {
     pub async fn latest(&self, storage: &dyn Storage) -> Result<Arc<World>> {
         let revision = storage.revision().await?;
         self.not_older_than(revision).await
+    }
+
+    /// Announces an object that is about to be committed, so that the feed need not parse it.
+    pub(crate) fn announce(&self, draft: &Draft) {
+        self.0.drafts.add(draft);
+    }
+
+    /// Says that an announced object was not committed.
+    pub(crate) fn withdraw(&self, draft: &Draft) {
+        self.0.drafts.take(draft.bytes());
     }
 
     /// Returns the kind that a key belongs to.

@@ -1,10 +1,13 @@
 //! The first policy: administrators may do everything, each component what it needs, and nobody else anything.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde_json::Value;
 
 use super::authorization::{Attributes, Authorizer, Decision};
 use crate::cache::World;
+use crate::object::Object;
 use crate::request::{RequestInfo, ResourceRequest};
 use crate::user::MASTERS;
 
@@ -132,27 +135,38 @@ fn is_of_node(node: &str, attributes: &Attributes<'_>, request: &ResourceRequest
             .split(',')
             .any(|term| matches!(term.split_once('='), Some(("spec.nodeName", value)) if value.trim_start_matches('=') == node)),
         ("", "pods", None, "get" | "delete") | ("", "pods", Some("status"), "get" | "update" | "patch") => {
-            name.is_some_and(|name| pods_on(world, node, namespace).any(|pod| pod["metadata"]["name"] == name))
+            let key = format!("/registry/pods/{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default());
+            world.get(&key).is_some_and(|pod| is_on(pod, node))
         }
         ("", "secrets", None, "get") => names(world, node, namespace, name, &["secretName", "secretKeyRef", "secretRef", "secret", "imagePullSecrets"]),
         ("", "configmaps", None, "get") => names(world, node, namespace, name, &["configMap", "configMapKeyRef", "configMapRef"]),
         ("", "serviceaccounts", Some("token"), "create") => name.is_some_and(|name| {
-            pods_on(world, node, namespace).any(|pod| pod["spec"]["serviceAccountName"] == name)
+            pods_on(world, node, namespace).any(|pod| pod.header.field("spec.serviceAccountName") == name)
         }),
         _ => false,
     }
 }
 
 /// The pods of a namespace that are bound to a node.
-fn pods_on<'a>(world: &'a World, node: &'a str, namespace: Option<&str>) -> impl Iterator<Item = Value> + 'a {
+fn pods_on<'a>(
+    world: &'a World,
+    node: &'a str,
+    namespace: Option<&str>,
+) -> impl Iterator<Item = Arc<Object>> + 'a {
     let prefix = format!("/registry/pods/{}/", namespace.unwrap_or_default());
-    let pods: Vec<Value> = world.range(&prefix, None).map(|(_, pod)| pod.value()).collect();
-    pods.into_iter().filter(move |pod| pod["spec"]["nodeName"] == node)
+    let pods = world.range(&prefix, None).map(|(_, pod)| pod).filter(|pod| is_on(pod, node));
+    pods.cloned().collect::<Vec<_>>().into_iter()
+}
+
+fn is_on(pod: &Object, node: &str) -> bool {
+    pod.header.field("spec.nodeName") == node
 }
 
 /// Whether a pod of the node names an object under one of these fields.
 fn names(world: &World, node: &str, namespace: Option<&str>, name: Option<&str>, fields: &[&str]) -> bool {
-    name.is_some_and(|name| pods_on(world, node, namespace).any(|pod| refers(&pod["spec"], name, fields)))
+    name.is_some_and(|name| {
+        pods_on(world, node, namespace).any(|pod| refers(&pod.value()["spec"], name, fields))
+    })
 }
 
 fn refers(value: &Value, name: &str, fields: &[&str]) -> bool {

@@ -36,7 +36,7 @@ pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
     let chosen: Vec<_> = world
         .range(&prefix, None)
         .map(|(_, object)| object)
-        .filter(|object| selection.matches(&call.resource, object))
+        .filter(|object| selection.matches(object))
         .cloned()
         .collect();
     let mut items = Vec::with_capacity(chosen.len());

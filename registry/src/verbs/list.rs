@@ -17,7 +17,6 @@ use super::{Call, respond};
 use crate::body::Body;
 use crate::negotiate::Form;
 use crate::object::Object;
-use crate::resource::Resource;
 use crate::selector::FieldSelector;
 use crate::status::{Result, Status};
 use crate::validation::FieldError;
@@ -51,11 +50,11 @@ impl Selection {
     }
 
     /// Returns whether an object is wanted.
-    pub(super) fn matches(&self, resource: &Resource, object: &Object) -> bool {
+    pub(super) fn matches(&self, object: &Object) -> bool {
         self.all
             || ((self.name.is_empty() || *self.name == *object.header.name)
                 && self.labels.matches(|key| object.header.label(key))
-                && self.fields.matches(|field| object.header.field(resource, field).into()))
+                && self.fields.matches(|field| object.header.field(field).into()))
     }
 }
 
@@ -114,9 +113,8 @@ struct Found {
 async fn fresh_page(call: &Call, selection: &Selection, paging: &Paging) -> Result<Found> {
     let world = world_for(call).await?;
     let prefix = call.resource.key_prefix(call.namespace.as_deref());
-    let mut chosen = world
-        .range(&prefix, paging.after.as_deref())
-        .filter(|(_, object)| selection.matches(&call.resource, object));
+    let mut chosen =
+        world.range(&prefix, paging.after.as_deref()).filter(|(_, object)| selection.matches(object));
     let limit = paging.limit.unwrap_or(usize::MAX);
     let mut last = None;
     let mut objects = Vec::new();
@@ -146,7 +144,7 @@ async fn exact_page(call: &Call, selection: &Selection, paging: &Paging, at: Rev
         for entry in page.entries {
             let object = Object::load(&call.resource, &entry.key, entry.value, entry.modified);
             let object = object.map_err(|error| Status::internal(error.to_string()))?;
-            if selection.matches(&call.resource, &object) {
+            if selection.matches(&object) {
                 objects.push(Arc::new(object));
             }
             last = Some(entry.key.to_string());
@@ -319,20 +317,27 @@ impl Iterator for Chunks {
         if self.is_done {
             return None;
         }
-        let mut out = BytesMut::with_capacity(1024);
-        if let Some(head) = self.head.take() {
-            out.put_slice(head.as_bytes());
-        }
-        while out.len() < CHUNK {
-            let Some(object) = self.objects.next() else {
-                out.put_slice(b"]}");
-                self.is_done = true;
+        // First the size, so that the text is written into one piece of memory that is large enough.
+        let head = self.head.take().unwrap_or_default();
+        let (mut size, mut count) = (head.len() + 2, 0);
+        for object in self.objects.as_slice() {
+            if size >= CHUNK {
                 break;
-            };
+            }
+            size += object.written_len();
+            count += 1;
+        }
+        let mut out = BytesMut::with_capacity(size);
+        out.put_slice(head.as_bytes());
+        for object in self.objects.by_ref().take(count) {
             if !std::mem::take(&mut self.is_first) {
                 out.put_u8(b',');
             }
             object.write_item(&mut out);
+        }
+        if self.objects.as_slice().is_empty() {
+            out.put_slice(b"]}");
+            self.is_done = true;
         }
         Some(out.freeze())
     }

@@ -202,7 +202,7 @@ impl Watcher {
     fn added(&mut self, objects: &[Arc<Object>]) -> Bytes {
         let mut out = BytesMut::new();
         for object in objects {
-            if self.selection.matches(&self.resource, object) {
+            if self.selection.matches(object) {
                 let line = self.line(EventKind::Added, object);
                 out.extend_from_slice(&line);
             }
@@ -260,7 +260,7 @@ impl Watcher {
         }) {
             return None;
         }
-        let matches = |object: &Object| self.selection.matches(&self.resource, object);
+        let matches = |object: &Object| self.selection.matches(object);
         let is = event.kind != EventKind::Deleted && matches(&event.object);
         let was = event.previous.as_deref().is_some_and(matches);
         let (kind, object) = match (was, is) {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{ATTEMPTS, Failure, Target, Written, contention, failure, metadata, with_claims};
 use crate::admission::Operation;
 use crate::cache::World;
-use crate::object::Object;
+use crate::object::Draft;
 use crate::registry::Registry;
 use crate::resource::{Claims, Resource, StrategyContext};
 use crate::status::{Result, Status};
@@ -83,9 +83,9 @@ impl Registry {
         if target.dry_run {
             return self.dry_insert(target, name, &key, &claims, object, world).await;
         }
-        let bytes = Object::encode(resource, &object);
+        let draft = Draft::new(resource, &object);
         let mut transaction =
-            Transaction::new().expect(key.clone(), Expect::Absent).put(key.clone(), bytes.clone());
+            Transaction::new().expect(key.clone(), Expect::Absent).put(key.clone(), draft.bytes().clone());
         if let Some(namespace) =
             target.namespace.and_then(|name| world.get(&format!("/registry/namespaces/{name}")))
         {
@@ -93,10 +93,10 @@ impl Registry {
             let at = Expect::Modified(namespace.revision);
             transaction = transaction.expect(format!("/registry/namespaces/{}", namespace.header.name), at);
         }
-        match self.storage.commit(with_claims(transaction, &claims, &key)).await {
-            Ok(revision) => {
-                metadata::of(&mut object).insert("resourceVersion".into(), revision.to_string().into());
-                let stored = Object::encoded(resource, &object, bytes, revision);
+        match self.commit(with_claims(transaction, &claims, &key), draft).await {
+            Ok(stored) => {
+                metadata::of(&mut object)
+                    .insert("resourceVersion".into(), stored.revision.to_string().into());
                 Ok(Ok(Written::stored(object, stored, true)))
             }
             Err(error) => Ok(Err(failure(error, &key, &claims, target, name))),

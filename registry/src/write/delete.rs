@@ -4,9 +4,10 @@ use jiff::{SignedDuration, Timestamp};
 use quarterdeck_core::storage::{Expect, Key, Transaction};
 use serde_json::Value;
 
+use super::update::Present;
 use super::{ATTEMPTS, Failure, Target, contention, failure, has_finalizers, metadata};
 use crate::admission::Operation;
-use crate::object::Object;
+use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::resource::{Claims, Deletion};
 use crate::status::{Result, Status};
@@ -64,12 +65,9 @@ impl Registry {
         let resource = target.resource;
         let key = resource.key(target.namespace, target.name);
         for _ in 0..ATTEMPTS {
-            let Some(entry) = self.storage.get(&key).await? else {
+            let Some(Present { object, value }) = self.present(target, &key).await? else {
                 return Err(Status::not_found(resource, target.name));
             };
-            let object = Object::load(resource, &key, entry.value, entry.modified);
-            let object = object.map_err(|error| Status::internal(error.to_string()))?;
-            let value = object.value();
             check_preconditions(&value, target, &options.preconditions)?;
             let world = self.cache.world();
             let attributes = target.attributes(Operation::Delete, target.name, Some(&value), &world);
@@ -128,12 +126,14 @@ impl Registry {
         if target.dry_run || marked == *value {
             return Ok(Deleted::Object(marked));
         }
+        let draft = Draft::new(target.resource, &marked);
         let transaction = Transaction::new()
             .expect(key.clone(), Expect::Modified(object.revision))
-            .put(key.clone(), Object::encode(target.resource, &marked));
-        match self.storage.commit(transaction).await {
-            Ok(revision) => {
-                metadata::of(&mut marked).insert("resourceVersion".into(), revision.to_string().into());
+            .put(key.clone(), draft.bytes().clone());
+        match self.commit(transaction, draft).await {
+            Ok(stored) => {
+                metadata::of(&mut marked)
+                    .insert("resourceVersion".into(), stored.revision.to_string().into());
                 Ok(Deleted::Object(marked))
             }
             Err(error) => Err(failure(error, key, &Claims::default(), target, target.name)),

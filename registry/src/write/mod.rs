@@ -19,7 +19,7 @@ pub use update::Change;
 
 use crate::admission::{Attributes, Operation};
 use crate::cache::World;
-use crate::object::Object;
+use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::resource::{Claims, Resource, Subresource};
 use crate::status::{Result, Status};
@@ -106,6 +106,24 @@ impl Registry {
             admission.validate(attributes, object).await?;
         }
         Ok(())
+    }
+}
+
+impl Registry {
+    /// Commits a transaction that writes this draft.
+    async fn commit(
+        &self,
+        transaction: Transaction,
+        draft: Draft,
+    ) -> std::result::Result<Object, StorageError> {
+        self.cache.announce(&draft);
+        match self.storage.commit(transaction).await {
+            Ok(revision) => Ok(draft.committed(revision)),
+            Err(error) => {
+                self.cache.withdraw(&draft);
+                Err(error)
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     with_claims,
 };
 use crate::admission::Operation;
-use crate::object::Object;
+use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::resource::{Claims, Subresource};
 use crate::status::{Result, Status};
@@ -29,17 +29,24 @@ pub trait Change: Send + Sync {
     fn replacement(&self) -> Option<&Value>;
 }
 
-/// The present object, as an update finds it.
-struct Present {
-    object: Object,
-    value: Value,
+/// The present object, as a write finds it.
+pub(super) struct Present {
+    pub(super) object: Arc<Object>,
+    pub(super) value: Value,
 }
 
 impl Registry {
-    async fn present(&self, target: &Target<'_>, key: &Key) -> Result<Option<Present>> {
+    /// Reads the present object from the store; its header from the cache, if that shows the same revision.
+    pub(super) async fn present(&self, target: &Target<'_>, key: &Key) -> Result<Option<Present>> {
         let Some(entry) = self.storage.get(key).await? else { return Ok(None) };
-        let object = Object::load(target.resource, key, entry.value, entry.modified);
-        let object = object.map_err(|error| Status::internal(error.to_string()))?;
+        let world = self.cache.world();
+        let object = match world.get(key.as_str()).filter(|object| object.revision == entry.modified) {
+            Some(object) => object.clone(),
+            None => {
+                let object = Object::load(target.resource, key, entry.value, entry.modified);
+                Arc::new(object.map_err(|error| Status::internal(error.to_string()))?)
+            }
+        };
         let value = object.value();
         Ok(Some(Present { object, value }))
     }
@@ -135,21 +142,19 @@ impl Registry {
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
         if new == present.value {
-            let unchanged =
-                Written { value: new, object: Some(Arc::new(present.object.clone())), created: false };
+            let unchanged = Written { value: new, object: Some(present.object.clone()), created: false };
             return Ok(Ok(unchanged));
         }
         if target.dry_run {
             return Ok(Ok(Written::dry(new, false)));
         }
-        let bytes = Object::encode(resource, &new);
+        let draft = Draft::new(resource, &new);
         let transaction = Transaction::new()
             .expect(key.clone(), Expect::Modified(present.object.revision))
-            .put(key.clone(), bytes.clone());
-        match self.storage.commit(with_claims(transaction, claims, key)).await {
-            Ok(revision) => {
-                metadata::of(&mut new).insert("resourceVersion".into(), revision.to_string().into());
-                let stored = Object::encoded(resource, &new, bytes, revision);
+            .put(key.clone(), draft.bytes().clone());
+        match self.commit(with_claims(transaction, claims, key), draft).await {
+            Ok(stored) => {
+                metadata::of(&mut new).insert("resourceVersion".into(), stored.revision.to_string().into());
                 Ok(Ok(Written::stored(new, stored, false)))
             }
             Err(error) => Ok(Err(failure(error, key, claims, target, target.name))),
@@ -170,8 +175,7 @@ impl Registry {
         match self.remove(target, key, &present.object, &present.value).await {
             Ok(revision) => {
                 metadata::of(&mut new).insert("resourceVersion".into(), revision.to_string().into());
-                let bytes = Object::encode(target.resource, &new);
-                let stored = Object::encoded(target.resource, &new, bytes, revision);
+                let stored = Draft::new(target.resource, &new).committed(revision);
                 Ok(Ok(Written::stored(new, stored, false)))
             }
             Err(failure) => Ok(Err(failure)),

@@ -1,0 +1,82 @@
+//! What writers hand to the feed, so that it does not parse again what was parsed just before.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use crate::object::Draft;
+
+/// How many drafts wait for their commits at most. Of what comes on top the oldest is parsed again.
+const CAPACITY: usize = 256;
+/// Larger objects are not handed over: a store that copies what it gets would leave them lying here.
+const LARGEST: usize = 32 * 1024;
+
+/// Drafts on their way through the store, in the order in which they were written.
+///
+/// A store in this process hands out the bytes that it was given. They are recognised by their place in memory, which
+/// nothing else can take while a draft holds them.
+#[derive(Debug, Default)]
+pub(super) struct Drafts(Mutex<VecDeque<Draft>>);
+
+impl Drafts {
+    /// Adds a draft that is about to be committed.
+    pub(super) fn add(&self, draft: &Draft) {
+        if draft.bytes().len() > LARGEST {
+            return;
+        }
+        let mut drafts = self.lock();
+        let oldest = if drafts.len() == CAPACITY { drafts.pop_front() } else { None };
+        drafts.push_back(draft.clone());
+        drop(drafts);
+        drop(oldest);
+    }
+
+    /// Takes out the draft that has exactly these bytes.
+    pub(super) fn take(&self, bytes: &Bytes) -> Option<Draft> {
+        let mut drafts = self.lock();
+        let is_it =
+            |draft: &Draft| draft.bytes().as_ptr() == bytes.as_ptr() && draft.bytes().len() == bytes.len();
+        let index = drafts.iter().position(is_it)?;
+        drafts.remove(index)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Draft>> {
+        self.0.lock().expect("nothing panics while it holds the drafts")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resource::{Resource, Scope};
+
+    fn draft(name: &str) -> Draft {
+        let maps = Resource::builtin("", "v1", "ConfigMap", "configmaps", Scope::Namespaced);
+        Draft::new(&maps, &json!({"metadata": {"name": name}}))
+    }
+
+    #[test]
+    fn a_draft_is_handed_over_once_and_only_for_the_same_bytes() {
+        let (drafts, one) = (Drafts::default(), draft("one"));
+        drafts.add(&one);
+        let copy = Bytes::copy_from_slice(one.bytes());
+
+        assert!(drafts.take(&copy).is_none());
+        assert!(drafts.take(&one.bytes().clone()).is_some());
+        assert!(drafts.take(one.bytes()).is_none());
+    }
+
+    #[test]
+    fn drafts_that_nobody_takes_make_room() {
+        let (drafts, first) = (Drafts::default(), draft("first"));
+
+        drafts.add(&first);
+        (0..CAPACITY).for_each(|index| drafts.add(&draft(&index.to_string())));
+
+        assert!(drafts.take(first.bytes()).is_none());
+        assert_eq!(drafts.lock().len(), CAPACITY);
+    }
+}
