@@ -30,7 +30,7 @@ pub struct Settings {
 /// The kinds that a server serves.
 #[derive(Debug, Default, Clone)]
 pub struct Resources {
-    by_path: BTreeMap<(String, String, String), Arc<Resource>>,
+    /// Sorted by group, version and plural.
     all: Vec<Arc<Resource>>,
 }
 
@@ -44,14 +44,17 @@ impl Resources {
                 (resource.group.to_string(), resource.version.to_string(), resource.plural.to_string());
             by_path.insert(path, Arc::new(resource));
         }
-        let all = by_path.values().cloned().collect();
-        Self { by_path, all }
+        Self { all: by_path.into_values().collect() }
     }
 
     /// Returns the kind behind a path.
     #[must_use]
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.by_path.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+        let wanted = (group, version, plural);
+        let path = |resource: &Resource| {
+            (resource.group.as_ref(), resource.version.as_ref(), resource.plural.as_ref()).cmp(&wanted)
+        };
+        self.all.binary_search_by(|resource| path(resource)).ok().map(|index| &self.all[index])
     }
 
     /// Returns the kind of this name.

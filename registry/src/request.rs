@@ -82,9 +82,14 @@ impl RequestInfo {
     ///
     /// A Status if the path is not UTF-8 once decoded.
     pub fn parse(method: &Method, uri: &Uri) -> Result<Self> {
-        let mut segments = Vec::new();
+        let is_encoded = uri.path().contains('%');
+        let mut segments = Vec::with_capacity(8);
         for segment in uri.path().split('/').filter(|segment| !segment.is_empty()) {
-            let decoded = percent_decode_str(segment).decode_utf8();
+            let decoded = if is_encoded {
+                percent_decode_str(segment).decode_utf8()
+            } else {
+                Ok(Cow::Borrowed(segment))
+            };
             segments.push(decoded.map_err(|_| Status::bad_request("the path is not UTF-8"))?);
         }
         let (group, version, rest) = match segments.as_slice() {
@@ -99,12 +104,14 @@ impl RequestInfo {
             rest => (false, rest),
         };
         let (namespace, rest) = match rest {
-            [namespaces, namespace, resource, rest @ ..]
-                if namespaces == "namespaces" && !is_namespace_subresource(resource, rest) =>
+            [namespaces, namespace, of_resource @ ..]
+                if namespaces == "namespaces"
+                    && !of_resource.is_empty()
+                    && !is_namespace_subresource(of_resource) =>
             {
-                (Some(namespace.to_string()), [std::slice::from_ref(resource), rest].concat())
+                (Some(namespace.to_string()), of_resource)
             }
-            rest => (None, rest.to_vec()),
+            rest => (None, rest),
         };
         let Some((resource, rest)) = rest.split_first() else {
             return Ok(Self::Path(join(&segments)));
@@ -129,9 +136,9 @@ impl RequestInfo {
     }
 }
 
-/// Returns whether `/namespaces/x/<segment>` is a subresource of namespace x rather than a kind in it.
-fn is_namespace_subresource(segment: &str, rest: &[Cow<'_, str>]) -> bool {
-    rest.is_empty() && matches!(segment, "status" | "finalize")
+/// Returns whether what follows `/namespaces/x/` is a subresource of namespace x rather than a kind in it.
+fn is_namespace_subresource(rest: &[Cow<'_, str>]) -> bool {
+    matches!(rest, [segment] if matches!(segment.as_ref(), "status" | "finalize"))
 }
 
 fn join(segments: &[Cow<'_, str>]) -> String {

@@ -3,6 +3,7 @@
 //! An [`Authorizer`] allows, denies, or has no opinion; what nobody allows is denied. The default is
 //! [`ComponentPolicy`](super::policy::ComponentPolicy).
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -71,16 +72,15 @@ impl Gate for Authorization {
     async fn check(&self, mut parts: Parts) -> Result<Parts, Status> {
         let request = RequestInfo::parse(&parts.method, &parts.uri)?;
         if let Some(user) = parts.extensions.get::<User>() {
-            let method = parts.method.as_str().to_ascii_lowercase();
             let verb = match &request {
-                RequestInfo::Resource(ResourceRequest { verb: Some(verb), .. }) => verb.as_str(),
-                _ => &method,
+                RequestInfo::Resource(ResourceRequest { verb: Some(verb), .. }) => Cow::from(verb.as_str()),
+                _ => parts.method.as_str().to_ascii_lowercase().into(),
             };
             let query = Query::parse(&parts.uri);
             let attributes = Attributes {
                 user,
                 request: &request,
-                verb,
+                verb: &verb,
                 field_selector: query.get("fieldSelector").unwrap_or_default(),
                 world: &self.cache.world(),
             };

@@ -11,6 +11,7 @@
 //! which fields may change) are in [`validation`](crate::validation).
 mod decode;
 mod defaults;
+mod document;
 mod generated;
 mod node;
 mod openapi;
@@ -22,6 +23,7 @@ mod strategic;
 mod types;
 
 pub use decode::{DecodeError, Decoded, decode_json, decode_value};
+pub use document::{Document, Mark};
 pub use defaults::apply_defaults;
 pub use openapi::schemas;
 pub use parse::MAX_DEPTH;

@@ -163,17 +163,19 @@ impl<'a> Parser<'a> {
     fn string(&mut self) -> Result<Cow<'a, str>, String> {
         self.at += 1;
         let start = self.at;
-        loop {
-            match self.bytes.get(self.at) {
-                Some(b'"') => {
-                    let text = String::from_utf8_lossy(&self.bytes[start..self.at]);
-                    self.at += 1;
-                    return Ok(text);
-                }
-                Some(b'\\') => break,
-                Some(0x20..) => self.at += 1,
-                _ => return Err(self.unexpected("in string literal")),
+        let rest = &self.bytes[start..];
+        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+        self.at = start + length.unwrap_or(rest.len());
+        match self.bytes.get(self.at) {
+            Some(b'"') => {
+                let text = &self.bytes[start..self.at];
+                self.at += 1;
+                return Ok(
+                    std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
+                );
             }
+            Some(b'\\') => {}
+            _ => return Err(self.unexpected("in string literal")),
         }
         let mut text = self.bytes[start..self.at].to_vec();
         loop {

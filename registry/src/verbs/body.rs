@@ -11,7 +11,7 @@ use super::Call;
 use super::options::FieldValidation;
 use crate::layers::RequestBody;
 use crate::negotiate::BodyForm;
-use crate::schema::{self, DecodeError};
+use crate::schema::{self, DecodeError, Document, Mark};
 use crate::status::{Result, Status};
 
 /// How many bytes a body may have.
@@ -19,17 +19,24 @@ pub const MAX_BODY: usize = 3 * 1024 * 1024;
 
 /// Reads a body.
 pub(super) async fn read(mut body: RequestBody) -> Result<Bytes> {
+    let mut first = Bytes::new();
     let mut read = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame =
             frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if read.len() + data.len() > MAX_BODY {
+        if first.len() + read.len() + data.len() > MAX_BODY {
             return Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY}")));
         }
+        // Most bodies come in one piece, which need not be copied.
+        if first.is_empty() && read.is_empty() {
+            first = data;
+            continue;
+        }
+        read.extend_from_slice(&std::mem::take(&mut first));
         read.extend_from_slice(&data);
     }
-    Ok(read.freeze())
+    Ok(if read.is_empty() { first } else { read.freeze() })
 }
 
 /// What a body holds.
@@ -105,9 +112,8 @@ pub(super) fn yaml_to_json(text: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn json(expected: &Expected<'_>, text: &[u8]) -> Result<(Value, Vec<String>)> {
-    let type_meta = TypeMeta::read(text, expected)?;
-    type_meta.check(expected)?;
-    let decoded = schema::decode_json(expected.structure, text).map_err(|error| refused(expected, &error))?;
+    let document = read_document(text, expected)?;
+    let decoded = document.decode(expected.structure).map_err(|error| refused(expected, &error))?;
     let mut object = decoded.value;
     object["kind"] = expected.kind.into();
     object["apiVersion"] = expected.api_version().into();
@@ -138,46 +144,39 @@ fn refused(expected: &Expected<'_>, error: &DecodeError) -> Status {
     ))
 }
 
+/// Parses a body and checks that it is what it has to be.
+fn read_document<'a>(text: &'a [u8], expected: &Expected<'_>) -> Result<Document<'a>> {
+    let unrecognized = |why: String| {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
+            expected.kind,
+            excerpt(text)
+        ))
+    };
+    let unparsed = |why: String| unrecognized(format!("couldn't get version/kind; json parse error: {why}"));
+    let document = Document::parse(text).map_err(unparsed)?;
+    let found = match (document.mark("kind"), document.mark("apiVersion")) {
+        (Mark::Text(kind), Mark::Text(api_version)) => {
+            TypeMeta { kind: kind.to_owned(), api_version: api_version.to_owned() }
+        }
+        // The kind's tables refuse it in better words.
+        _ => TypeMeta::default(),
+    };
+    if found.api_version.matches('/').count() > 1 {
+        return Err(unrecognized(format!("unexpected GroupVersion string: {}", found.api_version)));
+    }
+    found.check(expected)?;
+    Ok(document)
+}
+
 /// What a body says that it is.
-#[derive(Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Default)]
 struct TypeMeta {
-    #[serde(deserialize_with = "or_empty")]
     kind: String,
-    #[serde(deserialize_with = "or_empty")]
     api_version: String,
 }
 
-/// Reads null as an empty text.
-fn or_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
-    Ok(<Option<String> as serde::Deserialize>::deserialize(deserializer)?.unwrap_or_default())
-}
-
 impl TypeMeta {
-    fn read(text: &[u8], expected: &Expected<'_>) -> Result<Self> {
-        let unrecognized = |why: String| {
-            Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): {why} ({})",
-                expected.kind,
-                excerpt(text)
-            ))
-        };
-        let unparsed =
-            |why: String| unrecognized(format!("couldn't get version/kind; json parse error: {why}"));
-        // The whole text is only parsed by the kind's tables: what is no object fails there in better words.
-        let found: Self = match serde_json::from_slice(text) {
-            Ok(found) => found,
-            Err(_) => {
-                schema::parse_json(text).map_err(unparsed)?;
-                Self::default()
-            }
-        };
-        if found.api_version.matches('/').count() > 1 {
-            return Err(unrecognized(format!("unexpected GroupVersion string: {}", found.api_version)));
-        }
-        Ok(found)
-    }
-
     fn check(&self, expected: &Expected<'_>) -> Result<()> {
         let kind = if self.kind.is_empty() { expected.kind } else { &self.kind };
         let api_version = expected.api_version();

@@ -66,31 +66,16 @@ impl Call {
 pub(crate) async fn serve(
     registry: Arc<Registry>,
     request: ResourceRequest,
-    parts: Parts,
+    mut parts: Parts,
     body: RequestBody,
     stop: quarterdeck_core::component::Stop,
 ) -> Response<Body> {
-    let encoding = preferred(&accepted(&parts.headers));
-    let is_pretty = is_pretty(&parts.headers, &Query::parse(&parts.uri));
-    match try_serve(registry, request, parts, body, stop).await {
-        Ok(response) => response,
-        Err(status) => respond::refusal(&status, encoding, is_pretty),
-    }
-}
-
-async fn try_serve(
-    registry: Arc<Registry>,
-    request: ResourceRequest,
-    parts: Parts,
-    body: RequestBody,
-    stop: quarterdeck_core::component::Stop,
-) -> Result<Response<Body>> {
-    let resource = registry.resources.get(&request.group, &request.version, &request.resource);
-    let resource = resource.cloned().ok_or_else(Status::unknown_path)?;
-    let subresource = find_subresource(&resource, &request)?;
-    let verb = allowed_verb(&resource, subresource, &request)?;
-    let user = parts.extensions.get::<User>().cloned().unwrap_or_default();
-    let body = body::read(body).await?;
+    let query = Query::parse(&parts.uri);
+    let (found, body) = match find(&registry, &request, body).await {
+        Ok(found) => found,
+        Err(status) => return refuse(&status, &parts.headers, &query),
+    };
+    let (resource, subresource, verb) = found;
     let call = Call {
         registry,
         resource,
@@ -98,13 +83,31 @@ async fn try_serve(
         verb,
         namespace: request.namespace,
         name: request.name.unwrap_or_default(),
-        query: Query::parse(&parts.uri),
+        query,
         headers: parts.headers,
-        user,
+        user: parts.extensions.remove::<User>().unwrap_or_default(),
         body,
         stop,
     };
-    dispatch(call).await
+    match dispatch(&call).await {
+        Ok(response) => response,
+        Err(status) => refuse(&status, &call.headers, &call.query),
+    }
+}
+
+fn refuse(status: &Status, headers: &HeaderMap, query: &Query) -> Response<Body> {
+    respond::refusal(status, preferred(&accepted(headers)), is_pretty(headers, query))
+}
+
+type Found = (Arc<Resource>, Option<Subresource>, Verb);
+
+/// Finds what a request is about, and reads its body.
+async fn find(registry: &Registry, request: &ResourceRequest, body: RequestBody) -> Result<(Found, Bytes)> {
+    let resource = registry.resources.get(&request.group, &request.version, &request.resource);
+    let resource = resource.cloned().ok_or_else(Status::unknown_path)?;
+    let subresource = find_subresource(&resource, request)?;
+    let verb = allowed_verb(&resource, subresource, request)?;
+    Ok(((resource, subresource, verb), body::read(body).await?))
 }
 
 fn find_subresource(resource: &Resource, request: &ResourceRequest) -> Result<Option<Subresource>> {
@@ -141,27 +144,27 @@ fn has_place(resource: &Resource, verb: Verb, request: &ResourceRequest) -> bool
     }
 }
 
-async fn dispatch(call: Call) -> Result<Response<Body>> {
+async fn dispatch(call: &Call) -> Result<Response<Body>> {
     if call.resource.backing == Backing::Binding {
-        return subresources::create_binding(&call).await;
+        return subresources::create_binding(call).await;
     }
     if let Some(subresource) = call.subresource {
         match subresource {
             Subresource::Status | Subresource::Finalize => {}
-            Subresource::Scale => return subresources::scale(&call).await,
-            Subresource::Binding => return subresources::create_binding(&call).await,
-            Subresource::Log => return subresources::log(&call).await,
-            Subresource::Token => return subresources::create_token(&call).await,
+            Subresource::Scale => return subresources::scale(call).await,
+            Subresource::Binding => return subresources::create_binding(call).await,
+            Subresource::Log => return subresources::log(call).await,
+            Subresource::Token => return subresources::create_token(call).await,
         }
     }
     match call.verb {
-        Verb::Get => read::get(&call).await,
-        Verb::List => list::list(&call).await,
-        Verb::Watch => watch::watch(&call).await,
-        Verb::Create => write::create(&call).await,
-        Verb::Update => write::update(&call).await,
-        Verb::Patch => patch::patch(&call).await,
-        Verb::Delete => delete::delete(&call).await,
-        Verb::DeleteCollection => delete::delete_collection(&call).await,
+        Verb::Get => read::get(call).await,
+        Verb::List => list::list(call).await,
+        Verb::Watch => watch::watch(call).await,
+        Verb::Create => write::create(call).await,
+        Verb::Update => write::update(call).await,
+        Verb::Patch => patch::patch(call).await,
+        Verb::Delete => delete::delete(call).await,
+        Verb::DeleteCollection => delete::delete_collection(call).await,
     }
 }
