@@ -82,7 +82,9 @@ async fn a_pod_is_bound_once() {
     assert!(matches!(second, kube::Error::Api(status) if status.code == 409), "a second binding conflicts");
     assert_eq!(bound.spec.unwrap().node_name.as_deref(), Some("n"));
     let conditions = bound.status.unwrap().conditions.unwrap();
-    assert!(conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "True"));
+    assert!(
+        conditions.iter().any(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
+    );
 }
 
 #[tokio::test]

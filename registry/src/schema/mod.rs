@@ -23,8 +23,8 @@ mod strategic;
 mod types;
 
 pub use decode::{DecodeError, Decoded, decode_json, decode_value};
-pub use document::{Document, Mark};
 pub use defaults::apply_defaults;
+pub use document::{Document, Mark};
 pub use openapi::schemas;
 pub use parse::MAX_DEPTH;
 pub use protobuf::{
