@@ -1,8 +1,10 @@
 //! What runs the reference cluster's containers.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
 use quarterdeck_agent::runtime::{DockerRuntime, ProcessRuntime, SimulatedRuntime};
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::runtime::{Runtime, RuntimeInfo};
@@ -21,7 +23,10 @@ pub(crate) struct Opened {
 /// Opens the runtime of a node. `number` tells the nodes of this machine apart, from 1.
 pub(crate) async fn open(kind: RuntimeKind, node: &str, number: u16, data: &Path) -> Result<Opened> {
     match kind {
-        RuntimeKind::Simulated => ask(SimulatedRuntime::new(Clock::system())).await,
+        RuntimeKind::Simulated => {
+            let network = pod_network(number)?;
+            ask(SimulatedRuntime::builder().clock(Clock::system()).pod_cidr(network).build()).await
+        }
         RuntimeKind::Docker => ask(DockerRuntime::new(node)).await.map_err(|error| {
             Failure::new(format!("{error}; start the Docker engine, or choose --runtime process"))
         }),
@@ -34,10 +39,15 @@ pub(crate) async fn open(kind: RuntimeKind, node: &str, number: u16, data: &Path
 }
 
 fn process(node: &str, number: u16, data: &Path) -> Result<ProcessRuntime> {
-    let [high, low] = number.to_be_bytes();
-    let network = format!("10.{}.{low}.0/24", 244_u8.saturating_add(high));
-    let network = network.parse().map_err(|_| Failure::new(format!("{network} is no network for pods")))?;
+    let network = pod_network(number)?;
     Ok(ProcessRuntime::builder(data.join(node).join("runtime")).pod_cidr(network).build())
+}
+
+/// Returns the network of a node's pods: each node of this machine has one of its own.
+fn pod_network(number: u16) -> Result<Ipv4Net> {
+    let [high, low] = number.to_be_bytes();
+    let address = Ipv4Addr::new(10, 244_u8.saturating_add(high), low, 0);
+    Ipv4Net::new(address, 24).map_err(|error| Failure::because("no network for pods", &error))
 }
 
 async fn ask(runtime: impl Runtime) -> Result<Opened> {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::read::world_for;
 use super::{Call, respond};
 use crate::body::Body;
+use crate::cache::World;
 use crate::negotiate::Form;
 use crate::object::Object;
 use crate::selector::FieldSelector;
@@ -96,7 +97,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
     let selection = Selection::parse(call)?;
     let paging = paging(call)?;
     let page = match paging.at {
-        At::Fresh => fresh_page(call, &selection, &paging).await?,
+        At::Fresh => page_of(call, &selection, &paging, &*world_for(call).await?),
         At::Exact(revision) => exact_page(call, &selection, &paging, revision).await?,
     };
     answer(call, form, page)
@@ -110,8 +111,7 @@ struct Found {
     remaining: Option<usize>,
 }
 
-async fn fresh_page(call: &Call, selection: &Selection, paging: &Paging) -> Result<Found> {
-    let world = world_for(call).await?;
+fn page_of(call: &Call, selection: &Selection, paging: &Paging, world: &World) -> Found {
     let prefix = call.resource.key_prefix(call.namespace.as_deref());
     let mut chosen =
         world.range(&prefix, paging.after.as_deref()).filter(|(_, object)| selection.matches(object));
@@ -124,13 +124,14 @@ async fn fresh_page(call: &Call, selection: &Selection, paging: &Paging) -> Resu
     }
     let left = if paging.limit.is_some() { chosen.count() } else { 0 };
     let token = last.filter(|_| left > 0).map(|key| token(world.revision, &prefix, key.as_str()));
-    Ok(Found { revision: world.revision, objects, token, remaining: remaining(selection, left) })
+    Found { revision: world.revision, objects, token, remaining: remaining(selection, left) }
 }
 
 /// Reads what was there at a revision, from the cache if that still shows it.
 async fn exact_page(call: &Call, selection: &Selection, paging: &Paging, at: Revision) -> Result<Found> {
-    if call.registry.cache.world().revision == at {
-        return fresh_page(call, selection, paging).await;
+    let world = call.registry.cache.world();
+    if world.revision == at {
+        return Ok(page_of(call, selection, paging, &world));
     }
     const BATCH: usize = 1000;
     let prefix = call.resource.key_prefix(call.namespace.as_deref());
