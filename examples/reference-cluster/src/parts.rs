@@ -88,20 +88,22 @@ async fn run(components: Vec<Box<dyn Component>>) -> Result<()> {
 
 /// Returns what fires on Ctrl-C or on the signal to terminate.
 pub(crate) fn ctrl_c() -> Stop {
+    use tokio::signal::unix::{SignalKind, signal as on};
     let (signal, stop) = Stop::channel();
+    // From here on, not only once the task runs.
+    let mut interrupt = on(SignalKind::interrupt()).expect("a program may ask for its signals");
+    let mut terminate = on(SignalKind::terminate()).expect("a program may ask for its signals");
     tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal as on};
-        let mut terminate = on(SignalKind::terminate()).expect("a program may ask for its signals");
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         signal.stop();
         // A second one means: now.
         tokio::select! {
             biased;
-            _ = tokio::signal::ctrl_c() => {}
+            _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         std::process::exit(130);

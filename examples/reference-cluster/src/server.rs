@@ -67,6 +67,7 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     attach(&nodes, &server, &identities.authority)?;
     let listening = listen(&options, &server, &identities).await?;
     write_kubeconfigs(&options, &identities.authority, &listening.url)?;
+    let stop = ctrl_c();
     println!("The API server is ready at {}", listening.url);
     println!("The administrator's kubeconfig is {}", options.kubeconfig().display());
     println!("The other parts' are in {}", options.data.join("kubeconfigs").display());
@@ -74,7 +75,7 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     for listener in listening.listeners {
         supervisor = supervisor.with(listener);
     }
-    let ended = supervisor.run(ctrl_c()).await;
+    let ended = supervisor.run(stop).await;
     server.shutdown().await;
     report(&ended)
 }

@@ -47,13 +47,14 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
         }
     };
     server::write_admin_kubeconfig(&options.server, &identities.authority, &listening.url)?;
+    let stop = ctrl_c();
     greet(&options, &listening.url, opened.as_ref());
     let mut supervisor = Supervisor::new();
     for listener in listening.listeners {
         supervisor = supervisor.with(listener);
     }
     supervisor = supervisor.with(Running(cluster));
-    let ended = supervisor.grace_period(std::time::Duration::from_secs(30)).run(ctrl_c()).await;
+    let ended = supervisor.grace_period(std::time::Duration::from_secs(30)).run(stop).await;
     report(&ended)
 }
 

@@ -1,0 +1,51 @@
+//! The whole walk with `up --runtime process`, as root.
+
+use crate::kubectl::Kubectl;
+use crate::place::Place;
+use crate::running::Running;
+use crate::{data, left_out, steps, turn};
+
+#[tokio::test]
+async fn a_newcomer_walks_through_a_cluster_of_processes() {
+    let _turn = turn();
+    let Some(place) = Place::apart("the walk with processes").await else { return };
+    if !place.sh("command -v busybox").await.success {
+        return left_out("the walk with processes", "the demo's web server is busybox");
+    }
+    let data = data();
+    let before = place.traces().await;
+    let directory = data.path().to_str().expect("it is text");
+    let up = Running::ready(&place, &["up", "--runtime", "process", "--data", directory]).await;
+
+    let root = Kubectl::new(&place, &data.path().join("kubeconfig"));
+    steps::nodes(&root).await;
+    root.run("create namespace walk").await;
+    let kubectl = root.namespace("walk");
+    let manifest = steps::manifest("process");
+    let pods = steps::create(&kubectl, &manifest).await;
+    steps::logs(&kubectl, &pods[0]).await;
+    steps::scale(&kubectl, 5).await;
+    steps::delete_pod(&kubectl, 5).await;
+    steps::release(&kubectl, 5).await;
+    let url = steps::cluster_url(&kubectl).await;
+    steps::reach(&kubectl, &url, 5).await;
+    steps::apply(&kubectl, &manifest).await;
+    steps::roll(&kubectl, "host").await;
+    steps::watch(&kubectl).await;
+    steps::describe(&kubectl).await;
+    steps::delete_namespace(&root, "walk").await;
+
+    let demo = root.namespace("default");
+    steps::create(&demo, &manifest).await;
+    up.stop(&place).await;
+    place.is_clean(&before).await;
+
+    let up = Running::ready(&place, &["up", "--runtime", "process", "--data", directory]).await;
+    let found = demo.run("get rc,svc").await;
+    assert!(found.contains("replicationcontroller/web") && found.contains("service/web"), "{found}");
+    demo.pods("app=web", 3).await;
+    let url = steps::cluster_url(&demo).await;
+    steps::reach(&demo, &url, 3).await;
+    up.stop(&place).await;
+    place.is_clean(&before).await;
+}
