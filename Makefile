@@ -17,12 +17,14 @@ test: tools
 verify: tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --exclude reference-cluster --no-deps --all-features
 	$(CARGO) run --package quarterdeck-schemagen -- --check
 	$(CARGO) test --workspace --all-features
 
 bench: tools
-	$(CARGO) bench --workspace
+	$(CARGO) bench --package quarterdeck-registry --bench http --bench storage
+	$(CARGO) bench --package quarterdeck-scheduler --bench decisions
+	$(CARGO) bench --package quarterdeck-proxy --bench userspace
 
 fix:
 	$(CARGO) fmt --all

@@ -1,6 +1,6 @@
 //! The API server of the Quarterdeck SDK, as a tower service.
 //!
-//! Start at [`ApiServer`]. One machinery serves every kind: a kind is a [`Resource`](resource::Resource) value, built-in
+//! Start at [`ApiServer`]. One machinery serves every kind: a kind is a [`Resource`] value, built-in
 //! ones are in [`resources`], and there is no handler, route or cache per kind. A request passes authentication and
 //! authorisation ([`layers`]), is taken apart ([`request`]), served by its verb from the watch cache ([`cache`]) or written
 //! through admission ([`admission`]) and the kind's rules to [`storage`], which alone decides what is true.

@@ -1,6 +1,6 @@
 //! The store of objects: what the server keeps behind its front door.
 //!
-//! A [`Registry`] knows the kinds, the store, its cache and the rules of admission. Reads are in [`verbs`](crate::verbs);
+//! A [`Registry`] knows the kinds, the store, its cache and the rules of admission. Reads are in `verbs`;
 //! the ways of writing are in [`write`](crate::write).
 
 use std::collections::BTreeMap;

@@ -44,7 +44,7 @@ impl<'a> Document<'a> {
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Type`] as [`decode_json`].
+    /// [`DecodeError::Type`] as [`decode_json`](super::decode_json).
     pub fn decode(self, structure: &Structure) -> Result<Decoded, DecodeError> {
         decode_node(structure, self.0)
     }
