@@ -45,7 +45,7 @@ impl AddressPool {
     /// Marks an address as taken that was handed out in an earlier life. Returns whether it was free.
     pub(crate) fn adopt(&mut self, address: IpAddr) -> bool {
         if self.network.contains(&address) {
-            self.last = number(address);
+            self.last = self.last.max(number(address));
         }
         self.used.insert(address)
     }
@@ -96,6 +96,17 @@ mod tests {
         let rest: Vec<_> = std::iter::from_fn(|| pool.take()).map(|a| a.to_string()).collect();
 
         assert_eq!(rest, ["fd00::4", "fd00::5", "fd00::6", "fd00::7", "fd00::2"]);
+    }
+
+    #[test]
+    fn after_adoption_the_next_address_lies_behind_all_adopted_ones_whatever_their_order() {
+        let mut pool = AddressPool::new("10.0.0.0/29".parse().unwrap());
+
+        for address in ["10.0.0.4", "10.0.0.2"] {
+            assert!(pool.adopt(address.parse().unwrap()));
+        }
+
+        assert_eq!(pool.take().unwrap().to_string(), "10.0.0.5");
     }
 
     #[test]

@@ -88,7 +88,10 @@ impl PodNetwork {
         ip(
             &[
                 format!("netns add {namespace}"),
-                format!("link add {veth} type veth peer name eth0 netns {namespace}"),
+                format!(
+                    "link add {veth} type veth peer name eth0 address {} netns {namespace}",
+                    hardware(address)
+                ),
                 format!("link set {veth} master {} up", self.bridge),
             ],
             None,
@@ -173,6 +176,14 @@ impl PodNetwork {
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     }
+}
+
+/// Returns the hardware address of a pod: the same for all that ever have its address, so that what neighbours remember of
+/// an earlier one stays true.
+fn hardware(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    // The first octet says that it is administered locally.
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// Returns the name of the host's end of a pod's link: unique, and not longer than the 15 letters that there are.

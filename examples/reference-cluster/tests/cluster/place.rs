@@ -28,8 +28,7 @@ ip link set uplink up
 ip link set outside up
 ip route add default via 192.0.2.1
 echo ready
-sleep infinity &
-wait $!
+read -r _ || true
 "#;
 
 /// The user without any privilege.
@@ -74,7 +73,7 @@ impl Place {
             .args(["--pdeathsig", "KILL", "unshare", "--mount", "--net", "--pid", "--fork"])
             .args(["--kill-child", "--mount-proc", "bash", "-c", SET_UP])
             .stdout(Stdio::piped())
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .expect("setpriv and unshare (util-linux) can be started");

@@ -99,7 +99,11 @@ pub(crate) async fn reach(kubectl: &Kubectl<'_>, url: &str, replicas: usize) {
             }
             answered.insert(outcome.stdout.trim().to_owned());
         }
-        if names.is_subset(&answered) { Ok(()) } else { Err(format!("only {answered:?} did")) }
+        if names.is_subset(&answered) {
+            return Ok(());
+        }
+        let slices = kubectl.run("get pods,endpointslices -o wide").await;
+        Err(format!("only {answered:?} did; there are\n{slices}"))
     })
     .await;
 }
