@@ -138,7 +138,7 @@ fn document(kinds: &[&Resource]) -> Value {
     for resource in kinds {
         add_paths(resource, &mut paths);
     }
-    let mut roots: Vec<&schema::Structure> = kinds.iter().map(|resource| resource.structure).collect();
+    let mut roots: Vec<&schema::Structure> = kinds.iter().map(|resource| &*resource.structure).collect();
     let others = [
         ("autoscaling", "v1", "Scale"),
         ("authentication.k8s.io", "v1", "TokenRequest"),

@@ -13,8 +13,9 @@ use quarterdeck_core::storage::Storage;
 
 use crate::admission::Admission;
 use crate::cache::{Cache, World};
-use crate::resource::{Resource, StrategyContext};
+use crate::resource::Resource;
 use crate::status::Result;
+use crate::strategy::StrategyContext;
 use crate::tokens::TokenIssuer;
 use crate::user::User;
 

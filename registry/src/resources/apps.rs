@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::resource::{Resource, Scope, Strategy, Subresource};
+use crate::resource::{Resource, Scope, Subresource};
+use crate::strategy::Strategy;
 
 pub(super) fn resources() -> Vec<Resource> {
     let kind = |kind, plural, short| {

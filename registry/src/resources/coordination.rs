@@ -1,6 +1,7 @@
 //! The group `coordination.k8s.io`.
 
-use crate::resource::{Resource, Scope, Strategy};
+use crate::resource::{Resource, Scope};
+use crate::strategy::Strategy;
 
 pub(super) fn resources() -> Vec<Resource> {
     vec![

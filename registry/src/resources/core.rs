@@ -5,7 +5,8 @@ use super::pod::PodStrategy;
 use super::secret::SecretStrategy;
 use super::service::ServiceStrategy;
 use crate::request::Verb;
-use crate::resource::{Backing, Resource, Scope, Strategy, Subresource};
+use crate::resource::{Backing, Resource, Scope, Subresource};
+use crate::strategy::Strategy;
 
 use Scope::{Cluster, Namespaced};
 use Subresource::{Binding, Finalize, Log, Scale, Status, Token};

@@ -1,7 +1,7 @@
 //! The built-in kinds: one file per API group, one value per kind.
 //!
 //! A kind is its row here, its table of fields in [`schema`](crate::schema), its columns in [`table`](crate::table), its
-//! rules in [`validation`](crate::validation), and a [`Strategy`](crate::resource::Strategy) where it needs one.
+//! rules in [`validation`](crate::validation), and a [`Strategy`](crate::strategy::Strategy) where it needs one.
 
 mod apps;
 mod coordination;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::resource::{Deletion, Strategy, StrategyContext};
+use crate::strategy::{Deletion, Strategy, StrategyContext};
 
 /// The finalizer that the controller of namespaces removes when a namespace is empty.
 const FINALIZER: &str = "kubernetes";

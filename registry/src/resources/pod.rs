@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::resource::{Deletion, Strategy, StrategyContext};
+use crate::strategy::{Deletion, Strategy, StrategyContext};
 
 /// For how many seconds a pod may go on that says nothing.
 const DEFAULT_GRACE: i64 = 30;

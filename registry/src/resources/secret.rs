@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::resource::{Strategy, StrategyContext};
+use crate::strategy::{Strategy, StrategyContext};
 
 #[derive(Debug)]
 pub(super) struct SecretStrategy;

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use quarterdeck_core::storage::Key;
 use serde_json::{Value, json};
 
-use crate::resource::{Claim, Claims, Deletion, Strategy, StrategyContext, is_service_address};
+use crate::strategy::{Claim, Claims, Deletion, Strategy, StrategyContext};
 use crate::validation::{FieldError, Shown};
 
 /// What keys of service addresses begin with.
@@ -394,6 +394,11 @@ fn free_port(own: &BTreeSet<u64>, context: &StrategyContext<'_>) -> u64 {
         .map(|step| first + (start + step) % count)
         .find(|port| !used.contains(port))
         .unwrap_or(first + start)
+}
+
+/// Returns whether an address may be given to services: in the range, and neither its first nor its last address.
+fn is_service_address(cidr: IpNet, address: IpAddr) -> bool {
+    cidr.contains(&address) && address != cidr.network() && address != cidr.broadcast()
 }
 
 #[cfg(test)]

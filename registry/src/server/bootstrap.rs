@@ -113,9 +113,9 @@ fn complete(
     if let Some(namespace) = namespace {
         object["metadata"]["namespace"] = namespace.into();
     }
-    let decoded = schema::decode_value(resource.structure, object);
+    let decoded = schema::decode_value(&resource.structure, object);
     let mut object = decoded.map_err(|error| Status::internal(error.to_string()))?.value;
-    schema::apply_defaults(resource.structure, &mut object);
+    schema::apply_defaults(&resource.structure, &mut object);
     Ok(object)
 }
 

@@ -55,7 +55,7 @@ pub(super) fn object(call: &Call, validation: FieldValidation) -> Result<Decoded
         kind: &resource.kind,
         group: &resource.group,
         version: &resource.version,
-        structure: resource.structure,
+        structure: &resource.structure,
     };
     decode(call, &expected, validation)
 }
@@ -77,7 +77,7 @@ struct Expected<'a> {
     kind: &'a str,
     group: &'a str,
     version: &'a str,
-    structure: &'static schema::Structure,
+    structure: &'a schema::Structure,
 }
 
 impl Expected<'_> {

@@ -146,7 +146,7 @@ fn from_body(call: &Call) -> Result<Value> {
     Ok(given)
 }
 
-fn decode(structure: &'static schema::Structure, text: &[u8]) -> Result<Value> {
+fn decode(structure: &schema::Structure, text: &[u8]) -> Result<Value> {
     let unreadable =
         |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
     if text.iter().all(u8::is_ascii_whitespace) {

@@ -58,7 +58,7 @@ impl Patch {
     }
 
     /// Applies the patch to an object of a kind.
-    pub(super) fn apply(&self, present: &Value, structure: &'static schema::Structure) -> Result<Value> {
+    pub(super) fn apply(&self, present: &Value, structure: &schema::Structure) -> Result<Value> {
         match self {
             Self::Json(patch) => {
                 let mut object = present.clone();
@@ -117,7 +117,7 @@ struct PatchChange<'a> {
 
 impl Change for PatchChange<'_> {
     fn apply(&self, present: &Value) -> Result<Value> {
-        let patched = self.patch.apply(present, self.resource.structure)?;
+        let patched = self.patch.apply(present, &self.resource.structure)?;
         let (object, problems) = conform(patched, self.resource)?;
         if let Ok(mut warnings) = self.warnings.lock() {
             *warnings = self.validation.judge(problems)?;
@@ -132,7 +132,7 @@ impl Change for PatchChange<'_> {
 
 /// Checks a patched object against its kind's tables, and fills in defaults.
 fn conform(patched: Value, resource: &Resource) -> Result<(Value, Vec<String>)> {
-    let decoded = schema::decode_value(resource.structure, patched)
+    let decoded = schema::decode_value(&resource.structure, patched)
         .map_err(|error| Status::unprocessable(format!("{} is invalid: patch: {error}", resource.kind)))?;
     let mut object = decoded.value;
     for (field, expected) in [("kind", resource.kind.to_string()), ("apiVersion", resource.api_version())] {
@@ -146,6 +146,6 @@ fn conform(patched: Value, resource: &Resource) -> Result<(Value, Vec<String>)> 
             }
         }
     }
-    schema::apply_defaults(resource.structure, &mut object);
+    schema::apply_defaults(&resource.structure, &mut object);
     Ok((object, decoded.strict_errors))
 }

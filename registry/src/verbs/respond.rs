@@ -37,7 +37,7 @@ pub(super) fn value(call: &Call, form: Form, code: StatusCode, object: &Value) -
     let shaped = match form.shape {
         Shape::Object if form.encoding == Encoding::Protobuf => {
             let bytes =
-                crate::schema::encode_protobuf(call.resource.structure, object).map_err(Status::internal)?;
+                crate::schema::encode_protobuf(&call.resource.structure, object).map_err(Status::internal)?;
             return Ok(text(code, form.content_type(), Body::full(bytes)));
         }
         Shape::Object => None,
@@ -169,7 +169,7 @@ pub(super) fn shaped_list(
             let list = serde_json::json!({"metadata": metadata, "items": items});
             let kind = format!("{}List", call.resource.kind);
             return crate::schema::encode_protobuf_list(
-                call.resource.structure,
+                &call.resource.structure,
                 &call.resource.api_version(),
                 &kind,
                 &list,

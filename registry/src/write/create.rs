@@ -8,8 +8,9 @@ use crate::admission::Operation;
 use crate::cache::World;
 use crate::object::Draft;
 use crate::registry::Registry;
-use crate::resource::{Claims, Resource, StrategyContext};
+use crate::resource::Resource;
 use crate::status::{Result, Status};
+use crate::strategy::{Claims, StrategyContext};
 
 /// How many random characters end a generated name.
 const SUFFIX: usize = 5;

@@ -9,8 +9,8 @@ use super::{ATTEMPTS, Failure, Target, contention, failure, has_finalizers, meta
 use crate::admission::Operation;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
-use crate::resource::{Claims, Deletion};
 use crate::status::{Result, Status};
+use crate::strategy::{Claims, Deletion};
 
 /// What happens to an object's dependents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,8 +21,9 @@ use crate::admission::{Attributes, Operation};
 use crate::cache::World;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
-use crate::resource::{Claims, Resource, Subresource};
+use crate::resource::{Resource, Subresource};
 use crate::status::{Result, Status};
+use crate::strategy::Claims;
 use crate::user::User;
 use crate::validation::FieldError;
 

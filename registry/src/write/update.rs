@@ -12,8 +12,9 @@ use super::{
 use crate::admission::Operation;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
-use crate::resource::{Claims, Subresource};
+use crate::resource::Subresource;
 use crate::status::{Result, Status};
+use crate::strategy::Claims;
 use crate::validation::{FieldError, Shown};
 
 /// What an update makes of the present object.
