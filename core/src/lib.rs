@@ -16,6 +16,7 @@ pub mod balancing;
 pub mod client;
 pub mod clock;
 pub mod component;
+pub mod hash;
 pub mod labels;
 pub mod latest;
 pub mod node;
