@@ -10,7 +10,7 @@ use quarterdeck_core::client::Context;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Stop, Supervisor};
 use quarterdeck_core::random::Random;
-use quarterdeck_proxy::{Mode, Proxy, RoundRobin};
+use quarterdeck_proxy::{AddressTable, Mode, Proxy, RoundRobin};
 use quarterdeck_scheduler::{DefaultScheduler, SchedulerDriver};
 use secrecy::ExposeSecret as _;
 
@@ -21,10 +21,10 @@ use crate::up::report;
 
 /// Runs the scheduler until Ctrl-C.
 pub(crate) async fn scheduler(options: &PartOptions) -> Result<()> {
-    let (context, _) = context(&options.kubeconfig).await?;
+    let (context, kubeconfig) = context(&options.kubeconfig).await?;
     let random = context.random.fork("default-scheduler");
     let driver = SchedulerDriver::new(&context).scheduler("default-scheduler", DefaultScheduler::new(random));
-    run(vec![Box::new(driver)]).await
+    run("The scheduler", &kubeconfig, vec![Box::new(driver)]).await
 }
 
 /// Runs the controllers until Ctrl-C.
@@ -32,7 +32,7 @@ pub(crate) async fn controllers(options: &PartOptions) -> Result<()> {
     let (context, kubeconfig) = context(&options.kubeconfig).await?;
     let authority = authority(&kubeconfig)?;
     let options = quarterdeck_controllers::Options::default().root_ca(authority);
-    run(quarterdeck_controllers::all(&context, options)).await
+    run("The controllers", &kubeconfig, quarterdeck_controllers::all(&context, options)).await
 }
 
 /// Runs a node's agent until Ctrl-C. Its pods go on without it.
@@ -54,14 +54,20 @@ pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
         .root_dir(options.data.join(node))
         .addresses(vec![address])
         .serve(settings);
-    run(vec![Box::new(agent)]).await
+    run(&format!("The agent of {node}"), &kubeconfig, vec![Box::new(agent)]).await
 }
 
 /// Runs the service proxy until Ctrl-C.
 pub(crate) async fn proxy(options: &ProxyPartOptions) -> Result<()> {
-    let (context, _) = context(&options.part.kubeconfig).await?;
-    let proxy = set_up_proxy(Proxy::new(&context, RoundRobin::new()), &options.proxy);
-    run(vec![Box::new(proxy)]).await
+    let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
+    let addresses = AddressTable::new();
+    let proxy = Proxy::new(&context, RoundRobin::new()).addresses(addresses.clone());
+    let mut parts: Vec<Box<dyn Component>> = vec![Box::new(set_up_proxy(proxy, &options.proxy))];
+    if !rustix::process::geteuid().is_root() {
+        // Without root the addresses of processes are only names: their agent says what for.
+        parts.push(Box::new(addresses.follow_pods(&context)));
+    }
+    run("The service proxy", &kubeconfig, parts).await
 }
 
 /// Lets services' own addresses work where the proxy may write rules; else shows where their ports are.
@@ -77,13 +83,17 @@ pub(crate) fn set_up_proxy(mut proxy: Proxy, options: &ProxyOptions) -> Proxy {
     }
 }
 
-/// Runs components until Ctrl-C.
-async fn run(components: Vec<Box<dyn Component>>) -> Result<()> {
+/// Runs the components of a part until Ctrl-C.
+async fn run(part: &str, kubeconfig: &Kubeconfig, components: Vec<Box<dyn Component>>) -> Result<()> {
+    let stop = ctrl_c();
+    let cluster = kubeconfig.clusters.first().and_then(|cluster| cluster.cluster.as_ref());
+    let server = cluster.and_then(|cluster| cluster.server.as_deref()).unwrap_or_default();
+    println!("{part}: running, with the API server at {server}. Ctrl-C stops it.");
     let mut supervisor = Supervisor::new();
     for component in components {
         supervisor.push(component);
     }
-    report(&supervisor.run(ctrl_c()).await)
+    report(&supervisor.run(stop).await)
 }
 
 /// Returns what fires on Ctrl-C or on the signal to terminate.

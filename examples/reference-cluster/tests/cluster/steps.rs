@@ -218,3 +218,13 @@ impl Lines {
         assert!(found == Ok(true), "no line says {words:?}: {seen:#?}");
     }
 }
+
+/// What keeps pods is deleted, and they go.
+pub(crate) async fn delete_all(kubectl: &Kubectl<'_>) {
+    kubectl.run("delete rc,deployments,services --all --wait=false").await;
+    eventually("all pods are gone", Duration::from_secs(40), async || {
+        let pods = kubectl.list("pods").await;
+        if pods.is_empty() { Ok(()) } else { Err(format!("{} are left", pods.len())) }
+    })
+    .await;
+}
