@@ -27,15 +27,21 @@ pub(crate) async fn open(kind: RuntimeKind, node: &str, number: u16, data: &Path
             let network = pod_network(number)?;
             ask(SimulatedRuntime::builder().clock(Clock::system()).pod_cidr(network).build()).await
         }
-        RuntimeKind::Docker => ask(DockerRuntime::new(node)).await.map_err(|error| {
+        RuntimeKind::Docker => ask(docker(node, data)).await.map_err(|error| {
             Failure::new(format!("{error}; start the Docker engine, or choose --runtime process"))
         }),
         RuntimeKind::Process => ask(process(node, number, data)?).await,
-        RuntimeKind::Auto => match ask(DockerRuntime::new(node)).await {
+        RuntimeKind::Auto => match ask(docker(node, data)).await {
             Ok(docker) => Ok(docker),
             Err(_) => ask(process(node, number, data)?).await,
         },
     }
+}
+
+/// Clusters on one engine have nodes of the same names: what they keep, and where, tells them apart.
+fn docker(node: &str, data: &Path) -> DockerRuntime {
+    let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+    DockerRuntime::new(format!("{node} of {}", data.display()))
 }
 
 fn process(node: &str, number: u16, data: &Path) -> Result<ProcessRuntime> {
