@@ -1,6 +1,6 @@
 //! The parts that talk to an API server, each as a process of its own.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -14,9 +14,10 @@ use quarterdeck_proxy::{AddressTable, Mode, Proxy, RoundRobin};
 use quarterdeck_scheduler::{DefaultScheduler, SchedulerDriver};
 use secrecy::ExposeSecret as _;
 
-use crate::cli::{AgentOptions, PartOptions, ProxyOptions, ProxyPartOptions};
+use crate::cli::{AgentOptions, PartOptions, ProxyPartOptions};
 use crate::error::{Failure, Result};
 use crate::runtimes;
+use crate::sockets::proxy_endpoint;
 use crate::up::report;
 
 /// Runs the scheduler until Ctrl-C.
@@ -41,11 +42,13 @@ pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
     let user = kubeconfig.auth_infos.first().map(|user| user.name.clone()).unwrap_or_default();
     let Some(node) = user.strip_prefix("system:node:") else {
         let file = options.part.kubeconfig.display();
-        return Err(Failure::new(format!("{file} is no agent's kubeconfig: it is for the user {user:?}")));
+        return Err(Failure::new(format!(
+            "{file} is no agent's kubeconfig but that of {user:?}: take one that `quarterdeck apiserver` wrote, kubeconfigs/agent"
+        )));
     };
     let address = crate::server::own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let listen = options.listen.unwrap_or(SocketAddr::new(address, 0));
-    let runtime = runtimes::open(options.runtime, node, 1, &options.data).await?;
+    let runtime = runtimes::open(options.runtime, node, &options.data).await?;
     let (certificate, key) = identity(&kubeconfig)?;
     let settings = ServerSettings::tls(listen, &certificate, &key, &authority(&kubeconfig)?);
     let settings =
@@ -59,10 +62,11 @@ pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
 
 /// Runs the service proxy until Ctrl-C.
 pub(crate) async fn proxy(options: &ProxyPartOptions) -> Result<()> {
+    let endpoint = proxy_endpoint(&options.proxy)?;
     let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
     let addresses = AddressTable::new();
     let proxy = Proxy::new(&context, RoundRobin::new()).addresses(addresses.clone());
-    let mut parts: Vec<Box<dyn Component>> = vec![Box::new(set_up_proxy(proxy, &options.proxy))];
+    let mut parts: Vec<Box<dyn Component>> = vec![Box::new(set_up_proxy(proxy, endpoint))];
     if !rustix::process::geteuid().is_root() {
         // Without root the addresses of processes are only names: their agent says what for.
         parts.push(Box::new(addresses.follow_pods(&context)));
@@ -70,15 +74,13 @@ pub(crate) async fn proxy(options: &ProxyPartOptions) -> Result<()> {
     run("The service proxy", &kubeconfig, parts).await
 }
 
-/// Lets services' own addresses work where the proxy may write rules; else shows where their ports are.
-pub(crate) fn set_up_proxy(mut proxy: Proxy, options: &ProxyOptions) -> Proxy {
-    let is_root = rustix::process::geteuid().is_root();
-    if is_root {
+/// Lets services' own addresses work where the proxy may write rules, and shows at `endpoint` where their ports are.
+pub(crate) fn set_up_proxy(mut proxy: Proxy, endpoint: Option<TcpListener>) -> Proxy {
+    if rustix::process::geteuid().is_root() {
         proxy = proxy.mode(Mode::nftables());
     }
-    let otherwise = (!is_root).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 10249)));
-    match options.proxy_endpoint.or(otherwise) {
-        Some(address) => proxy.endpoint(address),
+    match endpoint {
+        Some(listener) => proxy.endpoint_on(listener),
         None => proxy,
     }
 }
@@ -96,26 +98,28 @@ async fn run(part: &str, kubeconfig: &Kubeconfig, components: Vec<Box<dyn Compon
     report(&supervisor.run(stop).await)
 }
 
-/// Returns what fires on Ctrl-C or on the signal to terminate.
+/// Returns what fires on Ctrl-C, on the signal to terminate, and when the terminal is closed.
 pub(crate) fn ctrl_c() -> Stop {
     use tokio::signal::unix::{SignalKind, signal as on};
     let (signal, stop) = Stop::channel();
     // From here on, not only once the task runs.
     let mut interrupt = on(SignalKind::interrupt()).expect("a program may ask for its signals");
     let mut terminate = on(SignalKind::terminate()).expect("a program may ask for its signals");
-    tokio::spawn(async move {
+    // The terminal is closed.
+    let mut hang_up = on(SignalKind::hangup()).expect("a program may ask for its signals");
+    let mut any = async move || {
         tokio::select! {
             biased;
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
         }
+    };
+    tokio::spawn(async move {
+        any().await;
         signal.stop();
         // A second one means: now.
-        tokio::select! {
-            biased;
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        any().await;
         std::process::exit(130);
     });
     stop
@@ -124,7 +128,11 @@ pub(crate) fn ctrl_c() -> Stop {
 /// Reads a kubeconfig, and makes what a component needs of it.
 async fn context(path: &Path) -> Result<(Context, Kubeconfig)> {
     let unusable = |error: &dyn std::error::Error| {
-        Failure::because(&format!("cannot use the kubeconfig {}", path.display()), error)
+        let what = format!(
+            "cannot use the kubeconfig {}: take one that `quarterdeck apiserver` wrote",
+            path.display()
+        );
+        Failure::because(&what, error)
     };
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
     let options = KubeConfigOptions::default();

@@ -86,6 +86,7 @@ async fn a_newcomer_walks_through_a_cluster_of_containers() {
     steps::release(&kubectl, 4).await;
     steps::apply(&kubectl, &manifest).await;
     steps::roll(&kubectl, "quarterdeck/demo").await;
+    steps::last_words(&kubectl, "quarterdeck/demo:v1").await;
     steps::describe(&kubectl).await;
     kubectl.run("delete pods --all --grace-period=1 --wait=false").await;
     steps::delete_namespace(&root, "walk").await;
