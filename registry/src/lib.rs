@@ -8,6 +8,7 @@
 pub mod admission;
 mod body;
 pub mod cache;
+pub mod custom;
 mod discovery;
 pub mod layers;
 pub mod listener;

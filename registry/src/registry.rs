@@ -41,9 +41,21 @@ impl Resources {
     pub fn new(resources: impl IntoIterator<Item = Resource>) -> Self {
         let mut by_path = BTreeMap::new();
         for resource in resources {
-            let path =
-                (resource.group.to_string(), resource.version.to_string(), resource.plural.to_string());
-            by_path.insert(path, Arc::new(resource));
+            by_path.insert(path_of(&resource), Arc::new(resource));
+        }
+        Self { all: by_path.into_values().collect() }
+    }
+
+    /// Adds kinds. One whose group and plural are taken is left out.
+    pub(crate) fn with<'r>(&self, more: impl IntoIterator<Item = &'r Arc<Resource>>) -> Self {
+        let mut by_path: BTreeMap<_, _> =
+            self.all.iter().map(|resource| (path_of(resource), resource.clone())).collect();
+        for resource in more {
+            let is_taken =
+                self.all.iter().any(|one| one.group == resource.group && one.plural == resource.plural);
+            if !is_taken {
+                by_path.entry(path_of(resource)).or_insert_with(|| resource.clone());
+            }
         }
         Self { all: by_path.into_values().collect() }
     }
@@ -70,6 +82,10 @@ impl Resources {
     pub fn all(&self) -> &[Arc<Resource>] {
         &self.all
     }
+}
+
+fn path_of(resource: &Resource) -> (String, String, String) {
+    (resource.group.to_string(), resource.version.to_string(), resource.plural.to_string())
 }
 
 /// The kinds, the store and everything that a write needs.

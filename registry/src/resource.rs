@@ -9,6 +9,7 @@ use std::sync::Arc;
 use quarterdeck_core::storage::Key;
 use serde_json::Value;
 
+use crate::custom::CustomKind;
 use crate::request::Verb;
 use crate::schema::{Seq, StructureRef};
 use crate::selector::SelectableField;
@@ -99,6 +100,8 @@ pub enum Generation {
     Unmanaged,
     /// It starts at 1, and grows when anything but metadata and status changes.
     Spec,
+    /// It starts at 1, and grows when anything but metadata changes.
+    Content,
 }
 
 /// A kind that the server serves.
@@ -144,6 +147,8 @@ pub struct Resource {
     pub fields: Seq<SelectableField>,
     /// How objects are kept in the store; absent if that is how they are served.
     pub stored: Option<Arc<Stored>>,
+    /// What it is besides if a definition made it.
+    pub custom: Option<Arc<CustomKind>>,
 }
 
 impl Resource {
@@ -186,6 +191,7 @@ impl Resource {
             columns: crate::table::columns(group, kind),
             fields: Seq::Fixed(crate::selector::selectable_fields(group, kind)),
             stored: None,
+            custom: None,
         }
     }
 

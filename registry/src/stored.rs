@@ -58,9 +58,18 @@ pub struct Stored {
     pub fields: Seq<SelectableField>,
     /// The way to the stored form; absent if that is the one that is served.
     pub conversion: Option<Arc<dyn Conversion>>,
-    /// By which structure stored objects are completed when they are read: a custom kind may have got new defaults since
-    /// they were written. Absent if they are served as they were written.
-    pub upkeep: Option<StructureRef>,
+    /// How stored objects are completed when they are read: a custom kind may have got new defaults since they were written.
+    /// Absent if they are served as they were written.
+    pub upkeep: Option<Upkeep>,
+}
+
+/// How stored objects of a custom kind are brought to what their kind is today.
+#[derive(Debug, Clone)]
+pub struct Upkeep {
+    /// The structure of the stored version.
+    pub structure: StructureRef,
+    /// Whether what the structure does not have is dropped; not if other versions have it.
+    pub prunes: bool,
 }
 
 /// What stored text begins with and is selected by, whatever the version served.
@@ -149,7 +158,9 @@ impl Resource {
 
     /// Appends an object as a list's item.
     pub(crate) fn write_item(&self, object: &Object, out: &mut BytesMut) {
-        if self.is_stored_form() {
+        if self.is_stored_form() && self.custom.is_some() {
+            object.write_single(out);
+        } else if self.is_stored_form() {
             object.write_item(out);
         } else {
             write_value(&self.item_of(object), out);
@@ -159,6 +170,9 @@ impl Resource {
     /// Parses a stored object as it stands in a list: without kind and apiVersion, unless the kind is a custom one.
     pub(crate) fn item_of(&self, object: &Object) -> Value {
         let mut value = self.value_of(object);
+        if self.custom.is_some() {
+            return value;
+        }
         if let Some(fields) = value.as_object_mut() {
             fields.remove("kind");
             fields.remove("apiVersion");
@@ -180,13 +194,14 @@ impl Resource {
 
     /// Completes an object that was stored before its kind was what it is today.
     pub(crate) fn keep_up(&self, value: Value) -> Value {
-        let Some(structure) = self.stored.as_ref().and_then(|form| form.upkeep.as_ref()) else {
-            return value;
+        let Some(upkeep) = self.stored.as_ref().and_then(|form| form.upkeep.as_ref()) else { return value };
+        let mut value = match upkeep.prunes.then(|| schema::decode_value(&upkeep.structure, value.clone())) {
+            Some(Ok(decoded)) => decoded.value,
+            // What cannot be read by today's structure is shown as it is: its next writer is told.
+            Some(Err(_)) | None => value,
         };
-        // What cannot be read by today's structure is shown as it is: its next writer is told.
-        let Ok(mut decoded) = schema::decode_value(structure, value.clone()) else { return value };
-        schema::apply_defaults(structure, &mut decoded.value);
-        decoded.value
+        schema::apply_defaults(&upkeep.structure, &mut value);
+        value
     }
 
     /// Returns whether stored objects are completed when they are read.

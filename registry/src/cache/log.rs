@@ -174,6 +174,11 @@ impl Log {
         };
     }
 
+    /// Ends the log: its kind is gone, and its watchers are cut off.
+    pub(super) fn close(&self) {
+        self.reset(Revision(u64::MAX));
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Events> {
         self.0.read().expect("nothing panics while it holds the log")
     }

@@ -85,7 +85,7 @@ impl Cache {
     /// Makes an empty cache for these kinds.
     #[must_use]
     pub fn new(resources: Resources) -> Self {
-        let catalog = Catalog::new(resources, &Catalog::default());
+        let catalog = Catalog::new(resources);
         let world = World { catalog, ..World::default() };
         Self(Arc::new(Shared {
             world: ArcSwap::from_pointee(world),

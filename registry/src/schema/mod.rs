@@ -33,7 +33,7 @@ pub use protobuf::{
 };
 pub use strategic::{StrategicMergeError, strategic_merge};
 pub use types::{
-    Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text, Topology, Type,
+    CustomPart, Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text, Topology, Type,
     TypeRef,
 };
 

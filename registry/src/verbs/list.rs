@@ -272,7 +272,7 @@ fn check_match(matching: Option<&str>, version: Option<&str>, continued: Option<
 }
 
 fn answer(call: &Call, form: Form, page: Found) -> Result<Response<Body>> {
-    let metadata = respond::list_metadata(page.revision.0, page.token.as_deref(), page.remaining);
+    let metadata = respond::list_metadata(&call.resource, page.revision.0, page.token.as_deref(), page.remaining);
     if !form.is_plain() {
         let items: Vec<Value> = page.objects.iter().map(|object| call.resource.item_of(object)).collect();
         let text = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;
