@@ -1,7 +1,8 @@
 //! One kind served in several versions over one store.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use bytes::Bytes;
+mod support;
+
 use futures::StreamExt;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
@@ -11,6 +12,7 @@ use quarterdeck_registry::stored::Conversion;
 use quarterdeck_registry::{ApiServer, Body, MemoryStorage, User};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use support::call;
 use tower::ServiceExt;
 
 /// Of `autoscaling/v1` what the tests need: the goal for the processor stands elsewhere.
@@ -51,19 +53,6 @@ async fn server(storage: Arc<dyn Storage>) -> ApiServer {
     let stored = scaler("v2");
     let served = scaler("v1").stored_as(&stored, Cpu);
     ApiServer::builder_shared(storage).resource(stored).resource(served).start().await.unwrap()
-}
-
-async fn call(server: &ApiServer, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
-    let media_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-    let request =
-        Request::builder().method(method).uri(path).header("content-type", media_type).body(match body {
-            Value::Null => Body::empty(),
-            body => Body::full(body.to_string()),
-        });
-    let answer = server.as_user(User::admin()).oneshot(request.unwrap()).await.unwrap();
-    let (parts, body) = answer.into_parts();
-    let bytes: Bytes = body.collect().await.unwrap().to_bytes();
-    (parts.status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 const V1: &str = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";

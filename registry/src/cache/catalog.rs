@@ -54,7 +54,11 @@ impl Catalog {
 
     /// Returns the catalog after a definition changed, and the prefixes of keys that have to be read again: their objects are
     /// other than before, or there are none any more. Absent if nothing follows from the change.
-    pub(super) fn redefined(&self, key: &Key, definition: Option<&Value>) -> Option<(Self, BTreeSet<String>)> {
+    pub(super) fn redefined(
+        &self,
+        key: &Key,
+        definition: Option<&Value>,
+    ) -> Option<(Self, BTreeSet<String>)> {
         let before = self.defined.get(key);
         let new = match (before, definition) {
             (Some(before), Some(definition)) if before.is_of(definition) => return None,

@@ -62,7 +62,8 @@ impl Definition {
         let stored = |definition: &Self| -> Vec<Value> {
             let versions = definition.basis["spec"]["versions"].as_array().into_iter().flatten();
             let relevant = |version: &Value| {
-                ["name", "served", "storage", "schema", "selectableFields"].map(|field| version[field].clone())
+                ["name", "served", "storage", "schema", "selectableFields"]
+                    .map(|field| version[field].clone())
             };
             versions.map(|version| relevant(version).to_vec().into()).collect()
         };
@@ -270,15 +271,14 @@ fn fields_of_all(spec: &Value) -> Seq<SelectableField> {
 
 /// The way from what is stored to what is served. The stored version needs none, unless other versions may have written
 /// what it does not know.
-fn conversion(
-    structure: &Arc<Structure>,
-    store: &Store,
-    is_stored: bool,
-) -> Option<Arc<dyn Conversion>> {
+fn conversion(structure: &Arc<Structure>, store: &Store, is_stored: bool) -> Option<Arc<dyn Conversion>> {
     if is_stored && !store.schemas_differ {
         return None;
     }
-    Some(Arc::new(Pruned { structure: StructureRef::Shared(structure.clone()), needed: store.schemas_differ }))
+    Some(Arc::new(Pruned {
+        structure: StructureRef::Shared(structure.clone()),
+        needed: store.schemas_differ,
+    }))
 }
 
 /// Versions that differ in their schemas only: each shows of an object what it knows.

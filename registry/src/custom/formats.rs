@@ -15,7 +15,9 @@ pub(super) fn holds(format: &str, text: &str) -> bool {
         "hostname" => is_hostname(text),
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
         "ipv6" => text.contains(':') && text.parse::<Ipv6Addr>().is_ok(),
-        "cidr" => text.split_once('/').is_some_and(|(ip, _)| ip.parse::<IpAddr>().is_ok()) && is_network(text),
+        "cidr" => {
+            text.split_once('/').is_some_and(|(ip, _)| ip.parse::<IpAddr>().is_ok()) && is_network(text)
+        }
         "mac" => is_mac(text),
         "uri" => is_uri(text),
         "uuid" => is_uuid(text, None),
@@ -70,9 +72,40 @@ fn is_duration(text: &str) -> bool {
 
 fn is_unit(unit: &str) -> bool {
     const UNITS: [&str; 34] = [
-        "ns", "nano", "nanos", "nanosecond", "nanoseconds", "us", "\u{b5}s", "\u{3bc}s", "micro", "micros", "microsecond",
-        "microseconds", "ms", "milli", "millis", "millisecond", "milliseconds", "s", "sec", "secs", "second", "seconds",
-        "m", "min", "mins", "minute", "minutes", "h", "hr", "hour", "hours", "d", "day", "w",
+        "ns",
+        "nano",
+        "nanos",
+        "nanosecond",
+        "nanoseconds",
+        "us",
+        "\u{b5}s",
+        "\u{3bc}s",
+        "micro",
+        "micros",
+        "microsecond",
+        "microseconds",
+        "ms",
+        "milli",
+        "millis",
+        "millisecond",
+        "milliseconds",
+        "s",
+        "sec",
+        "secs",
+        "second",
+        "seconds",
+        "m",
+        "min",
+        "mins",
+        "minute",
+        "minutes",
+        "h",
+        "hr",
+        "hour",
+        "hours",
+        "d",
+        "day",
+        "w",
     ];
     UNITS.contains(&unit) || matches!(unit, "hrs" | "days" | "wk" | "week" | "weeks")
 }

@@ -57,7 +57,8 @@ pub(crate) fn set_condition(
     match conditions.iter_mut().find(|known| known["type"] == kind) {
         None => conditions.push(condition),
         Some(known) => {
-            let since = if known["status"] == status { known["lastTransitionTime"].take() } else { now.clone() };
+            let since =
+                if known["status"] == status { known["lastTransitionTime"].take() } else { now.clone() };
             *known = condition;
             known["lastTransitionTime"] = since;
         }
@@ -77,14 +78,20 @@ pub(crate) struct Lifecycle {
 
 impl Lifecycle {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        let user = User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
+        let user = User {
+            name: "system:apiserver".into(),
+            groups: vec!["system:masters".into()],
+            ..User::default()
+        };
         Self { registry, user, waiting: BTreeSet::new(), ending: BTreeSet::new() }
     }
 
     /// Follows the definitions until it is time to stop. Ends at once if the server has none.
     pub(crate) async fn run(mut self, mut stop: Stop) {
         let resources = self.registry.resources();
-        let Some(kind) = resources.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") else { return };
+        let Some(kind) = resources.get("apiextensions.k8s.io", "v1", "customresourcedefinitions") else {
+            return;
+        };
         let mut published = self.registry.cache.published();
         let mut position = None;
         loop {
@@ -102,7 +109,8 @@ impl Lifecycle {
                 }
                 Some(Read::Lost) | None => {
                     position = log.as_ref().and_then(|log| log.after(world.revision).ok());
-                    let all = world.range(PREFIX, None).map(|(_, definition)| definition.header.name.to_string());
+                    let all =
+                        world.range(PREFIX, None).map(|(_, definition)| definition.header.name.to_string());
                     self.waiting.extend(all);
                 }
             }
@@ -123,7 +131,8 @@ impl Lifecycle {
     fn reconsider_group(&mut self, world: &World, group: &Value) {
         for (_, definition) in world.range(PREFIX, None) {
             let value = definition.value();
-            if value["spec"]["group"] == *group && value["spec"]["names"] != value["status"]["acceptedNames"] {
+            if value["spec"]["group"] == *group && value["spec"]["names"] != value["status"]["acceptedNames"]
+            {
                 self.waiting.insert(definition.header.name.to_string());
             }
         }
@@ -159,7 +168,12 @@ impl Lifecycle {
         }
     }
 
-    fn target<'a>(&'a self, kind: &'a Arc<Resource>, name: &'a str, subresource: Option<Subresource>) -> Target<'a> {
+    fn target<'a>(
+        &'a self,
+        kind: &'a Arc<Resource>,
+        name: &'a str,
+        subresource: Option<Subresource>,
+    ) -> Target<'a> {
         Target { resource: kind, subresource, namespace: None, name, user: &self.user, dry_run: false }
     }
 

@@ -9,6 +9,8 @@
 //! taken down is [`lifecycle`].
 
 mod check;
+#[cfg(feature = "cel")]
+mod cost;
 pub(crate) mod definition;
 mod embedded;
 mod formats;

@@ -19,7 +19,8 @@ pub(super) fn accept(definition: &mut Value, world: &World, now: &Value) {
         let message = match names {
             [one] => format!("{one:?} is already in use"),
             several => {
-                let each: Vec<String> = several.iter().map(|name| format!("{name:?} is already in use")).collect();
+                let each: Vec<String> =
+                    several.iter().map(|name| format!("{name:?} is already in use")).collect();
                 format!("[{}]", each.join(", "))
             }
         };

@@ -21,6 +21,9 @@ impl Rules {
 /// Returns what is wrong with the rules of a schema.
 pub(crate) fn validate(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if super::schema::has_rules(schema) {
-        errors.push(FieldError::forbidden(path, "x-kubernetes-validations are not supported: the server is built without CEL"));
+        errors.push(FieldError::forbidden(
+            path,
+            "x-kubernetes-validations are not supported: the server is built without CEL",
+        ));
     }
 }

@@ -51,7 +51,8 @@ fn published(written: &Value, id: &GroupVersionKind) -> Value {
     if !schema.is_object() {
         schema = json!({"type": "object"});
     }
-    let about = |field: &str, what: &str| json!({"type": "string", "description": format!("{field}: {what}")});
+    let about =
+        |field: &str, what: &str| json!({"type": "string", "description": format!("{field}: {what}")});
     schema["properties"]["apiVersion"] = about("apiVersion", "the group and version of this object's schema");
     schema["properties"]["kind"] = about("kind", "what this object is");
     schema["properties"]["metadata"] =
@@ -94,13 +95,7 @@ fn structure(schema: &Schema, name: &str, is_object: bool) -> Structure {
 }
 
 fn field(name: &str, ty: Type, rules: Rules) -> Field {
-    Field {
-        name: name.to_owned().into(),
-        wire: Seq::default(),
-        ty,
-        presence: Presence::Given,
-        rules,
-    }
+    Field { name: name.to_owned().into(), wire: Seq::default(), ty, presence: Presence::Given, rules }
 }
 
 /// Whether a member belongs to every object and not to the schema.

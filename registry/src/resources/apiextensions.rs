@@ -56,8 +56,7 @@ impl Strategy for DefinitionStrategy {
             Some(finalizers) => finalizers.push(FINALIZER.into()),
             None => *finalizers = json!([FINALIZER]),
         }
-        let message =
-            "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+        let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
         set_condition(object, "Terminating", true, "InstanceDeletionPending", message, &due);
     }
 }

@@ -102,7 +102,13 @@ impl Structure {
         kinds: &'static [GroupVersionKind],
         atomic: bool,
     ) -> Self {
-        Self { name: Cow::Borrowed(name), fields: Seq::Fixed(fields), kinds: Seq::Fixed(kinds), atomic, custom: None }
+        Self {
+            name: Cow::Borrowed(name),
+            fields: Seq::Fixed(fields),
+            kinds: Seq::Fixed(kinds),
+            atomic,
+            custom: None,
+        }
     }
 
     /// Returns the member of this JSON name. Names differ by case, as in Kubernetes.

@@ -45,7 +45,10 @@ impl Selection {
         let labels = Selector::parse(labels).map_err(|error| Status::bad_request(error.to_string()))?;
         let (group, kind) = (&call.resource.group, &call.resource.kind);
         let fields = FieldSelector::parse(fields)
-            .and_then(|fields| fields.validate(group, kind, &call.resource.fields))
+            .and_then(|fields| match call.resource.custom {
+                None => fields.validate(group, kind, &call.resource.fields),
+                Some(_) => fields.validate_custom(call.resource.is_namespaced(), &call.resource.fields),
+            })
             .map_err(|error| Status::bad_request(error.to_string()))?
             .renamed(|field| call.resource.stored_field(field).cloned());
         let all = !labels_given && fields.is_everything() && call.name.is_empty();
@@ -272,7 +275,8 @@ fn check_match(matching: Option<&str>, version: Option<&str>, continued: Option<
 }
 
 fn answer(call: &Call, form: Form, page: Found) -> Result<Response<Body>> {
-    let metadata = respond::list_metadata(&call.resource, page.revision.0, page.token.as_deref(), page.remaining);
+    let metadata =
+        respond::list_metadata(&call.resource, page.revision.0, page.token.as_deref(), page.remaining);
     if !form.is_plain() {
         let items: Vec<Value> = page.objects.iter().map(|object| call.resource.item_of(object)).collect();
         let text = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;

@@ -20,14 +20,8 @@ use super::{Validator, names};
 use crate::custom::definition::has_condition;
 use parts::{check_columns, check_selectable, check_subresources};
 
-pub(super) static DEFINITION: Validator = Validator {
-    name: super::NameRule::Subdomain,
-    namespaced: false,
-    built_in: true,
-    create,
-    update,
-    status,
-};
+pub(super) static DEFINITION: Validator =
+    Validator { name: super::NameRule::Subdomain, namespaced: false, built_in: true, create, update, status };
 
 fn create(definition: &At, errors: &mut Errors) {
     let spec = definition.value()["spec"].clone();
@@ -46,7 +40,8 @@ fn create(definition: &At, errors: &mut Errors) {
     }
 }
 
-const PRESERVING: &str = "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+const PRESERVING: &str =
+    "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
 
 fn update(new: &At, old: &At, errors: &mut Errors) {
     let (spec, old_spec) = (&new.value()["spec"], &old.value()["spec"]);
@@ -109,7 +104,8 @@ fn check_spec(spec: &Value, errors: &mut Errors) {
     check_versions(spec, errors);
     check_required_names(&spec["names"], errors);
     check_names(&spec["names"], &path.child("names"), errors);
-    let has_status = items(&spec["versions"]).any(|(_, version)| version["subresources"]["status"].is_object());
+    let has_status =
+        items(&spec["versions"]).any(|(_, version)| version["subresources"]["status"].is_object());
     if let Some(validation) = shared(spec, "schema") {
         schema::check(&validation["openAPIV3Schema"], &path.child("validation"), has_status, errors);
     }
@@ -312,12 +308,12 @@ pub(crate) fn approval(definition: &Value) -> (Approval, String) {
     const SEE: &str = "see https://github.com/kubernetes/enhancements/pull/1111";
     let annotation = text(&definition["metadata"]["annotations"], APPROVAL);
     let uri = annotation.parse::<http::Uri>();
-    let is_url = uri.is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()) && uri.scheme().is_some());
+    let is_url =
+        uri.is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()) && uri.scheme().is_some());
     match annotation {
-        "" => (
-            Approval::Missing,
-            format!("protected groups must have approval annotation {APPROVAL:?}, {SEE}"),
-        ),
+        "" => {
+            (Approval::Missing, format!("protected groups must have approval annotation {APPROVAL:?}, {SEE}"))
+        }
         text if text.starts_with("unapproved") => (Approval::Bypassed, format!("not approved: {text:?}")),
         text if is_url => (Approval::Approved, format!("approved in {text}")),
         _ => (

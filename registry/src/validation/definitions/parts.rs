@@ -25,11 +25,7 @@ pub(super) fn check_subresources(subresources: &Value, path: &Path, errors: &mut
     let paths = [
         ("specReplicasPath", spec, "should be a json path under .spec"),
         ("statusReplicasPath", &[".status."], "should be a json path under .status"),
-        (
-            "labelSelectorPath",
-            &[".spec.", ".status."],
-            "should be a json path under either .spec or .status",
-        ),
+        ("labelSelectorPath", &[".spec.", ".status."], "should be a json path under either .spec or .status"),
     ];
     for (name, places, detail) in paths {
         let (path, given) = (path.child(&format!("scale.{name}")), text(scale, name));

@@ -14,9 +14,28 @@ const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "st
 
 /// What may stand at the root of the schema of a kind with a status subresource.
 const AT_ROOT: [&str; 22] = [
-    "description", "type", "format", "title", "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength",
-    "minLength", "pattern", "maxItems", "minItems", "uniqueItems", "multipleOf", "required", "items", "properties",
-    "externalDocs", "example", "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
+    "description",
+    "type",
+    "format",
+    "title",
+    "maximum",
+    "exclusiveMaximum",
+    "minimum",
+    "exclusiveMinimum",
+    "maxLength",
+    "minLength",
+    "pattern",
+    "maxItems",
+    "minItems",
+    "uniqueItems",
+    "multipleOf",
+    "required",
+    "items",
+    "properties",
+    "externalDocs",
+    "example",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
 ];
 /// The same as upstream's message lists it.
 const AT_ROOT_SHOWN: &str = "[Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength \
@@ -154,7 +173,10 @@ fn standard(schema: &Value, context: &Context, path: &Path, errors: &mut Errors)
         errors.push(FieldError::forbidden(path.child("type"), detail));
     }
     if schema["items"].is_array() {
-        errors.push(FieldError::forbidden(path.child("items"), "items must be a schema object and not an array"));
+        errors.push(FieldError::forbidden(
+            path.child("items"),
+            "items must be a schema object and not an array",
+        ));
     }
     if context.in_metadata && schema["x-kubernetes-embedded-resource"] == true {
         let place = path.child("x-kubernetes-embedded-resource");

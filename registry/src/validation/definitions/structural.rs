@@ -127,8 +127,7 @@ fn metadata(schema: &Value, level: Level, path: &Path, errors: &mut Errors) {
         errors.push(FieldError::invalid(place.child("type"), text(meta, "type"), "must be object"));
     }
     if meta.is_object() && level == Level::Root && !restricts_names_only(meta) {
-        let detail =
-            "must not specify anything other than name and generateName, but metadata is implicitly specified";
+        let detail = "must not specify anything other than name and generateName, but metadata is implicitly specified";
         errors.push(FieldError::forbidden(place, detail));
     }
     if embedded && schema["x-kubernetes-preserve-unknown-fields"] != true && !is_set(schema, "properties") {
@@ -173,7 +172,7 @@ fn value_validation(schema: &Value, skip_any: bool, skip_first: bool, path: &Pat
 }
 
 /// What a schema below a junctor may not say.
-const NESTED: [(&str, &str); 12] = [
+const NESTED: [(&str, &str); 13] = [
     ("type", "must be empty to be structural"),
     ("additionalProperties", "must be undefined to be structural"),
     ("default", "must be undefined to be structural"),
@@ -186,6 +185,7 @@ const NESTED: [(&str, &str); 12] = [
     ("x-kubernetes-list-map-keys", "must be empty to be structural"),
     ("x-kubernetes-list-type", "must be undefined to be structural"),
     ("x-kubernetes-map-type", "must be undefined to be structural"),
+    ("x-kubernetes-validations", "must be empty to be structural"),
 ];
 
 fn nested_validation(schema: &Value, skip_any: bool, path: &Path, errors: &mut Errors) {
@@ -227,7 +227,13 @@ fn nested_completeness(nested: &Value, spine: &Value, at: &Path, seen: &Path, er
     }
     completeness(nested, spine, at, seen, errors);
     if nested["items"].is_object() {
-        nested_completeness(&nested["items"], &spine["items"], &at.child("items"), &seen.child("items"), errors);
+        nested_completeness(
+            &nested["items"],
+            &spine["items"],
+            &at.child("items"),
+            &seen.child("items"),
+            errors,
+        );
     }
     for (name, property) in properties(nested) {
         let (at, seen) = (at.child("properties").key(name), seen.child("properties").key(name));
