@@ -94,6 +94,15 @@ impl Registry {
             let at = Expect::Modified(namespace.revision);
             transaction = transaction.expect(format!("/registry/namespaces/{}", namespace.header.name), at);
         }
+        if let Some(definition) = resource.custom.as_ref().and_then(|custom| custom.definition.as_ref()) {
+            // Nor is anything made of a kind that somebody stops defining meanwhile.
+            match world.get(definition.as_str()) {
+                Some(present) if serves(world, resource) => {
+                    transaction = transaction.expect(definition.clone(), Expect::Modified(present.revision));
+                }
+                _ => return Ok(Err(Failure::Refused(Status::not_found(resource, name)))),
+            }
+        }
         match self.commit(with_claims(transaction, &claims, &key), draft).await {
             Ok(stored) => {
                 metadata::of(&mut object)
@@ -141,6 +150,12 @@ impl Registry {
         let being_deleted = there.is_some_and(|there| !there["metadata"]["deletionTimestamp"].is_null());
         Status::already_exists(target.resource, name, being_deleted)
     }
+}
+
+/// Whether objects of a custom kind may be made in a world.
+fn serves(world: &World, resource: &Resource) -> bool {
+    let present = world.resources().get(&resource.group, &resource.version, &resource.plural);
+    present.and_then(|present| present.custom.as_ref()).is_some_and(|custom| !custom.is_ending)
 }
 
 /// Gives an object whose status is the server's an empty one.
