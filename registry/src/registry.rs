@@ -108,7 +108,7 @@ impl Registry {
             random: &self.random,
             service_cidr: self.settings.service_cidr,
             node_ports: self.settings.node_ports,
-            user: &user.name,
+            user,
             world,
             attempt,
         }

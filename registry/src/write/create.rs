@@ -32,8 +32,8 @@ impl Registry {
             let context = self.strategy_context(target.user, &world, attempt);
             metadata::prepare_new(&mut object, resource, self.random.uuid(), context.now)?;
             reset_status(&mut object, resource);
-            resource.strategy.prepare_for_create(&mut object, &context);
             let generated = self.name_new(&mut object);
+            resource.strategy.prepare_for_create(&mut object, &context);
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             self.validate_new(target, &name, &object)?;
             let attributes = target.attributes(Operation::Create, &name, None, &world);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use quarterdeck_core::storage::{Key, Revision, StorageError, Transaction};
 use serde_json::Value;
 
+pub(crate) use delete::check_preconditions;
 pub use delete::{DeleteOptions, Deleted, Preconditions, Propagation};
 pub use update::Change;
 

@@ -107,7 +107,10 @@ impl Registry {
         let context = self.strategy_context(target.user, &world, attempt);
         metadata::restore(&mut new, old, target);
         match target.subresource {
-            Some(Subresource::Status) => resource.strategy.prepare_for_status_update(&mut new, old),
+            Some(Subresource::Status) => {
+                resource.strategy.prepare_for_status_update(&mut new, old, &context);
+            }
+            Some(Subresource::Approval) => resource.strategy.prepare_for_approval(&mut new, old, &context),
             // Only the finalizers are new, and they are what this is for.
             Some(Subresource::Finalize) => {}
             _ => resource.strategy.prepare_for_update(&mut new, old, &context),
@@ -116,7 +119,7 @@ impl Registry {
         self.mutate(&attributes, &mut new).await?;
         metadata::count_generation(&mut new, old, resource);
         let errors = match target.subresource {
-            Some(Subresource::Status) => resource.validator.status_update(&new, old),
+            Some(Subresource::Status | Subresource::Approval) => resource.validator.status_update(&new, old),
             // A binding is checked as such; what it changes, no update may.
             Some(Subresource::Binding) => Vec::new(),
             _ => resource.validator.update(&new, old),
