@@ -25,6 +25,7 @@ pub mod selector;
 mod server;
 pub mod status;
 pub mod storage;
+pub mod stored;
 pub mod strategy;
 pub mod table;
 #[cfg(feature = "tls")]

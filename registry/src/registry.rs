@@ -58,10 +58,11 @@ impl Resources {
         self.all.binary_search_by(|resource| path(resource)).ok().map(|index| &self.all[index])
     }
 
-    /// Returns the kind of this name.
+    /// Returns the kind of this name, in the version that is stored if that is served.
     #[must_use]
     pub fn by_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
-        self.all.iter().find(|resource| resource.group == group && resource.kind == kind)
+        let named = || self.all.iter().filter(|resource| resource.group == group && resource.kind == kind);
+        named().find(|resource| resource.is_stored_form()).or_else(|| named().next())
     }
 
     /// Returns all kinds, by group, version and plural.
@@ -74,8 +75,6 @@ impl Resources {
 /// The kinds, the store and everything that a write needs.
 #[derive(Debug)]
 pub struct Registry {
-    /// The kinds.
-    pub resources: Resources,
     /// The store.
     pub storage: Arc<dyn Storage>,
     /// What is stored, as fresh as the feed has it.
@@ -95,6 +94,12 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Returns the kinds that are served now.
+    #[must_use]
+    pub fn resources(&self) -> Arc<Resources> {
+        self.cache.world().resources().clone()
+    }
+
     /// Returns what a strategy may draw on.
     #[must_use]
     pub fn strategy_context<'a>(

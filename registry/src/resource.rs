@@ -10,8 +10,9 @@ use quarterdeck_core::storage::Key;
 use serde_json::Value;
 
 use crate::request::Verb;
-use crate::schema::StructureRef;
+use crate::schema::{Seq, StructureRef};
 use crate::selector::SelectableField;
+use crate::stored::Stored;
 use crate::strategy::{Plain, Strategy};
 use crate::table::Columns;
 use crate::validation::{NameRule, Validator};
@@ -146,7 +147,9 @@ pub struct Resource {
     /// What a table shows.
     pub columns: Columns,
     /// By which fields lists and watches select, besides name and namespace.
-    pub fields: &'static [SelectableField],
+    pub fields: Seq<SelectableField>,
+    /// How objects are kept in the store; absent if that is how they are served.
+    pub stored: Option<Arc<Stored>>,
 }
 
 impl Resource {
@@ -187,7 +190,8 @@ impl Resource {
             generation: Generation::Unmanaged,
             initial_status: None,
             columns: crate::table::columns(group, kind),
-            fields: crate::selector::selectable_fields(group, kind),
+            fields: Seq::Fixed(crate::selector::selectable_fields(group, kind)),
+            stored: None,
         }
     }
 

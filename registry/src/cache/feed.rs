@@ -37,7 +37,8 @@ impl Feed {
     ///
     /// [`FeedError::Storage`] if the store does not answer.
     pub async fn start(cache: Cache, storage: Arc<dyn Storage>) -> Result<Self, FeedError> {
-        let mut feed = Self { cache, storage, world: World::default() };
+        let world = World::clone(&cache.world());
+        let mut feed = Self { cache, storage, world };
         feed.reload().await?;
         Ok(feed)
     }
@@ -107,7 +108,7 @@ impl Feed {
 
     fn apply_change(&mut self, change: &Change, revision: Revision) {
         let key = change.key();
-        let Some(kind) = self.cache.kind_of(key) else { return };
+        let Some(kind) = self.world.catalog.kind_of(key).cloned() else { return };
         let event = match change {
             Change::Put { entry, .. } => {
                 let Some(object) = self.load(&kind.resource, entry) else { return };
@@ -142,12 +143,12 @@ impl Feed {
     async fn reload(&mut self) -> Result<(), FeedError> {
         let page = self.storage.list(List::prefix(ROOT)).await?;
         let load = |entry: &Entry| {
-            let kind = self.cache.kind_of(&entry.key)?;
+            let kind = self.world.catalog.kind_of(&entry.key)?;
             Some((entry.key.clone(), self.load(&kind.resource, entry)?))
         };
         self.world.objects = page.entries.iter().filter_map(load).collect();
-        for kind in self.cache.0.kinds.values() {
-            kind.log.reset(page.revision);
+        for log in self.world.catalog.logs() {
+            log.reset(page.revision);
         }
         self.publish(page.revision);
         Ok(())
@@ -157,8 +158,8 @@ impl Feed {
 impl Cache {
     /// Drops events up to a revision from all logs, as the store's compaction does.
     pub fn forget(&self, revision: Revision) {
-        for kind in self.0.kinds.values() {
-            kind.log.forget(revision);
+        for log in self.world().catalog.logs() {
+            log.forget(revision);
         }
     }
 }

@@ -20,6 +20,18 @@ pub enum Seq<T: 'static> {
     Shared(Arc<[T]>),
 }
 
+impl<T> Default for Seq<T> {
+    fn default() -> Self {
+        Self::Fixed(&[])
+    }
+}
+
+impl<T: PartialEq> PartialEq for Seq<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
 impl<T> Deref for Seq<T> {
     type Target = [T];
 

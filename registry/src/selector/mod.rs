@@ -147,6 +147,17 @@ impl FieldSelector {
         Ok(self)
     }
 
+    /// Names fields otherwise, where `name` knows another name.
+    #[must_use]
+    pub fn renamed(mut self, name: impl Fn(&str) -> Option<Cow<'static, str>>) -> Self {
+        for requirement in &mut self.requirements {
+            if let Some(name) = name(&requirement.field) {
+                requirement.field = name;
+            }
+        }
+        self
+    }
+
     /// Returns whether an object is chosen whose fields have the values that `value` returns for their names.
     pub fn matches<'a>(&self, value: impl Fn(&str) -> Cow<'a, str>) -> bool {
         self.requirements.iter().all(|requirement| requirement.matches_value(&value(&requirement.field)))

@@ -17,12 +17,10 @@ use super::housekeeping::Housekeeping;
 use super::{ApiServer, Background};
 use crate::admission::{self, Admission};
 use crate::cache::{Cache, Feed, FeedError};
-use crate::discovery::Discovery;
 use crate::layers::authentication::{Authentication, Authenticator};
 use crate::layers::authorization::{Authorization, Authorizer};
 use crate::layers::gate::GateLayer;
 use crate::layers::policy::ComponentPolicy;
-use crate::openapi::OpenApi;
 use crate::registry::{Registry, Resources, Settings};
 use crate::resource::Resource;
 use crate::resources;
@@ -209,11 +207,9 @@ impl ApiServerBuilder {
     /// [`StartError`]; then nothing runs.
     pub async fn start(self) -> Result<ApiServer, StartError> {
         let settings = self.settings()?;
-        let resources = Resources::new(self.resources);
-        let cache = Cache::new(resources.all());
+        let cache = Cache::new(Resources::new(self.resources));
         let feed = Feed::start(cache.clone(), self.storage.clone()).await?;
         let registry = Arc::new(Registry {
-            resources,
             storage: self.storage,
             cache: cache.clone(),
             clock: self.clock,
@@ -237,12 +233,7 @@ impl ApiServerBuilder {
         if authorizers.is_empty() {
             authorizers.push(Arc::new(ComponentPolicy));
         }
-        let dispatch = Dispatch::new(
-            registry.clone(),
-            Discovery::new(&registry.resources),
-            OpenApi::new(registry.resources.clone()),
-            stop.clone(),
-        );
+        let dispatch = Dispatch::new(registry.clone(), stop.clone());
         let mut authenticators = self.authenticators;
         for authenticator in &mut authenticators {
             authenticator.start(&cache);

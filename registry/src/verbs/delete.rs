@@ -48,7 +48,7 @@ pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
         let target = Target { name: &object.header.name, ..call.target(dry_run) };
         match call.registry.delete(&target, &options).await {
             Ok(Deleted::Object(object)) => items.push(object),
-            Ok(Deleted::Gone { .. }) => items.push(object.value()),
+            Ok(Deleted::Gone { .. }) => items.push(call.resource.value_of(&object)),
             // Somebody else was faster.
             Err(status) if status.code == StatusCode::NOT_FOUND => {}
             Err(status) => return Err(status),

@@ -103,7 +103,8 @@ type Found = (Arc<Resource>, Option<Subresource>, Verb);
 
 /// Finds what a request is about, and reads its body.
 async fn find(registry: &Registry, request: &ResourceRequest, body: RequestBody) -> Result<(Found, Bytes)> {
-    let resource = registry.resources.get(&request.group, &request.version, &request.resource);
+    let resources = registry.resources();
+    let resource = resources.get(&request.group, &request.version, &request.resource);
     let resource = resource.cloned().ok_or_else(Status::unknown_path)?;
     let subresource = find_subresource(&resource, request)?;
     let verb = allowed_verb(&resource, subresource, request)?;

@@ -25,10 +25,10 @@ pub(super) fn text(code: StatusCode, content_type: &'static str, body: Body) -> 
 
 /// Answers with a stored object.
 pub(super) fn object(call: &Call, form: Form, code: StatusCode, object: &Object) -> Result<Response<Body>> {
-    if form.is_plain() {
+    if form.is_plain() && call.resource.is_stored_form() {
         return Ok(text(code, form.content_type(), Body::full(object.single())));
     }
-    value(call, form, code, &object.value())
+    value(call, form, code, &call.resource.value_of(object))
 }
 
 /// Answers with an object of the call's kind.

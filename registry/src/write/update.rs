@@ -48,7 +48,7 @@ impl Registry {
                 Arc::new(object.map_err(|error| Status::internal(error.to_string()))?)
             }
         };
-        let value = object.value();
+        let value = target.resource.value_of(&object);
         Ok(Some(Present { object, value }))
     }
 

@@ -23,7 +23,7 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     let kind = match call.verb {
         Verb::Get => {
             let world = world_for(call).await?;
-            let object = find(call, &world)?.value();
+            let object = call.resource.value_of(find(call, &world)?);
             return respond::other(call, StatusCode::OK, &scale_of(&call.resource, &object));
         }
         Verb::Patch => "PatchOptions",
