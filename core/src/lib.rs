@@ -20,6 +20,7 @@ pub mod labels;
 pub mod latest;
 pub mod node;
 pub mod quantity;
+pub mod quota;
 pub mod random;
 pub mod runtime;
 pub mod scheduling;

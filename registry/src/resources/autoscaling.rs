@@ -1,18 +1,23 @@
-//! The group `autoscaling`.
+//! The group `autoscaling`: version 2 is stored, and version 1 is made of it.
+
+mod version_1;
 
 use crate::resource::{Resource, Scope, Subresource};
 
 pub(super) fn resources() -> Vec<Resource> {
-    vec![
+    let version = |version| {
         Resource::builtin(
             "autoscaling",
-            "v2",
+            version,
             "HorizontalPodAutoscaler",
             "horizontalpodautoscalers",
             Scope::Namespaced,
         )
         .short_names(&["hpa"])
         .categories(&["all"])
-        .subresources(&[Subresource::Status]),
-    ]
+        .subresources(&[Subresource::Status])
+    };
+    let stored = version("v2");
+    let first = version("v1").stored_as(&stored, version_1::Version1);
+    vec![first, stored]
 }

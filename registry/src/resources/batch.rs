@@ -1,6 +1,6 @@
 //! The group `batch`.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::resource::{Resource, Scope, Subresource};
 use crate::strategy::{Strategy, StrategyContext};
@@ -28,6 +28,13 @@ impl Strategy for JobStrategy {
     fn prepare_for_create(&self, job: &mut Value, _context: &StrategyContext<'_>) {
         if job["spec"]["manualSelector"] != true {
             select_by_uid(job);
+        }
+        // A job without labels has those of its template: a default that upstream applies to what it stored.
+        if job["metadata"]["labels"].as_object().is_none_or(Map::is_empty) {
+            let labels = job["spec"]["template"]["metadata"]["labels"].clone();
+            if labels.is_object() {
+                job["metadata"]["labels"] = labels;
+            }
         }
     }
 

@@ -27,7 +27,6 @@ pub(super) fn resources() -> Vec<Resource> {
             .short_names(&["ep"])
             .prefix("/registry/services/endpoints/")
             .strategy(CreateOnUpdate),
-        kind("Event", "events", Namespaced).short_names(&["ev"]).strategy(CreateOnUpdate),
         kind("LimitRange", "limitranges", Namespaced).short_names(&["limits"]).strategy(CreateOnUpdate),
         kind("Namespace", "namespaces", Cluster)
             .short_names(&["ns"])

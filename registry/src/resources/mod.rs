@@ -11,6 +11,7 @@ mod certificates;
 mod coordination;
 mod core;
 mod discovery;
+mod events;
 mod flowcontrol;
 mod namespace;
 mod networking;
@@ -37,6 +38,7 @@ pub fn builtin() -> Vec<Resource> {
         certificates::resources(),
         coordination::resources(),
         discovery::resources(),
+        events::resources(),
         flowcontrol::resources(),
         networking::resources(),
         node::resources(),

@@ -68,9 +68,12 @@ impl Registry {
             let Some(Present { object, value }) = self.present(target, &key).await? else {
                 return Err(Status::not_found(resource, target.name));
             };
+            let deletable = resource.strategy.check_delete(target.name);
+            deletable.map_err(|why| Status::forbidden_object(resource, target.name, why))?;
             check_preconditions(&value, target, &options.preconditions)?;
             let world = self.cache.world();
-            let attributes = target.attributes(Operation::Delete, target.name, Some(&value), &world);
+            let context = self.strategy_context(target.user, &world, 0);
+            let attributes = target.attributes(Operation::Delete, target.name, Some(&value), &context);
             self.admit(&attributes, None).await?;
             match self.try_delete(target, &key, &object, value, options).await {
                 Ok(deleted) => return Ok(deleted),

@@ -7,6 +7,7 @@
 mod create;
 mod delete;
 pub(crate) mod metadata;
+mod turns;
 mod update;
 
 use std::sync::Arc;
@@ -16,15 +17,15 @@ use serde_json::Value;
 
 pub(crate) use delete::check_preconditions;
 pub use delete::{DeleteOptions, Deleted, Preconditions, Propagation};
+pub(crate) use turns::Turns;
 pub use update::Change;
 
-use crate::admission::{Attributes, Operation};
-use crate::cache::World;
+use crate::admission::{Attributes, Companion, Operation};
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::resource::{Resource, Subresource};
 use crate::status::{Result, Status};
-use crate::strategy::Claims;
+use crate::strategy::{Claims, StrategyContext};
 use crate::user::User;
 use crate::validation::FieldError;
 
@@ -75,7 +76,7 @@ impl<'a> Target<'a> {
         operation: Operation,
         name: &'a str,
         old: Option<&'a Value>,
-        world: &'a World,
+        context: &StrategyContext<'a>,
     ) -> Attributes<'a> {
         Attributes {
             resource: self.resource,
@@ -86,7 +87,8 @@ impl<'a> Target<'a> {
             old,
             user: self.user,
             dry_run: self.dry_run,
-            world,
+            world: context.world,
+            now: context.now,
         }
     }
 
@@ -108,6 +110,14 @@ impl Registry {
             admission.validate(attributes, object).await?;
         }
         Ok(())
+    }
+
+    async fn companions(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Companion>> {
+        let mut all = Vec::new();
+        for admission in &self.admission {
+            all.extend(admission.companions(attributes, object).await?);
+        }
+        Ok(all)
     }
 }
 
@@ -149,6 +159,17 @@ fn with_claims(mut transaction: Transaction, claims: &Claims, owner: &Key) -> Tr
     }
     for key in &claims.release {
         transaction = transaction.delete(key.clone());
+    }
+    transaction
+}
+
+/// Adds the objects that change with another to a transaction.
+fn with_companions(mut transaction: Transaction, companions: &[Companion]) -> Transaction {
+    use quarterdeck_core::storage::Expect;
+    for Companion { resource, key, revision, value } in companions {
+        transaction = transaction
+            .expect(key.clone(), Expect::Modified(*revision))
+            .put(key.clone(), Draft::new(resource, value).bytes().clone());
     }
     transaction
 }

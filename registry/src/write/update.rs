@@ -5,11 +5,12 @@ use std::sync::Arc;
 use quarterdeck_core::storage::{Expect, Key, Transaction};
 use serde_json::Value;
 
+use super::turns::Turn;
 use super::{
     ATTEMPTS, Failure, Target, Written, contention, failure, has_finalizers, metadata, revision_of,
-    with_claims,
+    with_claims, with_companions,
 };
-use crate::admission::Operation;
+use crate::admission::{Companion, Operation};
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::resource::Subresource;
@@ -60,6 +61,7 @@ impl Registry {
     pub async fn update(&self, target: &Target<'_>, change: &dyn Change) -> Result<Written> {
         let resource = target.resource;
         let key = resource.key(target.namespace, target.name);
+        let mut turn = None;
         for attempt in 0..ATTEMPTS {
             let Some(present) = self.present(target, &key).await? else {
                 return self.create_instead(target, change).await;
@@ -67,7 +69,7 @@ impl Registry {
             let mut new = change.apply(&present.value)?;
             metadata::check_identity(&mut new, target)?;
             let unconditional = check_version(&new, &present, target, change)?;
-            match self.replace(target, &key, &present, new, attempt).await? {
+            match self.replace(target, &key, &present, new, (attempt, &mut turn)).await? {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
                 Err(Failure::Contended) if !unconditional => {
@@ -99,11 +101,12 @@ impl Registry {
         key: &Key,
         present: &Present,
         mut new: Value,
-        attempt: usize,
+        (attempt, turn): (usize, &mut Option<Turn>),
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
         let old = &present.value;
-        let world = self.cache.world();
+        // Who starts over has to see why.
+        let world = if attempt == 0 { self.cache.world() } else { self.latest().await? };
         let context = self.strategy_context(target.user, &world, attempt);
         metadata::restore(&mut new, old, target);
         match target.subresource {
@@ -115,7 +118,7 @@ impl Registry {
             Some(Subresource::Finalize) => {}
             _ => resource.strategy.prepare_for_update(&mut new, old, &context),
         }
-        let attributes = target.attributes(Operation::Update, target.name, Some(old), &world);
+        let attributes = target.attributes(Operation::Update, target.name, Some(old), &context);
         self.mutate(&attributes, &mut new).await?;
         metadata::count_generation(&mut new, old, resource);
         let errors = match target.subresource {
@@ -128,12 +131,18 @@ impl Registry {
             return Err(target.invalid(target.name, &errors));
         }
         self.admit(&attributes, Some(&new)).await?;
+        let companions = self.companions(&attributes, &new).await?;
+        if !companions.is_empty() && turn.is_none() {
+            // What was read may have changed when it is this write's turn.
+            *turn = Some(self.turns.take(target.namespace.unwrap_or_default()).await);
+            return Ok(Err(Failure::Again));
+        }
         let claims = resource.strategy.claim(&mut new, Some(old), &context);
         let claims = claims.map_err(|errors| target.invalid(target.name, &errors))?;
         if is_gone(&new, old) && !resource.strategy.outlives_finalizers(&new) {
             return self.remove_updated(target, key, present, new).await;
         }
-        self.commit_update(target, key, present, new, &claims).await
+        self.commit_update(target, key, present, new, (&claims, &companions)).await
     }
 
     async fn commit_update(
@@ -142,7 +151,7 @@ impl Registry {
         key: &Key,
         present: &Present,
         mut new: Value,
-        claims: &Claims,
+        (claims, companions): (&Claims, &[Companion]),
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
         if new == present.value {
@@ -156,7 +165,8 @@ impl Registry {
         let transaction = Transaction::new()
             .expect(key.clone(), Expect::Modified(present.object.revision))
             .put(key.clone(), draft.bytes().clone());
-        match self.commit(with_claims(transaction, claims, key), draft).await {
+        let transaction = with_companions(with_claims(transaction, claims, key), companions);
+        match self.commit(transaction, draft).await {
             Ok(stored) => {
                 metadata::of(&mut new).insert("resourceVersion".into(), stored.revision.to_string().into());
                 Ok(Ok(Written::stored(new, stored, false)))

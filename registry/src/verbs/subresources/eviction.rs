@@ -58,7 +58,7 @@ fn ignores_budgets(pod: &Value) -> bool {
 
 /// Takes one disruption from the budget of a pod, if it has one.
 async fn charge_budget(call: &Call, world: &World, pod: &Value, dry_run: bool) -> Result<()> {
-    let Some(resource) = call.registry.resources.by_kind("policy", "PodDisruptionBudget") else {
+    let Some(resource) = world.resources().by_kind("policy", "PodDisruptionBudget") else {
         return Ok(());
     };
     let prefix = resource.key_prefix(call.namespace.as_deref());
