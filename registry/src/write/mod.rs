@@ -93,7 +93,8 @@ impl<'a> Target<'a> {
     }
 
     fn invalid(&self, name: &str, errors: &[FieldError]) -> Status {
-        Status::invalid(&self.resource.group, &self.resource.kind, name, errors)
+        // As upstream, in the words of the group that is stored: events of `events.k8s.io` are those of the core group.
+        Status::invalid(self.resource.layout().group, &self.resource.kind, name, errors)
     }
 }
 
