@@ -118,6 +118,7 @@ fn below(resource: &Resource, subresource: Subresource) -> Value {
     let (group, version, kind) = match subresource {
         Subresource::Scale => ("autoscaling", "v1", "Scale"),
         Subresource::Token => ("authentication.k8s.io", "v1", "TokenRequest"),
+        Subresource::Eviction => ("policy", "v1", "Eviction"),
         Subresource::Binding => ("", "", "Binding"),
         _ => return entry,
     };

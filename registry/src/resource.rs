@@ -43,6 +43,10 @@ pub enum Subresource {
     Token,
     /// `finalize`: changes a namespace's finalizers.
     Finalize,
+    /// `approval`: approves or denies a request for a certificate.
+    Approval,
+    /// `eviction`: deletes a pod if its disruption budget allows it.
+    Eviction,
 }
 
 impl Subresource {
@@ -56,6 +60,8 @@ impl Subresource {
             Self::Log => "log",
             Self::Token => "token",
             Self::Finalize => "finalize",
+            Self::Approval => "approval",
+            Self::Eviction => "eviction",
         }
     }
 
@@ -63,8 +69,8 @@ impl Subresource {
     #[must_use]
     pub fn verbs(self) -> &'static [Verb] {
         match self {
-            Self::Status | Self::Scale => &[Verb::Get, Verb::Patch, Verb::Update],
-            Self::Binding | Self::Token => &[Verb::Create],
+            Self::Status | Self::Scale | Self::Approval => &[Verb::Get, Verb::Patch, Verb::Update],
+            Self::Binding | Self::Token | Self::Eviction => &[Verb::Create],
             Self::Log => &[Verb::Get],
             Self::Finalize => &[Verb::Update],
         }

@@ -258,6 +258,7 @@ impl ApiServerBuilder {
             random: self.random.unwrap_or_else(Random::from_os),
             admission: self.admission,
             settings,
+            turns: Default::default(),
             connector: self.connector,
             tokens: self.tokens,
         });

@@ -189,9 +189,10 @@ async fn dispatch(call: &Call) -> Result<Response<Body>> {
     }
     if let Some(subresource) = call.subresource {
         match subresource {
-            Subresource::Status | Subresource::Finalize => {}
+            Subresource::Status | Subresource::Finalize | Subresource::Approval => {}
             Subresource::Scale => return subresources::scale(call).await,
             Subresource::Binding => return subresources::create_binding(call).await,
+            Subresource::Eviction => return subresources::evict(call).await,
             Subresource::Log => return subresources::log(call).await,
             Subresource::Token => return subresources::create_token(call).await,
         }
