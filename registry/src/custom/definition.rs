@@ -198,7 +198,9 @@ fn resource(basis: &Value, version: &Value, store: &Store) -> Resource {
     let custom = Arc::new(CustomKind {
         rules: Rules::new(&version["schema"]["openAPIV3Schema"]),
         scale: ScalePaths::of(version),
-        definition: basis["name"].as_str().map(|name| Key::new(format!("{}{name}", super::lifecycle::PREFIX))),
+        definition: basis["name"]
+            .as_str()
+            .map(|name| Key::new(format!("{}{name}", super::lifecycle::PREFIX))),
         deprecation: deprecation(&group, &name, &kind, version),
         is_ending: basis["ending"] == true,
         schema,
