@@ -9,6 +9,8 @@ pub mod admission;
 mod body;
 pub mod cache;
 mod discovery;
+mod documents;
+mod etag;
 pub mod layers;
 pub mod listener;
 mod negotiate;

@@ -17,12 +17,10 @@ use super::housekeeping::Housekeeping;
 use super::{ApiServer, Background};
 use crate::admission::{self, Admission};
 use crate::cache::{Cache, Feed, FeedError};
-use crate::discovery::Discovery;
 use crate::layers::authentication::{Authentication, Authenticator};
 use crate::layers::authorization::{Authorization, Authorizer};
 use crate::layers::gate::GateLayer;
 use crate::layers::policy::ComponentPolicy;
-use crate::openapi::OpenApi;
 use crate::registry::{Registry, Resources, Settings};
 use crate::resource::Resource;
 use crate::resources;
@@ -237,12 +235,7 @@ impl ApiServerBuilder {
         if authorizers.is_empty() {
             authorizers.push(Arc::new(ComponentPolicy));
         }
-        let dispatch = Dispatch::new(
-            registry.clone(),
-            Discovery::new(&registry.resources),
-            OpenApi::new(registry.resources.clone()),
-            stop.clone(),
-        );
+        let dispatch = Dispatch::new(registry.clone(), stop.clone());
         let mut authenticators = self.authenticators;
         for authenticator in &mut authenticators {
             authenticator.start(&cache);

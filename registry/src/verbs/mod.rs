@@ -30,6 +30,7 @@ use crate::user::User;
 use crate::write::Target;
 
 pub use body::MAX_BODY;
+pub(crate) use respond::document as respond_document;
 
 /// A request for a resource, taken apart.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 //! A message says nothing of the kind of its parts, and empty lists do not exist in it: what Go would write as an empty
 //! list comes back absent or null.
 mod read;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use serde_json::Value;

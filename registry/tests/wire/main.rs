@@ -1,0 +1,6 @@
+//! What goes over the wire, in process: discovery, OpenAPI, the forms of answers, lists and watches.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod discovery;
+mod openapi;
+mod support;
