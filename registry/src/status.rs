@@ -9,7 +9,7 @@ use quarterdeck_core::storage::StorageError;
 use serde_json::{Map, Value, json};
 
 use crate::body::Body;
-use crate::resource::Resource;
+use crate::resource::{Resource, Subresource};
 use crate::validation::{FieldError, aggregate};
 
 /// A `Status` that refuses a request.
@@ -156,6 +156,21 @@ impl Status {
             format!("Operation cannot be fulfilled on {} \"{name}\": {why}", resource.qualified_plural()),
         )
         .about(resource, name)
+    }
+
+    /// As [`conflict`](Self::conflict), about a path below an object.
+    #[must_use]
+    pub fn conflict_below(
+        resource: &Resource,
+        subresource: Subresource,
+        name: &str,
+        why: impl std::fmt::Display,
+    ) -> Self {
+        let kind = format!("{}/{}", resource.plural, subresource.name());
+        let message = format!("Operation cannot be fulfilled on {kind} \"{name}\": {why}");
+        let mut status = Self::new(StatusCode::CONFLICT, "Conflict", message);
+        status.describe(name, &resource.group, &kind);
+        status
     }
 
     /// The object was changed since the client read it.

@@ -72,7 +72,7 @@ pub(crate) async fn serve(
     stop: quarterdeck_core::component::Stop,
 ) -> Response<Body> {
     let query = Query::parse(&parts.uri);
-    let (found, body) = match find(&registry, &request, body).await {
+    let (found, body) = match find(&registry, &request, &query, body).await {
         Ok(found) => found,
         Err(status) => return refuse(&status, &parts.headers, &query),
     };
@@ -103,10 +103,21 @@ fn refuse(status: &Status, headers: &HeaderMap, query: &Query) -> Response<Body>
 type Found = (Arc<Resource>, Option<Subresource>, Verb);
 
 /// Finds what a request is about, and reads its body.
-async fn find(registry: &Registry, request: &ResourceRequest, body: RequestBody) -> Result<(Found, Bytes)> {
+async fn find(
+    registry: &Registry,
+    request: &ResourceRequest,
+    query: &Query,
+    body: RequestBody,
+) -> Result<(Found, Bytes)> {
     let resource = registry.resources.get(&request.group, &request.version, &request.resource);
     let resource = resource.cloned().ok_or_else(Status::unknown_path)?;
-    let subresource = find_subresource(&resource, request)?;
+    let subresource = match find_subresource(&resource, request) {
+        Ok(subresource) => subresource,
+        Err(status) => {
+            let refusal = subresources::refusal(registry, &resource, request, query).await;
+            return Err(refusal.unwrap_or(status));
+        }
+    };
     let verb = allowed_verb(&resource, subresource, request)?;
     Ok(((resource, subresource, verb), body::read(body).await?))
 }

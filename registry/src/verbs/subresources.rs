@@ -1,11 +1,14 @@
 //! What lies below an object: scale, binding, log and token.
 
 mod binding;
+mod container;
 mod log;
 mod scale;
 mod token;
+mod unserved;
 
 pub(super) use binding::create_binding;
 pub(super) use log::log;
 pub(super) use scale::scale;
 pub(super) use token::create_token;
+pub(super) use unserved::refusal;
