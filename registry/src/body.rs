@@ -14,7 +14,8 @@ pub struct Body(Kind);
 
 enum Kind {
     Full(Option<Bytes>),
-    Stream(BoxStream<'static, Bytes>),
+    /// With the number of bytes that will come at least.
+    Stream(BoxStream<'static, Bytes>, u64),
 }
 
 impl Body {
@@ -33,7 +34,20 @@ impl Body {
 
     /// Makes a body of all that the stream yields, one frame per item.
     pub fn stream(stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self(Kind::Stream(Box::pin(stream)))
+        Self::pieces(stream, 0)
+    }
+
+    /// Makes a body of all that the stream yields, which is at least so many bytes.
+    pub(crate) fn pieces(stream: impl Stream<Item = Bytes> + Send + 'static, at_least: u64) -> Self {
+        Self(Kind::Stream(Box::pin(stream), at_least))
+    }
+
+    /// Returns the body's bytes in the pieces in which they would be sent.
+    pub(crate) fn into_pieces(self) -> BoxStream<'static, Bytes> {
+        match self.0 {
+            Kind::Full(bytes) => Box::pin(futures::stream::iter(bytes)),
+            Kind::Stream(stream, _) => stream,
+        }
     }
 }
 
@@ -41,7 +55,7 @@ impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
-            Kind::Stream(_) => f.write_str("Body(stream)"),
+            Kind::Stream(..) => f.write_str("Body(stream)"),
         }
     }
 }
@@ -56,7 +70,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.0 {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(stream) => {
+            Kind::Stream(stream, _) => {
                 stream.as_mut().poll_next(cx).map(|item| item.map(|bytes| Ok(Frame::data(bytes))))
             }
         }
@@ -69,7 +83,11 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Stream(_) => SizeHint::default(),
+            Kind::Stream(_, at_least) => {
+                let mut hint = SizeHint::default();
+                hint.set_lower(*at_least);
+                hint
+            }
         }
     }
 }

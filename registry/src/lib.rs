@@ -8,6 +8,7 @@
 pub mod admission;
 mod body;
 pub mod cache;
+mod compress;
 mod discovery;
 mod documents;
 mod etag;

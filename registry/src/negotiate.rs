@@ -8,6 +8,8 @@ use crate::table::{IncludeObject, MetaVersion};
 
 /// The media types that objects are answered in.
 pub(crate) const SERVED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+/// The media types that watches are answered in.
+const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 /// The media types of the patches that built-in kinds take.
 pub(crate) const PATCHES: &str =
     "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
@@ -125,6 +127,36 @@ impl Form {
                 "you requested PartialObjectMetadataList, but the requested object is not a list (*core.{kind})"
             ))),
             _ => Ok(form),
+        }
+    }
+
+    /// Chooses the form of the objects in a watch's events. Only what can be cut into events is: there is no YAML.
+    ///
+    /// # Errors
+    ///
+    /// 406 if nothing that is accepted can be answered.
+    pub(crate) fn choose_for_watch(headers: &HeaderMap, query: &Query) -> Result<Self> {
+        let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default());
+        let include = include.map_err(|error| Status::bad_request(error.to_string()))?;
+        let form = |encoding, shape| Self { encoding, shape, pretty: false };
+        if accepts_anything(headers) {
+            return Ok(form(Encoding::Json, Shape::Object));
+        }
+        let found = accepted(headers).iter().find_map(|range| {
+            let encoding = encoding(range.media_type).filter(|encoding| *encoding != Encoding::Yaml)?;
+            Some(form(encoding, shape(range, encoding, include)?))
+        });
+        found.ok_or_else(|| {
+            Status::not_acceptable(format!("only the following media types are accepted: {STREAMED}"))
+        })
+    }
+
+    /// Returns the media type that a watch's answer declares.
+    #[must_use]
+    pub(crate) fn stream_type(self) -> &'static str {
+        match self.encoding {
+            Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            _ => self.content_type(),
         }
     }
 

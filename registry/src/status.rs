@@ -27,6 +27,8 @@ pub struct Status {
     has_details: bool,
     /// After how many seconds the client should try again.
     pub retry_after_seconds: Option<u32>,
+    /// The token with which a list that expired can be continued.
+    continue_token: Option<String>,
 }
 
 /// The result of serving a request.
@@ -43,6 +45,7 @@ impl Status {
             details: Map::new(),
             has_details: false,
             retry_after_seconds: None,
+            continue_token: None,
         }
     }
 
@@ -276,6 +279,13 @@ impl Status {
         self
     }
 
+    /// Adds the token with which a list can be continued.
+    #[must_use]
+    pub fn continued(mut self, token: String) -> Self {
+        self.continue_token = Some(token);
+        self
+    }
+
     fn with_details(mut self) -> Self {
         self.has_details = true;
         self
@@ -301,6 +311,9 @@ impl Status {
         }
         if self.has_details || !self.details.is_empty() {
             object["details"] = Value::Object(self.details.clone());
+        }
+        if let Some(token) = &self.continue_token {
+            object["metadata"]["continue"] = token.as_str().into();
         }
         object
     }

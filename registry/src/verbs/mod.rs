@@ -20,6 +20,7 @@ use http::request::Parts;
 use http::{HeaderMap, Response};
 
 use crate::body::Body;
+use crate::compress;
 use crate::layers::RequestBody;
 use crate::negotiate::{accepted, is_pretty, preferred};
 use crate::registry::Registry;
@@ -91,6 +92,9 @@ pub(crate) async fn serve(
         stop,
     };
     match dispatch(&call).await {
+        Ok(response) if matches!(call.verb, Verb::Get | Verb::List) => {
+            compress::large(response, &call.headers)
+        }
         Ok(response) => response,
         Err(status) => refuse(&status, &call.headers, &call.query),
     }

@@ -9,6 +9,7 @@ use super::Call;
 use crate::body::Body;
 use crate::negotiate::{Encoding, Form, Shape, is_pretty, plain_form};
 use crate::object::Object;
+use crate::resource::Resource;
 use crate::schema;
 use crate::status::{Result, Status};
 use crate::table::{self, TableOptions};
@@ -34,23 +35,39 @@ pub(super) fn object(call: &Call, form: Form, code: StatusCode, object: &Object)
 
 /// Answers with an object of the call's kind.
 pub(super) fn value(call: &Call, form: Form, code: StatusCode, object: &Value) -> Result<Response<Body>> {
-    let now = call.registry.clock.now();
-    let shaped = match form.shape {
+    let written = shaped(&call.resource, form, object, call.registry.clock.now(), true)?;
+    Ok(text(code, form.content_type(), Body::full(written)))
+}
+
+/// Writes an object of a kind. A table says what its columns are if `with_definitions`.
+pub(super) fn shaped(
+    resource: &Resource,
+    form: Form,
+    object: &Value,
+    now: Timestamp,
+    with_definitions: bool,
+) -> Result<Bytes> {
+    match form.shape {
         Shape::Object if form.encoding == Encoding::Protobuf => {
-            let bytes =
-                schema::encode_protobuf(&call.resource.structure, object).map_err(Status::internal)?;
-            return Ok(text(code, form.content_type(), Body::full(bytes)));
+            schema::encode_protobuf(&resource.structure, object).map(Bytes::from).map_err(Status::internal)
         }
-        Shape::Object => None,
+        Shape::Object => encode(form, object),
         Shape::Table(version, include_object) => {
-            let options = TableOptions { version, include_object, with_definitions: true, now };
-            Some(table::object_table(&call.resource.columns, object, &options))
+            let options = TableOptions { version, include_object, with_definitions, now };
+            encode(form, &table::object_table(&resource.columns, object, &options))
         }
         Shape::Metadata(version) | Shape::MetadataList(version) => {
-            Some(table::partial_object_metadata(object, version))
+            metadata_only(form, &table::partial_object_metadata(object, version))
         }
-    };
-    Ok(text(code, form.content_type(), Body::full(encode(form, shaped.as_ref().unwrap_or(object))?)))
+    }
+}
+
+/// Writes `PartialObjectMetadata` or its list.
+fn metadata_only(form: Form, partial: &Value) -> Result<Bytes> {
+    if form.encoding == Encoding::Protobuf {
+        return schema::encode_protobuf_metadata(partial).map(Bytes::from).map_err(Status::internal);
+    }
+    encode(form, partial)
 }
 
 /// Answers with an object that is of no kind of the tables' own shapes, such as a Scale or a Status.
@@ -74,8 +91,8 @@ pub(crate) fn document(code: StatusCode, form: Form, object: &Value) -> Result<R
     Ok(text(code, form.content_type(), Body::full(written)))
 }
 
-/// Writes an object as protobuf by the table of its kind.
-fn protobuf(object: &Value) -> Result<Bytes> {
+/// Writes an object as protobuf by the table of the kind that it says it is of.
+pub(super) fn protobuf(object: &Value) -> Result<Bytes> {
     let member = |name: &str| object[name].as_str().unwrap_or_default();
     let (group, version) = member("apiVersion").rsplit_once('/').unwrap_or(("", member("apiVersion")));
     let structure = schema::builtin(group, version, member("kind")).ok_or_else(no_protobuf)?;
@@ -165,7 +182,7 @@ pub(super) fn shaped_list(
             table::table(&call.resource.columns, metadata, items, &options)
         }
         Shape::Metadata(version) | Shape::MetadataList(version) => {
-            table::partial_object_metadata_list(metadata, items, version)
+            return metadata_only(form, &table::partial_object_metadata_list(metadata, items, version));
         }
         Shape::Object if form.encoding == Encoding::Protobuf => {
             let list = serde_json::json!({"metadata": metadata, "items": items});

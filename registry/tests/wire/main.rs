@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod discovery;
+mod listing;
+mod negotiation;
 mod openapi;
 mod support;
+mod watching;

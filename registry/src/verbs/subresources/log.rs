@@ -6,10 +6,10 @@ use futures::StreamExt;
 use futures::future::ready;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use quarterdeck_core::component::Stop;
 use quarterdeck_core::node::{NodeBody, NodeConnectError};
-use jiff::Timestamp;
 use tower::Service;
 
 use super::super::read::{find, world_for};
@@ -65,13 +65,13 @@ fn check(call: &Call) -> Result<()> {
     errors.extend(positive("limitBytes")?);
     let since = positive("sinceSeconds")?;
     match (query.non_empty("sinceTime"), query.non_empty("sinceSeconds")) {
-        (Some(_), Some(_)) => errors.push(FieldError::forbidden(
-            "",
-            "at most one of `sinceTime` or `sinceSeconds` may be specified",
-        )),
+        (Some(_), Some(_)) => errors
+            .push(FieldError::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified")),
         (Some(time), None) => {
             let read: std::result::Result<Timestamp, _> = time.parse();
-            read.map_err(|_| Status::bad_request(format!("sinceTime: {time:?} is no time as RFC 3339 writes it")))?;
+            read.map_err(|_| {
+                Status::bad_request(format!("sinceTime: {time:?} is no time as RFC 3339 writes it"))
+            })?;
         }
         _ => errors.extend(since),
     }
