@@ -5,6 +5,8 @@
 //! [`schemas`](crate::schema::schemas) the fields, in the words of version 3; [`v2`] puts these into the words of version 2, and
 //! [`gnostic`] writes that as protobuf.
 
+#[cfg(feature = "descriptions")]
+mod descriptions;
 mod document;
 mod gnostic;
 mod operation;

@@ -41,6 +41,8 @@ fn schemas(kinds: &[&Resource]) -> Map<String, Value> {
     roots.extend(lists.iter().filter_map(|resource| schema::by_name(&list_name(resource))));
     roots.extend([DELETE_OPTIONS, STATUS, LIST_META].iter().filter_map(|name| schema::by_name(name)));
     let mut schemas = schema::schemas(&roots);
+    #[cfg(feature = "descriptions")]
+    super::descriptions::add(&mut schemas);
     schemas.insert(PATCH.into(), json!({"type": "object"}));
     for resource in lists {
         let name = list_name(resource);

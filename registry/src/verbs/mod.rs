@@ -4,6 +4,7 @@
 
 mod body;
 mod delete;
+mod json_patch;
 mod list;
 mod options;
 mod patch;

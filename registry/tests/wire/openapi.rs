@@ -134,3 +134,23 @@ async fn version_2_is_answered_as_protobuf_under_each_of_its_names_and_compresse
     assert_eq!(compressed.header("content-encoding"), "gzip");
     assert_eq!(refused.status.as_u16(), 406);
 }
+
+#[cfg(feature = "descriptions")]
+#[tokio::test]
+async fn fields_are_described_in_words() {
+    let server = ApiServer::in_memory().await.unwrap();
+
+    let v3 = get(&server, &address(&server, "api/v1").await, &[]).await.json();
+    let v2 = get(&server, "/openapi/v2", &[]).await.json();
+
+    for schemas in [&v3["components"]["schemas"], &v2["definitions"]] {
+        for name in ["Container", "Pod", "PodSpec", "Service"] {
+            let schema = &schemas[format!("io.k8s.api.core.v1.{name}")];
+            assert!(schema["description"].is_string(), "{name}");
+            let properties = schema["properties"].as_object().unwrap();
+            for (property, schema) in properties {
+                assert!(schema["description"].is_string(), "{name}.{property}");
+            }
+        }
+    }
+}
