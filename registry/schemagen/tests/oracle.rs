@@ -23,16 +23,15 @@ fn pass<M: Message + Default>(bytes: &[u8]) -> Result<Vec<u8>, prost::DecodeErro
 }
 
 macro_rules! kinds {
-    ($($name:literal $group:ident::$version:ident: $($kind:ident $(as $message:ident)?)+;)+) => {
-        vec![$($(Kind {
-            group: $name,
-            version: stringify!($version),
-            kind: stringify!($kind),
-            pass: pass::<kinds!(@message $group $version $kind $($message)?)>,
-        },)+)+]
+    ($($name:literal $group:ident::$version:ident: $($kind:ident)+;)+) => {
+        vec![$($(
+            of::<k8s_pb::api::$group::$version::$kind>($name, stringify!($version), stringify!($kind)),
+        )+)+]
     };
-    (@message $group:ident $version:ident $kind:ident) => { k8s_pb::api::$group::$version::$kind };
-    (@message $group:ident $version:ident $kind:ident $message:ident) => { k8s_pb::api::$group::$version::$message };
+}
+
+fn of<M: Message + Default>(group: &'static str, version: &'static str, kind: &'static str) -> Kind {
+    Kind { group, version, kind, pass: pass::<M> }
 }
 
 fn all() -> Vec<Kind> {
@@ -57,15 +56,15 @@ fn all() -> Vec<Kind> {
         "policy" policy::v1: Eviction PodDisruptionBudget;
         "rbac.authorization.k8s.io" rbac::v1: ClusterRole ClusterRoleBinding Role RoleBinding;
         "scheduling.k8s.io" scheduling::v1: PriorityClass;
-        "storage.k8s.io" storage::v1: CSIDriver as CsiDriver CSINode as CsiNode
-            CSIStorageCapacity as CsiStorageCapacity StorageClass VolumeAttachment;
+        "storage.k8s.io" storage::v1: CSIDriver CSINode CSIStorageCapacity StorageClass VolumeAttachment;
     };
-    kinds.push(Kind {
-        group: "apiextensions.k8s.io",
-        version: "v1",
-        kind: "CustomResourceDefinition",
-        pass: pass::<k8s_pb::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>,
-    });
+    kinds.push(
+        of::<k8s_pb::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition>(
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+        ),
+    );
     kinds
 }
 
@@ -146,7 +145,7 @@ fn every_kind_of_the_tables_has_its_message() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
 
     #[test]
     fn what_the_registry_writes_is_what_kubernetes_messages_hold(
@@ -166,7 +165,20 @@ proptest! {
         let passed = passed.map_err(|error| TestCaseError::fail(format!("{}: {error}", kind.kind)))?;
         let again = decode_protobuf(structure, &sealed(&passed)).expect("what prost writes is read").value;
         let before = decode_protobuf(structure, &sealed(envelope.raw)).expect("what is written is read").value;
-        prop_assert_eq!(again, before, "{}", kind.kind);
+        prop_assert_eq!(without_empty_lists(again), without_empty_lists(before), "{}", kind.kind);
+    }
+}
+
+/// Protobuf has no empty list.
+fn without_empty_lists(value: Value) -> Value {
+    match value {
+        Value::Array(list) if list.is_empty() => Value::Null,
+        Value::Array(list) => list.into_iter().map(without_empty_lists).collect(),
+        Value::Object(members) => {
+            let members = members.into_iter().map(|(name, value)| (name, without_empty_lists(value)));
+            Value::Object(members.collect())
+        }
+        other => other,
     }
 }
 
