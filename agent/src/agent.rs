@@ -223,6 +223,7 @@ impl Component for Agent {
                 std::panic::resume_unwind(panic);
             }
         }
+        host.recorder.finish().await;
         if let Err(error) = host.runtime.close().await {
             tracing::warn!(%error, "the runtime kept what it holds besides pods");
         }

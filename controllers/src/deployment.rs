@@ -151,6 +151,10 @@ struct Deployer {
 impl Reconcile for Deployer {
     type Key = ObjectKey;
 
+    fn recorder(&self) -> Option<&Recorder> {
+        Some(&self.recorder)
+    }
+
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, BoxError> {
         let Some(known) = self.deployments.store().get(key) else { return Ok(Requeue::No) };
         let mut deployment = Deployment::clone(&known);

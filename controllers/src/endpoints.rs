@@ -90,6 +90,10 @@ struct Keeper {
 impl Reconcile for Keeper {
     type Key = ObjectKey;
 
+    fn recorder(&self) -> Option<&Recorder> {
+        Some(&self.recorder)
+    }
+
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, BoxError> {
         let known = self.endpoints.store().get(key);
         match (self.services.store().get(key), known) {

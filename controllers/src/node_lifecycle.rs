@@ -166,6 +166,10 @@ struct State {
 impl Reconcile for Keeper {
     type Key = Key;
 
+    fn recorder(&self) -> Option<&Recorder> {
+        Some(&self.recorder)
+    }
+
     async fn reconcile(&self, key: &Key) -> Result<Requeue, BoxError> {
         match key {
             Key::Node(name) => self.node(name).await,

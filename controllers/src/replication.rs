@@ -194,6 +194,10 @@ struct Replicator<K> {
 impl<K: Replicated> Reconcile for Replicator<K> {
     type Key = ObjectKey;
 
+    fn recorder(&self) -> Option<&Recorder> {
+        Some(&self.recorder)
+    }
+
     async fn reconcile(&self, key: &ObjectKey) -> Result<Requeue, BoxError> {
         let Some(owner) = self.owners.store().get(key) else {
             self.expectations.forget(key);

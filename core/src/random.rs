@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
 
+use crate::hash::fnv1a;
+
 /// The characters of generated names: no vowels and no look-alikes, so that no words arise (Kubernetes'
 /// `k8s.io/apimachinery/pkg/util/rand`).
 const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -46,10 +48,7 @@ impl Random {
     /// Returns a source of its own for the part called `name`, so that what one part draws changes nothing for another.
     #[must_use]
     pub fn fork(&self, name: &str) -> Self {
-        let salt = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        Self::seeded(self.with(|rng| rng.u64(..)) ^ salt)
+        Self::seeded(self.with(|rng| rng.u64(..)) ^ fnv1a(name.bytes()))
     }
 
     /// Returns any number.

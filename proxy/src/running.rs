@@ -103,6 +103,9 @@ impl Running {
         }
         self.userspace.shutdown().await;
         self.ports.clear();
+        if let Some(ServiceRecorder { recorder, .. }) = self.recorder {
+            recorder.finish().await;
+        }
     }
 
     /// Looks at a service, and at others that wait, so that their rules are written together.

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use quarterdeck_registry::ApiServer;
 use serde_json::json;
@@ -101,4 +101,53 @@ async fn a_namespace_goes_when_its_last_finalizer_is_removed_by_its_own_path() {
 
     assert_eq!(deleted.status.unwrap().phase.as_deref(), Some("Terminating"));
     assert!(namespaces.get_opt("x").await.unwrap().is_none());
+}
+
+/// Binds `pod` to the node `a`, and returns the code of the answer.
+async fn bind(pods: &Api<Pod>, pod: &str) -> u16 {
+    let binding = json!({"metadata": {"name": pod}, "target": {"kind": "Node", "name": "a"}});
+    let bound: kube::Result<serde_json::Value> =
+        pods.create_subresource("binding", pod, &PostParams::default(), &binding).await;
+    match bound {
+        Ok(_) => 201,
+        Err(kube::Error::Api(status)) => status.code,
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn pod_with_port(name: &str, host_ip: &str, port: u16) -> Pod {
+    let ports = json!([{"containerPort": 80, "hostPort": port, "hostIP": host_ip}]);
+    let spec = json!({"containers": [{"name": "c", "image": "i", "ports": ports}]});
+    serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec})).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_pods_that_ask_for_one_port_of_a_node_only_one_is_bound_however_many_try() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(server.client());
+    let accounts: Api<ServiceAccount> = Api::default_namespaced(server.client());
+    let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let names: Vec<String> = (0..8).map(|index| format!("p{index}")).collect();
+    for name in &names {
+        // Half of them ask for all addresses, half for one.
+        let address = if name.ends_with(['0', '2', '4', '6']) { "" } else { "10.0.0.1" };
+        pods.create(&PostParams::default(), &pod_with_port(name, address, 8080)).await.unwrap();
+    }
+
+    let mut bindings = tokio::task::JoinSet::new();
+    for name in names.clone() {
+        let pods = pods.clone();
+        bindings.spawn(async move { (bind(&pods, &name).await, name) });
+    }
+    let codes = bindings.join_all().await;
+    let (bound, refused): (Vec<_>, Vec<_>) = codes.into_iter().partition(|(code, _)| *code == 201);
+
+    assert_eq!(bound.len(), 1, "{bound:?}");
+    assert!(refused.iter().all(|(code, _)| *code == 409), "{refused:?}");
+    let over = json!({"status": {"phase": "Succeeded"}});
+    pods.patch_status(&bound[0].1, &PatchParams::default(), &Patch::Merge(&over)).await.unwrap();
+    assert_eq!(bind(&pods, &refused[0].1).await, 201, "the port of a pod that is over is free");
+    pods.create(&PostParams::default(), &pod_with_port("other", "", 8081)).await.unwrap();
+    assert_eq!(bind(&pods, "other").await, 201);
 }

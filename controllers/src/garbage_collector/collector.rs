@@ -47,6 +47,10 @@ struct UnknownKind {
 impl Reconcile for Collector {
     type Key = String;
 
+    fn recorder(&self) -> Option<&Recorder> {
+        Some(&self.recorder)
+    }
+
     async fn reconcile(&self, uid: &String) -> Result<Requeue, BoxError> {
         let Some(node) = self.shared.graph(|graph| graph.get(uid).cloned()) else { return Ok(Requeue::No) };
         if node.waits_for_orphaning() {

@@ -41,7 +41,7 @@ impl EventType {
 ///
 /// Events go through a queue of 1000 and are sent by a task that belongs to the recorder: reporting never waits. What does
 /// not fit is dropped and [counted](Recorder::dropped); an API server that refuses an event is not asked again. The task
-/// ends with the last clone; [`flush`](Recorder::flush) before, if what is queued matters.
+/// ends with the last clone: a component calls [`finish`](Recorder::finish) before it returns.
 #[derive(Clone)]
 pub struct Recorder(Arc<Inner>);
 
@@ -116,6 +116,13 @@ impl Recorder {
         }
     }
 
+    /// Waits as [`flush`](Recorder::flush) does, for at most two seconds: for a component that is about to return.
+    pub async fn finish(&self) {
+        if tokio::time::timeout(FINISH, self.flush()).await.is_err() {
+            tracing::debug!(component = self.0.component, "events were left unsent");
+        }
+    }
+
     /// Returns how many events were dropped because the queue was full.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -148,6 +155,9 @@ async fn send_all(client: kube::Client, mut correlator: Correlator, mut messages
 /// How often an event is tried against an API server that does not answer, and how long apart.
 const ATTEMPTS: u32 = 12;
 const PAUSE: Duration = Duration::from_secs(10);
+
+/// How long a component that stops waits for its events.
+const FINISH: Duration = Duration::from_secs(2);
 
 async fn send(client: &kube::Client, mut action: Action) {
     for _ in 0..ATTEMPTS {

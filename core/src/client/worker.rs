@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::task::JoinSet;
 
-use super::WorkQueue;
+use super::{Recorder, WorkQueue};
 use crate::component::{BoxError, Stop};
 
 /// Brings what a key names closer to what is wanted.
@@ -20,6 +20,11 @@ pub trait Reconcile: Send + Sync + 'static {
     ///
     /// Anything; the key is tried again after its back-off.
     async fn reconcile(&self, key: &Self::Key) -> Result<Requeue, BoxError>;
+
+    /// Returns what it reports events to, which [`work`] lets finish before it returns (default: none).
+    fn recorder(&self) -> Option<&Recorder> {
+        None
+    }
 }
 
 /// When to look at a key again although nothing changed.
@@ -69,6 +74,9 @@ pub async fn work<R: Reconcile>(
         tracing::warn!(name, "work in hand was dropped: it did not end in time");
     }
     tasks.shutdown().await;
+    if let Some(recorder) = reconciler.recorder() {
+        recorder.finish().await;
+    }
 }
 
 fn resume(end: Result<(), tokio::task::JoinError>) {
@@ -122,7 +130,12 @@ fn log(name: &str, key: &impl Debug, error: &BoxError) {
 mod tests {
     use std::sync::Mutex;
 
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
     use super::*;
+    use crate::client::EventType;
+    use crate::client::fake::FakeApi;
 
     #[derive(Default)]
     struct Second(Mutex<Vec<u8>>);
@@ -157,5 +170,44 @@ mod tests {
         });
 
         assert_eq!(*reconciler.0.lock().unwrap(), [1, 2, 1, 2, 1, 2]);
+    }
+
+    struct Reporter(Recorder);
+
+    #[async_trait]
+    impl Reconcile for Reporter {
+        type Key = u8;
+
+        fn recorder(&self) -> Option<&Recorder> {
+            Some(&self.0)
+        }
+
+        async fn reconcile(&self, _: &u8) -> Result<Requeue, BoxError> {
+            let map: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "m"}})).unwrap();
+            self.0.event(&map, EventType::Normal, "Seen", "it was seen");
+            Ok(Requeue::No)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_reported_is_sent_before_work_ends_if_the_api_server_answers_within_two_seconds() {
+        for (down, sent) in [(false, 1), (true, 0)] {
+            let (api, queue) = (FakeApi::default(), WorkQueue::new());
+            let reporter = Arc::new(Reporter(api.context().recorder("tester")));
+            let (signal, stop) = Stop::channel();
+            api.down(down);
+            queue.add(1);
+            let began = tokio::time::Instant::now();
+
+            tokio::join!(work("test", &queue, 1, reporter, stop), async {
+                while !queue.is_empty() {
+                    tokio::task::yield_now().await;
+                }
+                signal.stop();
+            });
+
+            assert_eq!(api.list("events").len(), sent);
+            assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
+        }
     }
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
+use crate::hash::fnv1a;
+
 /// A short text (a name, a label's key or value) with its hash beside it, so that telling two apart costs one comparison
 /// of integers. Cloning is cheap.
 ///
@@ -44,13 +46,13 @@ impl Symbol {
 
 impl From<&str> for Symbol {
     fn from(text: &str) -> Self {
-        Self { hash: hash(text), text: text.into() }
+        Self { hash: fnv1a(text.bytes()), text: text.into() }
     }
 }
 
 impl From<String> for Symbol {
     fn from(text: String) -> Self {
-        Self { hash: hash(&text), text: text.into() }
+        Self { hash: fnv1a(text.bytes()), text: text.into() }
     }
 }
 
@@ -134,12 +136,6 @@ impl fmt::Debug for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.text, f)
     }
-}
-
-/// FNV-1a over 64 bits: the same on every machine and in every run, which std's default hasher is not.
-fn hash(text: &str) -> u64 {
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -93,9 +93,7 @@ fn suffix(pod: &Value) -> String {
     const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let metadata = &pod["metadata"];
     let text = format!("{}{}", metadata["generateName"], metadata["name"]);
-    let mut hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mut hash = quarterdeck_core::hash::fnv1a(text.bytes());
     let mut suffix = String::new();
     for _ in 0..5 {
         let index = usize::try_from(hash % SAFE.len() as u64).expect("an index below 27 fits");

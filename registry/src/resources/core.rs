@@ -1,5 +1,9 @@
 //! The core group.
 
+use quarterdeck_core::storage::Key;
+use serde_json::Value;
+
+use super::host_ports;
 use super::namespace::NamespaceStrategy;
 use super::pod::PodStrategy;
 use super::secret::SecretStrategy;
@@ -37,7 +41,8 @@ pub(super) fn resources() -> Vec<Resource> {
             .short_names(&["no"])
             .prefix("/registry/minions/")
             .subresources(&[Status])
-            .status_at_creation(),
+            .status_at_creation()
+            .strategy(NodeStrategy),
         kind("Pod", "pods", Namespaced)
             .short_names(&["po"])
             .categories(&["all"])
@@ -67,5 +72,15 @@ struct CreateOnUpdate;
 impl Strategy for CreateOnUpdate {
     fn creates_on_update(&self) -> bool {
         true
+    }
+}
+
+/// What else is stored of a node goes with it.
+#[derive(Debug)]
+struct NodeStrategy;
+
+impl Strategy for NodeStrategy {
+    fn release(&self, node: &Value) -> Vec<Key> {
+        vec![host_ports::guard(node["metadata"]["name"].as_str().unwrap_or_default())]
     }
 }

@@ -7,6 +7,7 @@ mod apps;
 mod coordination;
 mod core;
 mod discovery;
+pub(crate) mod host_ports;
 mod namespace;
 mod pod;
 mod scheduling;

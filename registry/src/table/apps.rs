@@ -10,7 +10,7 @@ use super::definition::{age, containers, images, integer as number, name, select
 pub(super) fn columns(kind: &str) -> Option<Columns> {
     Some(match kind {
         "Deployment" => deployment(),
-        "ReplicaSet" => replica_set(),
+        "ReplicaSet" => replicas(cell::label_selector),
         "StatefulSet" => stateful_set(),
         "DaemonSet" => daemon_set(),
         "ControllerRevision" => controller_revision(),
@@ -50,7 +50,8 @@ fn ready(object: &Value) -> Value {
     format!("{}/{}", int(&object["status"]["readyReplicas"]), int(&object["spec"]["replicas"])).into()
 }
 
-fn replica_set() -> Columns {
+/// The columns of kinds that keep a number of pods; `selected` shows a selector.
+pub(super) fn replicas(selected: fn(&Value) -> Value) -> Columns {
     let definitions = [
         name(),
         number("Desired", "How many pods there should be"),
@@ -61,18 +62,18 @@ fn replica_set() -> Columns {
         images(),
         selector(),
     ];
-    Columns::new(definitions, |set, now| {
-        let (spec, status) = (&set["spec"], &set["status"]);
+    Columns::new(definitions, move |object, now| {
+        let (spec, status) = (&object["spec"], &object["status"]);
         let [names, images] = cell::containers(&spec["template"]["spec"]);
         vec![
-            cell::name(set),
+            cell::name(object),
             integer(&spec["replicas"]),
             integer(&status["replicas"]),
             integer(&status["readyReplicas"]),
-            cell::age(set, now),
+            cell::age(object, now),
             names,
             images,
-            cell::label_selector(&spec["selector"]),
+            selected(&spec["selector"]),
         ]
     })
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Columns;
-use super::cell::{self, count, int, integer, is_true, items, or, quantity, string};
-use super::definition::{age, containers, images, integer as number, name, selector, text, wide};
+use super::cell::{self, count, int, is_true, items, or, quantity, string};
+use super::definition::{age, name, selector, text, wide};
 
 pub(super) fn columns(kind: &str) -> Option<Columns> {
     Some(match kind {
@@ -15,7 +15,7 @@ pub(super) fn columns(kind: &str) -> Option<Columns> {
         "Event" => super::events::core_columns(),
         "PersistentVolume" | "PersistentVolumeClaim" => return super::storage::columns(kind),
         "PodTemplate" => pod_template(),
-        "ReplicationController" => replication_controller(),
+        "ReplicationController" => super::apps::replicas(cell::labels),
         "Service" => service(),
         "Endpoints" => endpoints(),
         "Node" => node(),
@@ -40,33 +40,6 @@ fn pod_template() -> Columns {
     Columns::new(definitions, |template, _| {
         let [names, images] = cell::containers(&template["template"]["spec"]);
         vec![cell::name(template), names, images, cell::labels(&template["template"]["metadata"]["labels"])]
-    })
-}
-
-fn replication_controller() -> Columns {
-    let definitions = [
-        name(),
-        number("Desired", "How many pods there should be"),
-        number("Current", "How many pods there are"),
-        number("Ready", "How many pods are ready"),
-        age(),
-        containers(),
-        images(),
-        selector(),
-    ];
-    Columns::new(definitions, |controller, now| {
-        let (spec, status) = (&controller["spec"], &controller["status"]);
-        let [names, images] = cell::containers(&spec["template"]["spec"]);
-        vec![
-            cell::name(controller),
-            integer(&spec["replicas"]),
-            integer(&status["replicas"]),
-            integer(&status["readyReplicas"]),
-            cell::age(controller, now),
-            names,
-            images,
-            cell::labels(&spec["selector"]),
-        ]
     })
 }
 

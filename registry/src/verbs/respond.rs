@@ -12,7 +12,7 @@ use crate::object::Object;
 use crate::resource::Resource;
 use crate::schema;
 use crate::status::{Result, Status};
-use crate::table::{self, TableOptions};
+use crate::table::{self, IncludeObject, TableOptions};
 use crate::write::Written;
 
 /// Answers with text of a media type.
@@ -179,6 +179,14 @@ pub(super) fn shaped_list(
     let list = match form.shape {
         Shape::Table(version, include_object) => {
             let options = TableOptions { version, include_object, with_definitions: true, now };
+            let named: Vec<Value>;
+            // A row's object stands alone: unlike a list's items it says what it is.
+            let items = if include_object == IncludeObject::Object {
+                named = items.iter().map(|item| named_object(call, item)).collect();
+                &named
+            } else {
+                items
+            };
             table::table(&call.resource.columns, metadata, items, &options)
         }
         Shape::Metadata(version) | Shape::MetadataList(version) => {
@@ -202,4 +210,12 @@ pub(super) fn shaped_list(
         }),
     };
     encode(form, &list)
+}
+
+/// Returns an item of a list with kind and apiVersion.
+fn named_object(call: &Call, item: &Value) -> Value {
+    let mut object = item.clone();
+    object["kind"] = call.resource.kind.as_ref().into();
+    object["apiVersion"] = call.resource.api_version().into();
+    object
 }

@@ -10,6 +10,7 @@ use super::{
     with_claims,
 };
 use crate::admission::Operation;
+use crate::cache::World;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::resource::Subresource;
@@ -28,6 +29,23 @@ pub trait Change: Send + Sync {
 
     /// Returns the object to make if there is none; absent if the change needs one.
     fn replacement(&self) -> Option<&Value>;
+
+    /// Returns the key that all changes write that must not be decided on the same state as this one (default: none, the
+    /// object alone decides).
+    fn guard(&self, new: &Value) -> Option<Key> {
+        let _ = new;
+        None
+    }
+
+    /// Checks a change that has a guard against what else is stored, which is as new as the guard.
+    ///
+    /// # Errors
+    ///
+    /// The Status that the client gets.
+    fn check(&self, new: &Value, world: &World) -> Result<()> {
+        let _ = (new, world);
+        Ok(())
+    }
 }
 
 /// The present object, as a write finds it.
@@ -67,7 +85,8 @@ impl Registry {
             let mut new = change.apply(&present.value)?;
             metadata::check_identity(&mut new, target)?;
             let unconditional = check_version(&new, &present, target, change)?;
-            match self.replace(target, &key, &present, new, attempt).await? {
+            let guard = self.guarded(change, &new).await?;
+            match self.replace(target, &key, &present, new, guard, attempt).await? {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
                 Err(Failure::Contended) if !unconditional => {
@@ -77,6 +96,14 @@ impl Registry {
             }
         }
         Err(contention())
+    }
+
+    /// Checks a change against what else is stored, and returns the condition under which that holds until the commit.
+    async fn guarded(&self, change: &dyn Change, new: &Value) -> Result<Option<(Key, Expect)>> {
+        let Some(key) = change.guard(new) else { return Ok(None) };
+        let found = self.storage.get(&key).await?;
+        change.check(new, &*self.latest().await?)?;
+        Ok(Some((key, found.map_or(Expect::Absent, |entry| Expect::Modified(entry.modified)))))
     }
 
     /// Makes what an update does not find, if its kind does so.
@@ -99,6 +126,7 @@ impl Registry {
         key: &Key,
         present: &Present,
         mut new: Value,
+        guard: Option<(Key, Expect)>,
         attempt: usize,
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
@@ -130,7 +158,7 @@ impl Registry {
         if is_gone(&new, old) && !resource.strategy.outlives_finalizers(&new) {
             return self.remove_updated(target, key, present, new).await;
         }
-        self.commit_update(target, key, present, new, &claims).await
+        self.commit_update(target, key, present, new, &claims, guard).await
     }
 
     async fn commit_update(
@@ -140,6 +168,7 @@ impl Registry {
         present: &Present,
         mut new: Value,
         claims: &Claims,
+        guard: Option<(Key, Expect)>,
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
         if new == present.value {
@@ -150,9 +179,13 @@ impl Registry {
             return Ok(Ok(Written::dry(new, false)));
         }
         let draft = Draft::new(resource, &new);
-        let transaction = Transaction::new()
+        let mut transaction = Transaction::new()
             .expect(key.clone(), Expect::Modified(present.object.revision))
             .put(key.clone(), draft.bytes().clone());
+        if let Some((guard, found)) = guard {
+            transaction =
+                transaction.expect(guard.clone(), found).put(guard, key.as_str().as_bytes().to_vec());
+        }
         match self.commit(with_claims(transaction, claims, key), draft).await {
             Ok(stored) => {
                 metadata::of(&mut new).insert("resourceVersion".into(), stored.revision.to_string().into());

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use quarterdeck_core::client::{Context, EventType, ObjectKey, Recorder, Store};
@@ -22,8 +21,6 @@ use crate::digest::{WatchedNode, WatchedPod};
 const MANY_NODES: usize = 64;
 /// How long a message of an event may be, in bytes (as the API has it).
 const LONGEST_MESSAGE: usize = 1024;
-/// How long to wait at the end for events to be sent.
-const FLUSH: Duration = Duration::from_secs(2);
 
 struct Named {
     name: Symbol,
@@ -90,10 +87,7 @@ impl Work {
         while let Some(done) = self.actions.join_next().await {
             self.finish(done?);
         }
-        let flush = futures::future::join_all(self.schedulers.iter().map(|named| named.recorder.flush()));
-        if tokio::time::timeout(FLUSH, flush).await.is_err() {
-            tracing::debug!("events were left unsent");
-        }
+        futures::future::join_all(self.schedulers.iter().map(|named| named.recorder.finish())).await;
         Ok(())
     }
 

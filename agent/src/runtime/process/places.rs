@@ -214,11 +214,11 @@ fn names(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Returns a number for these bytes that is the same on every machine and in every version (FNV-1a).
+/// Returns a number for these bytes that is the same on every machine and in every version.
 pub(super) fn hash(parts: &[&[u8]]) -> u64 {
     // The separator keeps `a`, `bc` and `ab`, `c` apart.
     let bytes = parts.iter().flat_map(|part| part.iter().copied().chain([0xff]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    quarterdeck_core::hash::fnv1a(bytes)
 }
 
 /// Timestamps as text.

@@ -55,6 +55,21 @@ pub(super) fn pod(pod: &mut Object) {
     fill(spec, "enableServiceLinks", true);
 }
 
+/// `podIP` is the first of `podIPs`, whichever the client wrote; where both stand and differ, `podIP` counts.
+pub(super) fn pod_status(status: &mut Object) {
+    let first = status.get("podIPs").map(|list| text_of(&list[0]["ip"])).unwrap_or_default().to_owned();
+    let own = text(status, "podIP").to_owned();
+    if own.is_empty() && !first.is_empty() {
+        status.insert("podIP".into(), first.into());
+    } else if own != first {
+        status.insert("podIPs".into(), json!([{"ip": own}]));
+    }
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
 fn requests_from_limits(container: &mut Object) {
     let Some(resources) = object_mut(container, "resources") else { return };
     let Some(limits) = object(resources, "limits").cloned() else { return };

@@ -1,12 +1,15 @@
 //! Bindings: assigning a pod to a node, once.
 
 use http::{Response, StatusCode};
+use quarterdeck_core::storage::Key;
 use serde_json::{Value, json};
 
 use super::super::options::WriteOptions;
 use super::super::{Call, body, respond};
 use crate::body::Body;
+use crate::cache::World;
 use crate::resource::{Backing, Subresource};
+use crate::resources::host_ports;
 use crate::status::{Result, Status};
 use crate::validation::FieldError;
 use crate::write::{Change, Target, metadata};
@@ -96,6 +99,23 @@ impl Change for Assign<'_> {
 
     fn replacement(&self) -> Option<&Value> {
         None
+    }
+
+    fn guard(&self, pod: &Value) -> Option<Key> {
+        let has_ports = !host_ports::of(pod).is_empty();
+        has_ports.then(|| host_ports::guard(pod["spec"]["nodeName"].as_str().unwrap_or_default()))
+    }
+
+    fn check(&self, pod: &Value, world: &World) -> Result<()> {
+        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        let Some((port, other)) = host_ports::taken(pod, node, self.target.resource, world) else {
+            return Ok(());
+        };
+        let why = format!(
+            "pod {} cannot be assigned to node {node:?}: host port {}/{} is taken by pod {other}",
+            self.target.name, port.port, port.protocol
+        );
+        Err(Status::conflict(self.target.resource, self.target.name, why))
     }
 }
 
