@@ -14,7 +14,7 @@ pub struct Body(Kind);
 
 enum Kind {
     Full(Option<Bytes>),
-    /// With the number of bytes that will come at least.
+    /// With about how many bytes will come, as far as anybody knows.
     Stream(BoxStream<'static, Bytes>, u64),
 }
 
@@ -37,9 +37,17 @@ impl Body {
         Self::pieces(stream, 0)
     }
 
-    /// Makes a body of all that the stream yields, which is at least so many bytes.
-    pub(crate) fn pieces(stream: impl Stream<Item = Bytes> + Send + 'static, at_least: u64) -> Self {
-        Self(Kind::Stream(Box::pin(stream), at_least))
+    /// Makes a body of all that the stream yields, which is about so many bytes.
+    pub(crate) fn pieces(stream: impl Stream<Item = Bytes> + Send + 'static, about: u64) -> Self {
+        Self(Kind::Stream(Box::pin(stream), about))
+    }
+
+    /// Returns about how many bytes the body has; 0 if nobody knows.
+    pub(crate) fn about(&self) -> u64 {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Kind::Stream(_, about) => *about,
+        }
     }
 
     /// Returns the body's bytes in the pieces in which they would be sent.
@@ -83,11 +91,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Stream(_, at_least) => {
-                let mut hint = SizeHint::default();
-                hint.set_lower(*at_least);
-                hint
-            }
+            Kind::Stream(..) => SizeHint::default(),
         }
     }
 }

@@ -7,7 +7,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use http_body::Body as _;
 
 use crate::body::Body;
 use crate::negotiate::accepts_gzip;
@@ -17,8 +16,7 @@ const THRESHOLD: u64 = 128 * 1024;
 
 /// Compresses an answer if the client takes that and the answer is large.
 pub(crate) fn large(answer: Response<Body>, headers: &HeaderMap) -> Response<Body> {
-    let is_large = answer.body().size_hint().lower() > THRESHOLD;
-    if !is_large || answer.status() != StatusCode::OK || !accepts_gzip(headers) {
+    if answer.body().about() <= THRESHOLD || answer.status() != StatusCode::OK || !accepts_gzip(headers) {
         return answer;
     }
     let mut answer = answer.map(gzip);

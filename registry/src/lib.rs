@@ -9,6 +9,7 @@ pub mod admission;
 mod body;
 pub mod cache;
 mod compress;
+pub mod custom;
 mod discovery;
 mod documents;
 mod etag;
@@ -28,6 +29,7 @@ pub mod selector;
 mod server;
 pub mod status;
 pub mod storage;
+pub mod stored;
 pub mod strategy;
 pub mod table;
 #[cfg(feature = "tls")]

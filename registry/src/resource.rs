@@ -9,9 +9,11 @@ use std::sync::Arc;
 use quarterdeck_core::storage::Key;
 use serde_json::Value;
 
+use crate::custom::CustomKind;
 use crate::request::Verb;
-use crate::schema::StructureRef;
+use crate::schema::{Seq, StructureRef};
 use crate::selector::SelectableField;
+use crate::stored::Stored;
 use crate::strategy::{Plain, Strategy};
 use crate::table::Columns;
 use crate::validation::{NameRule, Validator};
@@ -109,6 +111,8 @@ pub enum Generation {
     Unmanaged,
     /// It starts at 1, and grows when anything but metadata and status changes.
     Spec,
+    /// It starts at 1, and grows when anything but metadata changes.
+    Content,
 }
 
 /// A kind that the server serves.
@@ -151,7 +155,11 @@ pub struct Resource {
     /// What a table shows.
     pub columns: Columns,
     /// By which fields lists and watches select, besides name and namespace.
-    pub fields: &'static [SelectableField],
+    pub fields: Seq<SelectableField>,
+    /// How objects are kept in the store; absent if that is how they are served.
+    pub stored: Option<Arc<Stored>>,
+    /// What it is besides if a definition made it.
+    pub custom: Option<Arc<CustomKind>>,
 }
 
 impl Resource {
@@ -192,7 +200,9 @@ impl Resource {
             generation: Generation::Unmanaged,
             initial_status: None,
             columns: crate::table::columns(group, kind),
-            fields: crate::selector::selectable_fields(group, kind),
+            fields: Seq::Fixed(crate::selector::selectable_fields(group, kind)),
+            stored: None,
+            custom: None,
         }
     }
 
@@ -279,7 +289,7 @@ impl Resource {
     /// Returns whether objects can be written as protobuf: those of a user's own kinds cannot.
     #[must_use]
     pub fn has_protobuf(&self) -> bool {
-        crate::schema::builtin(&self.group, &self.version, &self.kind).is_some()
+        self.custom.is_none() && crate::schema::builtin(&self.group, &self.version, &self.kind).is_some()
     }
 
     /// Returns group and version as `apiVersion` writes them.

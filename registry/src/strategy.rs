@@ -141,6 +141,19 @@ pub trait Strategy: Debug + Send + Sync + 'static {
         let _ = object;
         Vec::new()
     }
+
+    /// Returns what is wrong with `object` as the successor of `old`, beyond what its tables say.
+    fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        let _ = (object, old);
+        Vec::new()
+    }
+
+    /// Returns what is wrong with `object` as the successor of `old` when only the status may differ, beyond what its tables
+    /// say.
+    fn validate_status_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        let _ = (object, old);
+        Vec::new()
+    }
 }
 
 /// The strategy of kinds without rules of their own.

@@ -115,8 +115,15 @@ fn schema_of(schema: Value) -> Value {
             schema.insert("type".into(), "string".into());
         }
     }
-    for unknown in ["anyOf", "not", "nullable"] {
+    for unknown in ["anyOf", "not"] {
         schema.remove(unknown);
+    }
+    // Clients refuse what is there besides: null is of no type, and of unknown members nothing is known.
+    let is = |name: &str| schema.get(name) == Some(&Value::Bool(true));
+    if is("nullable") || is("x-kubernetes-preserve-unknown-fields") {
+        for known in ["nullable", "type", "items", "properties"] {
+            schema.remove(known);
+        }
     }
     // What is referred to beside other members is wrapped; version 2 lets them stand side by side.
     if let Some(Value::Array(all)) = schema.remove("allOf")

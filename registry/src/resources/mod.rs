@@ -3,6 +3,7 @@
 //! A kind is its row here, its table of fields in [`schema`](crate::schema), its columns in [`table`](crate::table), its
 //! rules in [`validation`](crate::validation), and a [`Strategy`](crate::strategy::Strategy) where it needs one.
 
+mod apiextensions;
 mod apps;
 mod coordination;
 mod core;
@@ -21,10 +22,16 @@ use crate::resource::Resource;
 pub fn builtin() -> Vec<Resource> {
     [
         core::resources(),
+        apiextensions::resources(),
         apps::resources(),
         coordination::resources(),
         discovery::resources(),
         scheduling::resources(),
     ]
     .concat()
+}
+
+/// Returns the kind that defines kinds.
+pub(crate) fn definitions() -> Vec<Resource> {
+    apiextensions::resources()
 }

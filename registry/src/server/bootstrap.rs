@@ -76,7 +76,8 @@ async fn ensure(
     namespace: Option<&str>,
     object: Value,
 ) -> Result<()> {
-    let Some(resource) = registry.resources.by_kind(group, kind) else { return Ok(()) };
+    let resources = registry.resources();
+    let Some(resource) = resources.by_kind(group, kind) else { return Ok(()) };
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let key = resource.key(namespace, &name);
     if registry.cache.world().get(key.as_str()).is_some() {
@@ -93,7 +94,8 @@ async fn ensure(
 
 /// Makes an object in the namespace `default`, or sets what it says.
 async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Result<()> {
-    let Some(resource) = registry.resources.by_kind(group, kind) else { return Ok(()) };
+    let resources = registry.resources();
+    let Some(resource) = resources.by_kind(group, kind) else { return Ok(()) };
     let namespace = (resource.scope == Scope::Namespaced).then_some("default");
     ensure(registry, group, kind, namespace, object.clone()).await?;
     let user = User::admin();

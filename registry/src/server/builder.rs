@@ -17,6 +17,7 @@ use super::housekeeping::Housekeeping;
 use super::{ApiServer, Background};
 use crate::admission::{self, Admission};
 use crate::cache::{Cache, Feed, FeedError};
+use crate::custom::lifecycle::Lifecycle;
 use crate::layers::authentication::{Authentication, Authenticator};
 use crate::layers::authorization::{Authorization, Authorizer};
 use crate::layers::gate::GateLayer;
@@ -207,11 +208,9 @@ impl ApiServerBuilder {
     /// [`StartError`]; then nothing runs.
     pub async fn start(self) -> Result<ApiServer, StartError> {
         let settings = self.settings()?;
-        let resources = Resources::new(self.resources);
-        let cache = Cache::new(resources.all());
+        let cache = Cache::new(Resources::new(self.resources));
         let feed = Feed::start(cache.clone(), self.storage.clone()).await?;
         let registry = Arc::new(Registry {
-            resources,
             storage: self.storage,
             cache: cache.clone(),
             clock: self.clock,
@@ -230,6 +229,7 @@ impl ApiServerBuilder {
             }
         });
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
+        tasks.spawn(Lifecycle::new(registry.clone()).run(stop.clone()));
         tasks.spawn(Housekeeping::new(registry.clone()).run(stop.clone()));
         let mut authorizers = self.authorizers;
         if authorizers.is_empty() {

@@ -88,7 +88,7 @@ impl Inner {
         if path == "/version" {
             return Some(text(&version()));
         }
-        let set = self.documents.about(self.registry.resources.all());
+        let set = self.documents.about(self.registry.resources().all());
         if path == "/" {
             return Some(text(&json!({"paths": paths(&set)})));
         }

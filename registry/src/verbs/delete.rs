@@ -44,18 +44,19 @@ pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
         let target = Target { name: &object.header.name, ..call.target(dry_run) };
         match call.registry.delete(&target, &options).await {
             Ok(Deleted::Object(object)) => items.push(object),
-            Ok(Deleted::Gone { .. }) => items.push(object.value()),
+            Ok(Deleted::Gone { .. }) => items.push(call.resource.value_of(&object)),
             // Somebody else was faster.
             Err(status) if status.code == StatusCode::NOT_FOUND => {}
             Err(status) => return Err(status),
         }
     }
-    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+    let untyped = call.resource.custom.is_none();
+    for item in items.iter_mut().filter_map(Value::as_object_mut).filter(|_| untyped) {
         item.remove("kind");
         item.remove("apiVersion");
     }
     let form = Form::choose(&call.headers, &call.query, true, &call.resource.kind)?;
-    let metadata = respond::list_metadata(world.revision.0, None, None);
+    let metadata = respond::list_metadata(&call.resource, world.revision.0, None, None);
     let answer = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;
     Ok(respond::text(StatusCode::OK, form.content_type(), Body::full(answer)))
 }

@@ -25,12 +25,20 @@ pub(super) fn text(code: StatusCode, content_type: &'static str, body: Body) -> 
     response
 }
 
+/// Answers that there is no such path, as the router of upstream does: in text.
+pub(super) fn no_such_page() -> Response<Body> {
+    let mut answer =
+        text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", Body::full("404 page not found\n"));
+    answer.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    answer
+}
+
 /// Answers with a stored object.
 pub(super) fn object(call: &Call, form: Form, code: StatusCode, object: &Object) -> Result<Response<Body>> {
-    if form.is_plain() {
+    if form.is_plain() && call.resource.is_stored_form() {
         return Ok(text(code, form.content_type(), Body::full(object.single())));
     }
-    value(call, form, code, &object.value())
+    value(call, form, code, &call.resource.value_of(object))
 }
 
 /// Answers with an object of the call's kind.
@@ -157,8 +165,16 @@ pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
 }
 
 /// The metadata of a list.
-pub(super) fn list_metadata(revision: u64, token: Option<&str>, remaining: Option<usize>) -> Value {
+pub(super) fn list_metadata(
+    resource: &Resource,
+    revision: u64,
+    token: Option<&str>,
+    remaining: Option<usize>,
+) -> Value {
     let mut metadata = serde_json::json!({"resourceVersion": revision.to_string()});
+    if resource.custom.is_some() {
+        metadata["continue"] = "".into();
+    }
     if let Some(token) = token {
         metadata["continue"] = token.into();
     }
@@ -192,7 +208,7 @@ pub(super) fn shaped_list(
         Shape::Metadata(version) | Shape::MetadataList(version) => {
             return metadata_only(form, &table::partial_object_metadata_list(metadata, items, version));
         }
-        Shape::Object if form.encoding == Encoding::Protobuf => {
+        Shape::Object if form.encoding == Encoding::Protobuf && call.resource.custom.is_none() => {
             let list = serde_json::json!({"metadata": metadata, "items": items});
             let kind = format!("{}List", call.resource.kind);
             return schema::encode_protobuf_list(

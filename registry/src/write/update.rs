@@ -13,7 +13,7 @@ use crate::admission::Operation;
 use crate::cache::World;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
-use crate::resource::Subresource;
+use crate::resource::{Resource, Subresource};
 use crate::status::{Result, Status};
 use crate::strategy::Claims;
 use crate::validation::{FieldError, Shown};
@@ -66,7 +66,7 @@ impl Registry {
                 Arc::new(object.map_err(|error| Status::internal(error.to_string()))?)
             }
         };
-        let value = object.value();
+        let value = target.resource.value_of(&object);
         Ok(Some(Present { object, value }))
     }
 
@@ -78,6 +78,9 @@ impl Registry {
     pub async fn update(&self, target: &Target<'_>, change: &dyn Change) -> Result<Written> {
         let resource = target.resource;
         let key = resource.key(target.namespace, target.name);
+        if let Some(object) = change.replacement() {
+            metadata::check_name(object, target)?;
+        }
         for attempt in 0..ATTEMPTS {
             let Some(present) = self.present(target, &key).await? else {
                 return self.create_instead(target, change).await;
@@ -143,12 +146,7 @@ impl Registry {
         let attributes = target.attributes(Operation::Update, target.name, Some(old), &world);
         self.mutate(&attributes, &mut new).await?;
         metadata::count_generation(&mut new, old, resource);
-        let errors = match target.subresource {
-            Some(Subresource::Status) => resource.validator.status_update(&new, old),
-            // A binding is checked as such; what it changes, no update may.
-            Some(Subresource::Binding) => Vec::new(),
-            _ => resource.validator.update(&new, old),
-        };
+        let errors = problems(target, &new, old);
         if !errors.is_empty() {
             return Err(target.invalid(target.name, &errors));
         }
@@ -232,6 +230,21 @@ impl Registry {
         let committed = self.storage.commit(transaction).await;
         committed.map_err(|error| failure(error, key, &Claims::default(), target, target.name))
     }
+}
+
+/// Returns what is wrong with the successor of an object.
+fn problems(target: &Target<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    let Resource { validator, strategy, .. } = target.resource.as_ref();
+    let (mut errors, more) = match target.subresource {
+        Some(Subresource::Status) => {
+            (validator.status_update(new, old), strategy.validate_status_update(new, old))
+        }
+        // A binding is checked as such; what it changes, no update may.
+        Some(Subresource::Binding) => return Vec::new(),
+        _ => (validator.update(new, old), strategy.validate_update(new, old)),
+    };
+    errors.extend(more);
+    errors
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

@@ -23,7 +23,7 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     let kind = match call.verb {
         Verb::Get => {
             let world = world_for(call).await?;
-            let object = find(call, &world)?.value();
+            let object = call.resource.value_of(find(call, &world)?);
             return respond::other(call, StatusCode::OK, &scale_of(&call.resource, &object));
         }
         Verb::Patch => "PatchOptions",
@@ -52,11 +52,20 @@ fn scale_of(resource: &Resource, object: &Value) -> Value {
             scale["metadata"][field] = metadata[field].clone();
         }
     }
-    let replicas = object["spec"]["replicas"].as_i64().unwrap_or(0);
+    let paths = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref());
+    let (replicas, selector) = match paths {
+        None => {
+            let replicas = object["spec"]["replicas"].as_i64().unwrap_or(0);
+            (replicas, selector(resource, &object["spec"]["selector"]))
+        }
+        Some(paths) => {
+            scale["status"]["replicas"] = paths.status_replicas(object).into();
+            (paths.replicas(object).unwrap_or(0), paths.selector(object).to_owned())
+        }
+    };
     if replicas != 0 {
         scale["spec"]["replicas"] = replicas.into();
     }
-    let selector = selector(resource, &object["spec"]["selector"]);
     if !selector.is_empty() {
         scale["status"]["selector"] = selector.into();
     }
@@ -102,7 +111,11 @@ impl Change for Rescale<'_> {
         };
         check(&scale, self.call)?;
         let mut object = present.clone();
-        object["spec"]["replicas"] = scale["spec"]["replicas"].as_i64().unwrap_or(0).into();
+        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+        match resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+            None => object["spec"]["replicas"] = replicas.into(),
+            Some(paths) => paths.set_replicas(&mut object, replicas),
+        }
         object["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
         if object["metadata"]["resourceVersion"].is_null() {
             object["metadata"]["resourceVersion"] = present["metadata"]["resourceVersion"].clone();
@@ -131,7 +144,8 @@ fn check(scale: &Value, call: &Call) -> Result<()> {
         )));
     }
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if replicas < 0 {
+    // Of a custom kind, the object itself is checked for it.
+    if replicas < 0 && call.resource.custom.is_none() {
         let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", &call.name, &[error]));
     }

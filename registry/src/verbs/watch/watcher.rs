@@ -19,7 +19,7 @@ use crate::object::Object;
 use crate::registry::Registry;
 use crate::resource::Resource;
 use crate::schema;
-use crate::status::Status;
+use crate::status::{Result, Status};
 
 /// How many events are written at a time.
 const BATCH: usize = 256;
@@ -95,10 +95,10 @@ impl Watcher {
         start: &Start,
         end_marked: bool,
         life: Duration,
-    ) -> Self {
-        let log = call.registry.cache.log(&call.resource);
+    ) -> Result<Self> {
+        let log = call.registry.cache.log(&call.resource).ok_or_else(Status::unknown_path)?;
         let (opening, position, revision) = open(call, start, &log);
-        Self {
+        Ok(Self {
             registry: call.registry.clone(),
             resource: call.resource.clone(),
             namespace: call.namespace.clone(),
@@ -113,7 +113,7 @@ impl Watcher {
             bookmark_due: Instant::now() + BOOKMARKS,
             ends: Instant::now() + life,
             stop: call.stop.clone(),
-        }
+        })
     }
 
     /// Returns the next piece of the answer; `None` ends it.
@@ -221,16 +221,17 @@ impl Watcher {
             }
         };
         if kind == event.kind && self.form.is_plain() {
-            return Some(event.line());
+            return Some(event.line(&self.resource));
         }
         Some(self.line(kind, &object))
     }
 
     fn line(&mut self, kind: EventKind, object: &Object) -> Bytes {
         if self.form.is_plain() {
-            return crate::cache::line(kind, object);
+            return crate::cache::line(kind, object, &self.resource);
         }
-        self.event_of(kind.as_str(), &object.value())
+        let value = self.resource.value_of(object);
+        self.event_of(kind.as_str(), &value)
     }
 
     /// Writes an event about an object.
