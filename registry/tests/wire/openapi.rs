@@ -103,7 +103,7 @@ async fn version_2_has_no_alternatives_and_keeps_what_patches_need() {
     let document = get(&server, "/openapi/v2", &[]).await;
 
     let text = std::str::from_utf8(&document.body).unwrap();
-    assert!(!text.contains("oneOf") && !text.contains("#/components"), "words of version 3 remain");
+    assert!(!text.contains("\"oneOf\":[") && !text.contains("#/components"), "words of version 3 remain");
     let definitions = &document.json()["definitions"];
     let containers = &definitions["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");

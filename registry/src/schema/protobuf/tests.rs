@@ -206,6 +206,7 @@ impl Choices<'_> {
             Type::SchemaOrStrings => {
                 [json!({}), json!(["a", ""]), json!({"type": "x"}), json!(["b"])][pick].clone()
             }
+            Type::Nullable(_) => Value::Null,
             Type::Struct(structure) => self.object(structure, depth),
             Type::List(element) => (0..pick).map(|_| self.value(element, depth)).collect::<Vec<_>>().into(),
             Type::Map(element) => ["a", "", "b/c"]
