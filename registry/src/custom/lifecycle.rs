@@ -98,7 +98,7 @@ impl Lifecycle {
             let _seen = *published.borrow_and_update();
             let world = self.registry.cache.world();
             let log = self.registry.cache.log(kind);
-            let read = position.and_then(|position| Some(log.as_ref()?.next(position, BATCH)));
+            let read = position.and_then(|position| Some(log.as_ref()?.next(position, BATCH, usize::MAX)));
             match read {
                 Some(Read::Events(events, next)) => {
                     position = Some(next);

@@ -2,12 +2,15 @@
 
 mod binding;
 mod eviction;
+mod container;
 mod log;
 mod scale;
 mod token;
+mod unserved;
 
 pub(super) use binding::create_binding;
 pub(super) use eviction::evict;
 pub(super) use log::log;
 pub(super) use scale::scale;
 pub(super) use token::create_token;
+pub(super) use unserved::refusal;
