@@ -11,6 +11,7 @@ pub mod cache;
 mod discovery;
 pub mod layers;
 pub mod listener;
+mod managed;
 mod negotiate;
 #[cfg(feature = "tls")]
 pub mod node_connector;

@@ -9,8 +9,8 @@ use crate::table::{IncludeObject, MetaVersion};
 /// The media types that objects are answered in.
 pub(crate) const SERVED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 /// The media types of the patches that built-in kinds take.
-pub(crate) const PATCHES: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+pub(crate) const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
+                                  application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -24,6 +24,9 @@ const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
     ),
 ];
 
+/// Who owns what every cluster has.
+const MANAGER: &str = "kube-apiserver";
+
 /// Makes what is missing of it.
 pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
     for name in NAMESPACES {
@@ -83,7 +86,15 @@ async fn ensure(
         return Ok(());
     }
     let user = User::admin();
-    let target = Target { resource, subresource: None, namespace, name: "", user: &user, dry_run: false };
+    let target = Target {
+        resource,
+        subresource: None,
+        namespace,
+        name: "",
+        user: &user,
+        manager: MANAGER,
+        dry_run: false,
+    };
     match registry.create(&target, complete(resource, namespace, object)?).await {
         // Another server of the same cluster was faster.
         Err(status) if status.code == StatusCode::CONFLICT => Ok(()),
@@ -99,7 +110,15 @@ async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Res
     let user = User::admin();
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let subresource: Option<Subresource> = None;
-    let target = Target { resource, subresource, namespace, name: &name, user: &user, dry_run: false };
+    let target = Target {
+        resource,
+        subresource,
+        namespace,
+        name: &name,
+        user: &user,
+        manager: MANAGER,
+        dry_run: false,
+    };
     registry.update(&target, &Overwrite(complete(resource, namespace, object)?)).await.map(|_| ())
 }
 

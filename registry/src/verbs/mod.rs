@@ -2,6 +2,7 @@
 //!
 //! A [`Call`] is a request taken apart. [`serve`] finds the kind and the verb; each verb has a file.
 
+mod apply;
 mod body;
 mod delete;
 mod list;
@@ -44,6 +45,8 @@ struct Call {
     query: Query,
     headers: HeaderMap,
     user: User,
+    /// Who comes to own the fields that a write changes.
+    manager: String,
     body: Bytes,
     /// Ends when the server stops: watches end with it.
     stop: quarterdeck_core::component::Stop,
@@ -57,6 +60,7 @@ impl Call {
             namespace: self.namespace.as_deref(),
             name: &self.name,
             user: &self.user,
+            manager: &self.manager,
             dry_run,
         }
     }
@@ -76,6 +80,7 @@ pub(crate) async fn serve(
         Err(status) => return refuse(&status, &parts.headers, &query),
     };
     let (resource, subresource, verb) = found;
+    let manager = options::manager(verb, &query, &parts.headers);
     let call = Call {
         registry,
         resource,
@@ -86,6 +91,7 @@ pub(crate) async fn serve(
         query,
         headers: parts.headers,
         user: parts.extensions.remove::<User>().unwrap_or_default(),
+        manager,
         body,
         stop,
     };

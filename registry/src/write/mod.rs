@@ -7,6 +7,7 @@
 mod create;
 mod delete;
 pub(crate) mod metadata;
+mod ownership;
 mod update;
 
 use std::sync::Arc;
@@ -43,6 +44,8 @@ pub struct Target<'a> {
     pub name: &'a str,
     /// Who asks.
     pub user: &'a User,
+    /// Who comes to own the fields that the write changes; `unknown` if empty.
+    pub manager: &'a str,
     /// Whether nothing is to be written.
     pub dry_run: bool,
 }

@@ -6,8 +6,8 @@ use quarterdeck_core::storage::{Expect, Key, Transaction};
 use serde_json::Value;
 
 use super::{
-    ATTEMPTS, Failure, Target, Written, contention, failure, has_finalizers, metadata, revision_of,
-    with_claims,
+    ATTEMPTS, Failure, Target, Written, contention, failure, has_finalizers, metadata, ownership,
+    revision_of, with_claims,
 };
 use crate::admission::Operation;
 use crate::cache::World;
@@ -29,6 +29,16 @@ pub trait Change: Send + Sync {
 
     /// Returns the object to make if there is none; absent if the change needs one.
     fn replacement(&self) -> Option<&Value>;
+
+    /// Returns the object to make if there is none, with its owners, however its kind is updated (default: none).
+    fn creation(&self) -> Option<Result<Value>> {
+        None
+    }
+
+    /// Returns whether the changed object says who owns what. If not, who writes comes to own what the write changes.
+    fn decides_owners(&self) -> bool {
+        false
+    }
 
     /// Returns the key that all changes write that must not be decided on the same state as this one (default: none, the
     /// object alone decides).
@@ -80,13 +90,20 @@ impl Registry {
         let key = resource.key(target.namespace, target.name);
         for attempt in 0..ATTEMPTS {
             let Some(present) = self.present(target, &key).await? else {
-                return self.create_instead(target, change).await;
+                match self.create_instead(target, change).await {
+                    // Somebody made it meanwhile.
+                    Err(status) if status.reason == "AlreadyExists" && change.creation().is_some() => {
+                        continue;
+                    }
+                    outcome => return outcome,
+                }
             };
             let mut new = change.apply(&present.value)?;
             metadata::check_identity(&mut new, target)?;
             let unconditional = check_version(&new, &present, target, change)?;
             let guard = self.guarded(change, &new).await?;
-            match self.replace(target, &key, &present, new, guard, attempt).await? {
+            let owners = change.decides_owners();
+            match self.replace(target, &key, &present, new, (guard, owners), attempt).await? {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
                 Err(Failure::Contended) if !unconditional => {
@@ -109,6 +126,19 @@ impl Registry {
     /// Makes what an update does not find, if its kind does so.
     async fn create_instead(&self, target: &Target<'_>, change: &dyn Change) -> Result<Written> {
         let resource = target.resource;
+        if let Some(object) = change.creation().filter(|_| target.subresource.is_none()) {
+            let mut object = object?;
+            let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+            if !uid.is_empty() {
+                let why = format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                );
+                return Err(Status::conflict(resource, target.name, why));
+            }
+            metadata::check_identity(&mut object, target)?;
+            metadata::of(&mut object).remove("resourceVersion");
+            return self.create_owned(target, object).await;
+        }
         match change.replacement() {
             Some(object) if resource.strategy.creates_on_update() && target.subresource.is_none() => {
                 let mut object = object.clone();
@@ -126,7 +156,7 @@ impl Registry {
         key: &Key,
         present: &Present,
         mut new: Value,
-        guard: Option<(Key, Expect)>,
+        (guard, owners_decided): (Option<(Key, Expect)>, bool),
         attempt: usize,
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
@@ -134,11 +164,15 @@ impl Registry {
         let world = self.cache.world();
         let context = self.strategy_context(target.user, &world, attempt);
         metadata::restore(&mut new, old, target);
-        match target.subresource {
-            Some(Subresource::Status) => resource.strategy.prepare_for_status_update(&mut new, old),
-            // Only the finalizers are new, and they are what this is for.
-            Some(Subresource::Finalize) => {}
-            _ => resource.strategy.prepare_for_update(&mut new, old, &context),
+        if target.subresource == Some(Subresource::Status) {
+            resource.strategy.prepare_for_status_update(&mut new, old);
+        }
+        if !owners_decided {
+            self.own_changed(target, &mut new, old);
+        }
+        // Of a finalization only the finalizers are new, and they are what it is for.
+        if !matches!(target.subresource, Some(Subresource::Status | Subresource::Finalize)) {
+            resource.strategy.prepare_for_update(&mut new, old, &context);
         }
         let attributes = target.attributes(Operation::Update, target.name, Some(old), &world);
         self.mutate(&attributes, &mut new).await?;
@@ -171,6 +205,7 @@ impl Registry {
         guard: Option<(Key, Expect)>,
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
+        ownership::settle(&mut new, &present.value);
         if new == present.value {
             let unchanged = Written { value: new, object: Some(present.object.clone()), created: false };
             return Ok(Ok(unchanged));
