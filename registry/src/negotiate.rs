@@ -12,6 +12,9 @@ pub(crate) const SERVED: &str = "application/json, application/yaml, application
 pub(crate) const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
                                   application/strategic-merge-patch+json, application/apply-patch+yaml";
 
+/// The media type of a configuration that is applied, in YAML or JSON.
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
+
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Form {

@@ -8,15 +8,13 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 use super::options::WriteOptions;
 use super::{Call, respond};
 use crate::body::Body;
+use crate::layers::authorization::NoCreation;
 use crate::managed::{self, Applied, Failure};
-use crate::negotiate::{self, Form};
+use crate::negotiate::{self, APPLY, Form};
 use crate::resource::Resource;
 use crate::schema;
 use crate::status::{Result, Status};
 use crate::write::{Change, Target};
-
-/// The media type of what is applied, in YAML or JSON.
-const APPLY: &str = "application/apply-patch+yaml";
 
 /// Returns whether a patch is an apply.
 pub(super) fn is_asked(call: &Call) -> bool {
@@ -135,6 +133,9 @@ impl Change for ApplyChange<'_> {
     }
 
     fn creation(&self) -> Option<Result<Value>> {
+        if let Some(NoCreation(refusal)) = &self.call.no_creation {
+            return Some(Err(refusal.clone()));
+        }
         let resource = &self.call.resource;
         let mut empty = schema::empty(&resource.structure);
         empty["kind"] = resource.kind.as_ref().into();

@@ -22,6 +22,7 @@ use http::{HeaderMap, Response};
 
 use crate::body::Body;
 use crate::layers::RequestBody;
+use crate::layers::authorization::NoCreation;
 use crate::negotiate::{accepted, is_pretty, preferred};
 use crate::registry::Registry;
 use crate::request::{Query, ResourceRequest, Verb};
@@ -47,6 +48,8 @@ struct Call {
     user: User,
     /// Who comes to own the fields that a write changes.
     manager: String,
+    /// Why an apply may not create, if it may not.
+    no_creation: Option<NoCreation>,
     body: Bytes,
     /// Ends when the server stops: watches end with it.
     stop: quarterdeck_core::component::Stop,
@@ -92,6 +95,7 @@ pub(crate) async fn serve(
         headers: parts.headers,
         user: parts.extensions.remove::<User>().unwrap_or_default(),
         manager,
+        no_creation: parts.extensions.remove(),
         body,
         stop,
     };
