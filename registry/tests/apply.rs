@@ -4,9 +4,10 @@
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use quarterdeck_registry::{ApiServer, User};
+use quarterdeck_registry::layers::authorization::{Attributes, Authorizer, Decision};
+use quarterdeck_registry::{ApiServer, MemoryStorage, User};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -352,14 +353,37 @@ async fn a_write_that_changes_nothing_changes_no_owner_and_no_revision() {
     assert_eq!(replaced, made);
 }
 
+/// Lets everybody do everything but create.
+#[derive(Debug)]
+struct NoCreation;
+
+#[async_trait::async_trait]
+impl Authorizer for NoCreation {
+    async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
+        if attributes.verb == "create" { Decision::NoOpinion } else { Decision::Allow }
+    }
+}
+
 #[tokio::test]
 async fn who_may_patch_and_not_create_creates_nothing_by_apply() {
+    let server = ApiServer::builder(MemoryStorage::new()).authorizer(NoCreation).start().await.unwrap();
+
+    let (code, refusal) = apply(&server, &format!("{MAPS}/a?fieldManager=m"), map(json!({"k": "v"}))).await;
+
+    assert_eq!(code, 403);
+    assert!(
+        refusal["message"].as_str().unwrap().contains("cannot create resource \"configmaps\""),
+        "{refusal}"
+    );
+}
+
+#[tokio::test]
+async fn a_component_whose_agent_says_nothing_owns_by_its_own_name() {
     let server = ApiServer::in_memory().await.unwrap();
-    let pods: Api<k8s_openapi::api::core::v1::Node> =
-        Api::all(server.client_as(User::new("system:kube-scheduler")));
-    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}});
+    let nodes: Api<Node> = Api::all(server.client_as(User::node("n")));
+    let node = serde_json::from_value(json!({"metadata": {"name": "n", "labels": {"a": "b"}}})).unwrap();
 
-    let refused = pods.patch("n", &PatchParams::apply("m"), &Patch::Apply(&node)).await.unwrap_err();
+    let made = nodes.create(&PostParams::default(), &node).await.unwrap();
 
-    assert!(matches!(refused, kube::Error::Api(status) if status.code == 403));
+    assert_eq!(made.metadata.managed_fields.unwrap()[0].manager.as_deref(), Some("kubelet"));
 }

@@ -198,17 +198,13 @@ pub(crate) fn reset() -> Value {
 /// Returns whether two lists of managed fields differ in times only.
 pub(crate) fn is_same_but_for_times(one: &Value, other: &Value) -> bool {
     let (Some(one), Some(other)) = (one.as_array(), other.as_array()) else { return false };
-    let find = |entry: &Value| {
-        let timeless = |value: &Value| {
-            let mut value = value.clone();
-            if let Some(members) = value.as_object_mut() {
-                members.remove("time");
-            }
-            value
-        };
-        let entry = timeless(entry);
-        other.iter().any(|other| timeless(other) == entry)
+    let is_same = |one: &Value, other: &Value| {
+        let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else { return false };
+        let timeless = |entry: &Map<String, Value>| entry.len() - usize::from(entry.contains_key("time"));
+        timeless(one) == timeless(other)
+            && one.iter().all(|(name, value)| name == "time" || other.get(name) == Some(value))
     };
+    let find = |entry: &Value| other.iter().any(|other| is_same(entry, other));
     one.len() == other.len() && one.iter().all(find)
 }
 

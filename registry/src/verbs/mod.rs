@@ -83,7 +83,8 @@ pub(crate) async fn serve(
         Err(status) => return refuse(&status, &parts.headers, &query),
     };
     let (resource, subresource, verb) = found;
-    let manager = options::manager(verb, &query, &parts.headers);
+    let user = parts.extensions.remove::<User>().unwrap_or_default();
+    let manager = options::manager(verb, &query, &parts.headers, &user);
     let call = Call {
         registry,
         resource,
@@ -93,7 +94,7 @@ pub(crate) async fn serve(
         name: request.name.unwrap_or_default(),
         query,
         headers: parts.headers,
-        user: parts.extensions.remove::<User>().unwrap_or_default(),
+        user,
         manager,
         no_creation: parts.extensions.remove(),
         body,

@@ -4,6 +4,7 @@ use http::{HeaderMap, header};
 
 use crate::request::{Query, Verb, is_true};
 use crate::status::{Result, Status};
+use crate::user::User;
 use crate::validation::{FieldError, Shown};
 
 /// What happens to fields that a kind does not have, and to fields that stand twice.
@@ -93,15 +94,17 @@ pub(super) fn check_dry_run(values: &[&str]) -> Option<FieldError> {
     Some(FieldError::not_supported("dryRun", shown, &["All"]))
 }
 
-/// Returns who comes to own what a request writes: the manager that it names, or what its agent calls itself.
-pub(super) fn manager(verb: Verb, query: &Query, headers: &HeaderMap) -> String {
+/// Returns who comes to own what a request writes: the manager that it names, or what its agent calls itself; of a
+/// component whose agent says nothing, the component.
+pub(super) fn manager(verb: Verb, query: &Query, headers: &HeaderMap, user: &User) -> String {
     if !matches!(verb, Verb::Create | Verb::Update | Verb::Patch) {
         return String::new();
     }
     if let Some(manager) = query.non_empty("fieldManager") {
         return manager.to_owned();
     }
-    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let agent = agent.or_else(|| user.component()).unwrap_or_default();
     let mut manager = String::new();
     for character in agent.split('/').next().unwrap_or_default().chars().filter(|c| is_printable(*c)) {
         if manager.len() + character.len_utf8() > MAX_MANAGER {

@@ -56,7 +56,7 @@ pub(super) fn settle(new: &mut Value, old: &Value) {
         return;
     };
     let (before, after) = (&before[MANAGED], after.get(MANAGED).unwrap_or(&Value::Null));
-    if before == after || !managed::is_same_but_for_times(before, after) {
+    if before == after {
         return;
     }
     let is_rest_same = old.len() == new.len()
@@ -65,7 +65,10 @@ pub(super) fn settle(new: &mut Value, old: &Value) {
             ("metadata", Some(other)) => is_same_metadata(value, other),
             (_, Some(other)) => value == other,
         });
-    if is_rest_same && let Some(Value::Object(metadata)) = new.get_mut("metadata") {
+    if is_rest_same
+        && managed::is_same_but_for_times(before, after)
+        && let Some(Value::Object(metadata)) = new.get_mut("metadata")
+    {
         metadata.insert(MANAGED.into(), before.clone());
     }
 }

@@ -1,6 +1,6 @@
 //! The kubectls of other releases that lie beside the one on the path.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::kubectl::Kubectl;
 use crate::place::Place;
@@ -25,9 +25,7 @@ async fn kubectls_of_seven_releases_create_apply_scale_and_delete() {
     let manifest = steps::manifest("process");
     for program in others {
         let kubectl = newest.program(&program);
-        // Releases before 1.29 validate by OpenAPI v2 alone, which is not served.
-        let validate = !["1.27", "1.28"].iter().any(|old| program.ends_with(format!("kubectl.{old}")));
-        let kubectl = if validate { kubectl } else { kubectl.without_validation() };
+        let kubectl = if validates(&program) { kubectl } else { kubectl.without_validation() };
         steps::create(&kubectl, &manifest).await;
         steps::apply(&kubectl, &manifest).await;
         steps::scale(&kubectl, 2).await;
@@ -39,8 +37,13 @@ async fn kubectls_of_seven_releases_create_apply_scale_and_delete() {
     up.stop(&place).await;
 }
 
+/// Returns whether a kubectl can validate: releases before 1.29 do so by OpenAPI v2 alone, which is not served.
+pub(crate) fn validates(program: &Path) -> bool {
+    !["1.27", "1.28"].iter().any(|old| program.ends_with(format!("kubectl.{old}")))
+}
+
 /// The programs `kubectl.1.27` to `kubectl.1.33` beside the file that the kubectl on the path is.
-fn others() -> Vec<PathBuf> {
+pub(crate) fn others() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let program = std::env::split_paths(&path).map(|place| place.join("kubectl")).find(|file| file.exists());
     let Some(file) = program.and_then(|program| program.canonicalize().ok()) else { return Vec::new() };
