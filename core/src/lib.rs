@@ -20,6 +20,7 @@ pub mod hash;
 pub mod labels;
 pub mod latest;
 pub mod node;
+pub mod protocol;
 pub mod quantity;
 pub mod random;
 pub mod runtime;

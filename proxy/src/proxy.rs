@@ -35,8 +35,29 @@ pub struct Proxy {
     settings: Settings,
     listen: Option<Vec<IpAddr>>,
     rules_interval: Duration,
-    endpoint: Option<SocketAddr>,
+    endpoint: Option<Endpoint>,
     ports: ProxyPorts,
+}
+
+/// Where the table of proxy ports is shown.
+enum Endpoint {
+    Address(SocketAddr),
+    Socket(std::net::TcpListener),
+}
+
+impl Endpoint {
+    async fn open(self) -> Result<TcpListener, BoxError> {
+        match self {
+            Self::Address(address) => TcpListener::bind(address).await.map_err(|error| {
+                format!("cannot listen on {address}: choose another endpoint, or stop what uses it: {error}")
+                    .into()
+            }),
+            Self::Socket(socket) => {
+                socket.set_nonblocking(true)?;
+                Ok(TcpListener::from_std(socket)?)
+            }
+        }
+    }
 }
 
 /// Where services come from.
@@ -131,7 +152,14 @@ impl Proxy {
     /// nobody is asked who they are.
     #[must_use]
     pub fn endpoint(mut self, address: SocketAddr) -> Self {
-        self.endpoint = Some(address);
+        self.endpoint = Some(Endpoint::Address(address));
+        self
+    }
+
+    /// Does what [`endpoint`](Proxy::endpoint) does, on a socket that is bound: then nothing can go wrong later.
+    #[must_use]
+    pub fn endpoint_on(mut self, socket: std::net::TcpListener) -> Self {
+        self.endpoint = Some(Endpoint::Socket(socket));
         self
     }
 
@@ -200,10 +228,8 @@ impl Component for Proxy {
         };
         settings.listen = self.listen.unwrap_or(settings.listen);
         let mut tasks = JoinSet::new();
-        if let Some(address) = self.endpoint {
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(|error| format!("cannot open the proxy's endpoint {address}: {error}"))?;
+        if let Some(endpoint) = self.endpoint {
+            let listener = endpoint.open().await?;
             self.ports.set_endpoint(listener.local_addr()?);
             tasks.spawn(endpoint::serve(listener, self.ports.clone()));
         }

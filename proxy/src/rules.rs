@@ -126,8 +126,8 @@ impl Rules {
     async fn try_write(&mut self, check: bool) -> Result<(), NftError> {
         if !self.nftables.own()? {
             if !self.is_waiting {
-                tracing::info!(
-                    "another proxy writes the rules of this machine; this one waits until it ends"
+                tracing::warn!(
+                    "another proxy writes the rules of this machine: services' addresses lead to its cluster until it ends"
                 );
             }
             self.is_waiting = true;

@@ -69,7 +69,7 @@ impl std::fmt::Debug for Security {
 #[non_exhaustive]
 pub enum ListenError {
     /// The address is taken, not this machine's, or not allowed.
-    #[error("cannot listen on {address}: {source}; choose another address or port, or stop what uses it")]
+    #[error("cannot listen on {address}: choose another address or port, or stop what uses it")]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -83,6 +83,33 @@ pub enum ListenError {
     NotLoopback(SocketAddr),
 }
 
+/// A socket that is bound and not served yet. A program that binds first fails before it has started anything; who connects
+/// meanwhile waits.
+#[derive(Debug)]
+pub struct Socket {
+    asked: SocketAddr,
+    socket: TcpListener,
+}
+
+impl Socket {
+    /// Binds a socket.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError::Bind`].
+    pub async fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+        let socket = TcpListener::bind(address).await;
+        let socket = socket.map_err(|source| ListenError::Bind { address, source })?;
+        Ok(Self { asked: address, socket })
+    }
+
+    /// Returns the address that the socket has, with the port that it was given if it asked for any.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap_or(self.asked)
+    }
+}
+
 impl Listener {
     /// Listens without TLS and without authentication: whoever connects is an administrator. Loopback only.
     ///
@@ -90,11 +117,18 @@ impl Listener {
     ///
     /// [`ListenError`].
     pub async fn insecure(server: ApiServer, address: SocketAddr) -> Result<Self, ListenError> {
-        if !address.ip().is_loopback() {
-            return Err(ListenError::NotLoopback(address));
-        }
-        let security = Security::Trusted(User::admin());
-        Self::bind("insecure listener", server, address, security).await
+        check_loopback(address)?;
+        Self::insecure_on(server, Socket::bind(address).await?)
+    }
+
+    /// Does what [`insecure`](Self::insecure) does, on a socket that is bound.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError::NotLoopback`].
+    pub fn insecure_on(server: ApiServer, socket: Socket) -> Result<Self, ListenError> {
+        check_loopback(socket.local_address())?;
+        Ok(Self::on("insecure listener", server, socket, Security::Trusted(User::admin())))
     }
 
     /// Listens with TLS.
@@ -108,18 +142,18 @@ impl Listener {
         address: SocketAddr,
         config: Arc<rustls::ServerConfig>,
     ) -> Result<Self, ListenError> {
-        Self::bind("listener", server, address, Security::Tls(config.into())).await
+        Ok(Self::tls_on(server, Socket::bind(address).await?, config))
     }
 
-    async fn bind(
-        name: &str,
-        server: ApiServer,
-        address: SocketAddr,
-        security: Security,
-    ) -> Result<Self, ListenError> {
-        let socket = TcpListener::bind(address).await;
-        let socket = socket.map_err(|source| ListenError::Bind { address, source })?;
-        Ok(Self { name: format!("{name} on {address}"), server, socket, security })
+    /// Does what [`tls`](Self::tls) does, on a socket that is bound.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls_on(server: ApiServer, socket: Socket, config: Arc<rustls::ServerConfig>) -> Self {
+        Self::on("listener", server, socket, Security::Tls(config.into()))
+    }
+
+    fn on(name: &str, server: ApiServer, Socket { asked, socket }: Socket, security: Security) -> Self {
+        Self { name: format!("{name} on {asked}"), server, socket, security }
     }
 
     /// Returns the address that the listener has, with the port that it was given if it asked for any.
@@ -130,6 +164,10 @@ impl Listener {
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
+}
+
+fn check_loopback(address: SocketAddr) -> Result<(), ListenError> {
+    if address.ip().is_loopback() { Ok(()) } else { Err(ListenError::NotLoopback(address)) }
 }
 
 #[async_trait]

@@ -146,12 +146,6 @@ fn container(value: &Value, path: &str, is_init: bool, found: &mut Vec<String>) 
     if value["resources"].get("claims").is_some_and(is_set) {
         found.push(format!("{path}.resources.claims is not supported by this agent"));
     }
-    let message_path = value["terminationMessagePath"].as_str().unwrap_or(super::TERMINATION_LOG);
-    if message_path != super::TERMINATION_LOG {
-        found.push(format!(
-            "{path}.terminationMessagePath is not supported: use terminationMessagePolicy FallbackToLogsOnError"
-        ));
-    }
     for (index, mount) in value["volumeMounts"].as_array().into_iter().flatten().enumerate() {
         let propagation = mount["mountPropagation"].as_str().unwrap_or("None");
         if propagation != "None" {

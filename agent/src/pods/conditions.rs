@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use quarterdeck_core::runtime::{PORT_MAP_CONDITION, PORT_MAP_SEPARATOR};
 
 use super::plan::{init_containers, is_init_done};
 use super::status::{Facts, Phase};
@@ -25,8 +26,20 @@ pub(super) fn conditions(
         of("PodScheduled", true, ("", String::new())),
     ]
     .into_iter()
+    .chain(port_map(facts, old))
     .map(|condition| dated(condition, old, facts))
     .collect()
+}
+
+/// Tells proxies in other processes where the ports of a pod are whose address is only a name.
+fn port_map(facts: &Facts<'_>, old: &[PodCondition]) -> Option<PodCondition> {
+    let ports = facts.view.sandbox.as_ref().map(|sandbox| sandbox.ports.as_slice()).unwrap_or_default();
+    if ports.is_empty() {
+        let is_known = old.iter().any(|known| known.type_ == PORT_MAP_CONDITION);
+        return is_known.then(|| of(PORT_MAP_CONDITION, false, ("NoSandbox", String::new())));
+    }
+    let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+    Some(of(PORT_MAP_CONDITION, true, ("LoopbackPorts", ports.join(PORT_MAP_SEPARATOR))))
 }
 
 fn of(name: &str, holds: bool, (reason, message): (&str, String)) -> PodCondition {

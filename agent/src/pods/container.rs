@@ -120,6 +120,8 @@ impl Worker {
         let expand = |list: &Option<Vec<String>>| {
             list.iter().flatten().map(|text| env::expand(text, lookup)).collect::<Vec<_>>()
         };
+        let mut mounts = self.volumes.mounts(container, &env)?;
+        mounts.extend(self.volumes.message_mount(container, attempt)?);
         Ok(ContainerSpec {
             name: container.name.as_str().into(),
             attempt,
@@ -127,7 +129,7 @@ impl Worker {
             command: expand(&container.command),
             args: expand(&container.args),
             working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
-            mounts: self.volumes.mounts(container, &env)?,
+            mounts,
             resources: sandbox::resources(container)?,
             security: sandbox::security(pod, container, image)?,
             tty: container.tty == Some(true),

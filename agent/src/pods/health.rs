@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Container;
 use quarterdeck_core::client::EventType::Normal;
-use quarterdeck_core::runtime::{ContainerKey, Event, EventKind, LogOptions};
+use quarterdeck_core::runtime::{ContainerKey, LogOptions};
 
 use super::container::field;
 use super::plan::{init_containers, main_containers};
@@ -87,23 +87,23 @@ impl Worker {
         Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
     }
 
-    /// Reads the end of the log of containers that failed and want that to explain it.
-    pub(super) async fn explain_ends(&mut self, events: &[Event]) {
+    /// Reads the last words of containers that ended; where they left none, failed and want that, the end of their log.
+    pub(super) async fn explain_ends(&mut self) {
         let pod = Arc::clone(&self.pod);
-        for event in events {
-            let EventKind::Exited { name, attempt, exit } = &event.kind else { continue };
-            let mut all = init_containers(&pod).iter().chain(main_containers(&pod));
-            let container = all.find(|container| *container.name == **name);
-            let policy = container.and_then(|container| container.termination_message_policy.as_deref());
-            if policy != Some("FallbackToLogsOnError")
-                || exit.exit_code == Some(0)
-                || !exit.message.is_empty()
-            {
+        for (name, attempt, failed) in self.view.unexplained() {
+            if self.explained.insert(name.to_string(), attempt) == Some(attempt) {
                 continue;
             }
-            let key = ContainerKey::new(self.uid.clone(), name.clone(), *attempt);
-            if let Some(message) = self.end_of_log(&key).await {
-                self.view.explain(name, *attempt, message);
+            let mut message = self.volumes.message(&name, attempt);
+            let mut all = init_containers(&pod).iter().chain(main_containers(&pod));
+            let container = all.find(|container| *container.name == *name);
+            let policy = container.and_then(|container| container.termination_message_policy.as_deref());
+            if message.is_empty() && failed && policy == Some("FallbackToLogsOnError") {
+                let key = ContainerKey::new(self.uid.clone(), name.clone(), attempt);
+                message = self.end_of_log(&key).await.unwrap_or_default();
+            }
+            if !message.is_empty() {
+                self.view.explain(&name, attempt, message);
             }
         }
     }

@@ -36,8 +36,6 @@ use self::worker::Worker;
 use crate::host::{Host, chain};
 use crate::volumes::Volumes;
 
-/// Where containers may leave a message about their end, unless told otherwise.
-const TERMINATION_LOG: &str = "/dev/termination-log";
 /// How long to wait before a runtime is asked again that did not answer.
 const RECONNECT: Duration = Duration::from_secs(1);
 

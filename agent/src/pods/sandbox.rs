@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use quarterdeck_core::quantity::Quantity;
 use quarterdeck_core::runtime::{
-    Capabilities, Dns, Image, PodPort, PodSandbox, PodUid, Protocol, Resources, Seccomp, Security,
+    Capabilities, Dns, Image, PodPort, PodSandbox, PodUid, Resources, Seccomp, Security,
 };
 
 use super::plan::{init_containers, main_containers};
@@ -74,11 +74,7 @@ fn port(port: &ContainerPort) -> Result<PodPort, String> {
         container_port: number(port.container_port)?,
         host_port: port.host_port.filter(|port| *port != 0).map(number).transpose()?,
         host_ip: host_ip.map(|ip| ip.parse().map_err(|_| format!("{ip:?} is no address"))).transpose()?,
-        protocol: match port.protocol.as_deref() {
-            Some("UDP") => Protocol::Udp,
-            Some("SCTP") => Protocol::Sctp,
-            _ => Protocol::Tcp,
-        },
+        protocol: port.protocol.as_deref().and_then(|protocol| protocol.parse().ok()).unwrap_or_default(),
     })
 }
 

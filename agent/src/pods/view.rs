@@ -185,6 +185,16 @@ impl View {
         self.containers.values().map(|attempts| &attempts.newest).filter(|newest| newest.exit().is_none())
     }
 
+    /// Returns the newest attempts that have ended and do not say why: name, number, and whether it failed.
+    pub(crate) fn unexplained(&self) -> Vec<(Arc<str>, u32, bool)> {
+        let newest = self.containers.values().map(|attempts| &attempts.newest);
+        let ended = newest.filter_map(|newest| Some((newest, newest.exit()?)));
+        let silent = ended.filter(|(_, exit)| exit.message.is_empty());
+        silent
+            .map(|(newest, exit)| (newest.name.clone(), newest.attempt, exit.exit_code != Some(0)))
+            .collect()
+    }
+
     /// Returns whether a container was started since the sandbox is there.
     pub(crate) fn is_of_sandbox(&self, status: &ContainerStatus) -> bool {
         let is_older = self.before_sandbox.get(&*status.name).is_some_and(|last| status.attempt <= *last);

@@ -42,6 +42,8 @@ pub(super) struct Worker {
     pub(super) failing: Vec<Verdict>,
     /// The pod as a whole is not tried again before this time.
     held_until: Option<Timestamp>,
+    /// The attempt of each container whose last words were looked for.
+    pub(super) explained: BTreeMap<String, u32>,
     /// Why containers wait, by the last plan.
     waiting: BTreeMap<String, Waiting>,
     /// Why the pod as a whole failed: reason and message.
@@ -75,6 +77,7 @@ impl Worker {
             probes: Probes::default(),
             failing: Vec::new(),
             held_until: None,
+            explained: BTreeMap::new(),
             waiting: BTreeMap::new(),
             failed: None,
             refused: None,
@@ -98,7 +101,7 @@ impl Worker {
             if news.refresh {
                 self.refresh().await;
             }
-            self.explain_ends(&news.events).await;
+            self.explain_ends().await;
             let failing = news.verdicts.into_iter().filter(|verdict| self.probes.learn(verdict));
             self.failing.extend(failing.collect::<Vec<_>>());
             if news.is_gone || news.end_within.is_some() || self.pod.metadata.deletion_timestamp.is_some() {

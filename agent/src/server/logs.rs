@@ -70,13 +70,13 @@ fn check_container(pod: &Pod, container: &str) -> Result<(), Refusal> {
 /// Returns the attempt that is meant, if it is held.
 fn attempt(uid: &PodUid, held: Option<&PodStatus>, container: &str, previous: bool) -> Option<ContainerKey> {
     let held = held?;
-    let newest = held.newest(container)?.attempt;
-    let attempt = if previous {
-        let older =
-            held.containers.iter().filter(|known| &*known.name == container && known.attempt < newest);
-        older.map(|known| known.attempt).max()?
+    let newest = held.newest(container)?;
+    // While the next attempt waits for its turn, the one before is the newest that there is.
+    let attempt = if previous && newest.exit().is_none() {
+        let of_container = held.containers.iter().filter(|known| &*known.name == container);
+        of_container.map(|known| known.attempt).filter(|attempt| *attempt < newest.attempt).max()?
     } else {
-        newest
+        newest.attempt
     };
     Some(ContainerKey::new(uid.clone(), container, attempt))
 }

@@ -6,10 +6,12 @@
 //! | kind | made by |
 //! | --- | --- |
 //! | `emptyDir`, `hostPath` | [`directories`] |
+//! | the files of last messages, at `pods/UID/containers` | [`messages`] |
 //! | `configMap`, `secret`, `downwardAPI`, `projected` | [`content`] works it out, [`writer`] writes it, all or nothing |
 
 mod content;
 mod directories;
+mod messages;
 mod mounts;
 mod token;
 mod writer;
@@ -31,6 +33,8 @@ use crate::host::Host;
 
 /// How often to look whether what volumes hold has changed.
 const REFRESH: SignedDuration = SignedDuration::from_mins(1);
+/// Where containers write their last words, unless told otherwise.
+const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Where volumes would lie that are not written.
 const UNWRITTEN: &str = "/var/lib/quarterdeck/unwritten";
 
@@ -154,6 +158,26 @@ impl Volumes {
     ) -> Result<Vec<Mount>, String> {
         let mounts = container.volume_mounts.iter().flatten();
         mounts.map(|mount| mounts::mount(&self.made, mount, env, self.directory.is_some())).collect()
+    }
+
+    /// Makes the file that an attempt of a container writes its last words into, and returns how it is mounted. There is none
+    /// where the agent keeps no files.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, for the user.
+    pub(crate) fn message_mount(&self, container: &Container, attempt: u32) -> Result<Option<Mount>, String> {
+        let Some(pod) = &self.directory else { return Ok(None) };
+        let path = container.termination_message_path.as_deref().filter(|path| !path.is_empty());
+        let made = messages::make(pod, &container.name, attempt);
+        let host_path = made.map_err(|error| format!("cannot make the file of the last message: {error}"))?;
+        let container_path = Path::new("/").join(path.unwrap_or(TERMINATION_LOG));
+        Ok(Some(Mount { host_path, container_path, read_only: false }))
+    }
+
+    /// Returns what an attempt of a container wrote into its file.
+    pub(crate) fn message(&self, container: &str, attempt: u32) -> String {
+        self.directory.as_ref().map(|pod| messages::read(pod, container, attempt)).unwrap_or_default()
     }
 
     /// Removes the volumes, whoever made them.

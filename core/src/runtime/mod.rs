@@ -19,15 +19,17 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::component::BoxError;
+pub use crate::protocol::Protocol;
 pub use images::{Credentials, Image, Images};
 pub use logs::{LogChunks, LogOptions, Logs};
 pub use status::{
-    ContainerState, ContainerStatus, Event, EventKind, Exit, ExitReason, Machine, MountSupport, PodState,
-    PodStatus, PortMapping, RuntimeInfo, Started,
+    ContainerState, ContainerStatus, Event, EventKind, Exit, ExitReason, Machine, MountSupport,
+    NoPortMapping, PORT_MAP_CONDITION, PORT_MAP_SEPARATOR, PodState, PodStatus, PortMapping, RuntimeInfo,
+    Started,
 };
 pub use types::{
-    Capabilities, ContainerKey, ContainerSpec, Dns, Mount, PodPort, PodSandbox, PodUid, Protocol, Resources,
-    Seccomp, Security,
+    Capabilities, ContainerKey, ContainerSpec, Dns, Mount, PodPort, PodSandbox, PodUid, Resources, Seccomp,
+    Security,
 };
 
 /// What happens to containers, as [`Runtime::events`] yields it. Ends with an error, or never.

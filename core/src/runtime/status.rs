@@ -1,7 +1,9 @@
 //! What a [`Runtime`](super::Runtime) tells.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -114,6 +116,39 @@ pub struct PortMapping {
     pub pod: SocketAddr,
     /// Where connections to it must go, on this machine.
     pub local: SocketAddr,
+}
+
+/// The condition of a pod by which its agent tells proxies in other processes of its [`PortMapping`]s: true, and a message
+/// that lists them, separated by [`PORT_MAP_SEPARATOR`]. It is in the status, which only those write who may.
+pub const PORT_MAP_CONDITION: &str = "quarterdeck.io/PortMap";
+
+/// What separates the mappings in the message of [`PORT_MAP_CONDITION`].
+pub const PORT_MAP_SEPARATOR: &str = ", ";
+
+/// As the message of [`PORT_MAP_CONDITION`] has it: `10.1.0.7:80/TCP at 127.0.0.1:40123`.
+impl fmt::Display for PortMapping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} at {}", self.pod, self.protocol, self.local)
+    }
+}
+
+/// A text that is no mapping of a port.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no mapping of a port: write it as 10.1.0.7:80/TCP at 127.0.0.1:40123")]
+pub struct NoPortMapping(String);
+
+impl FromStr for PortMapping {
+    type Err = NoPortMapping;
+
+    fn from_str(text: &str) -> Result<Self, NoPortMapping> {
+        let parse = || {
+            let (pod, local) = text.split_once(" at ")?;
+            let (pod, protocol) = pod.split_once('/')?;
+            let protocol = protocol.parse().ok()?;
+            Some(Self { protocol, pod: pod.parse().ok()?, local: local.parse().ok()? })
+        };
+        parse().ok_or_else(|| NoPortMapping(text.to_owned()))
+    }
 }
 
 /// A container that a runtime holds.

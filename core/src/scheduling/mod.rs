@@ -17,10 +17,11 @@ mod symbol;
 
 use std::fmt::Debug;
 
+pub use crate::protocol::Protocol;
 pub use affinity::{Labels, NodeAffinity, NodeTerm, Taint, TaintEffect, Test, Toleration};
 pub use decision::{Decision, Refusal, Refusals};
 pub use node::NodeInfo;
-pub use pod::{HostPort, PodInfo, Protocol};
+pub use pod::{HostPort, PodInfo};
 pub use resources::Resources;
 pub use snapshot::{Free, Node, NodeId, Snapshot, SnapshotBuilder};
 pub use symbol::Symbol;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Labels, NodeAffinity, Resources, Symbol, Toleration};
+use crate::protocol::Protocol;
 
 /// A pod, digested to what a decision needs.
 ///
@@ -153,17 +154,6 @@ impl PodInfo {
         self.scheduler = name.into();
         self
     }
-}
-
-/// A transport protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
 }
 
 /// A port of a node's own addresses.

@@ -14,11 +14,17 @@ impl Failure {
 
     /// Makes a failure of what was attempted, and of an error with all its sources.
     pub(crate) fn because(what: &str, error: &dyn std::error::Error) -> Self {
-        let mut line = format!("{what}: {error}");
-        let mut source = error.source();
-        while let Some(error) = source {
-            line.push_str(&format!(": {error}"));
-            source = error.source();
+        let mut line = what.to_owned();
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let text = error.to_string();
+            // What goes on after the first line shows a part of a file.
+            let first = text.lines().next().unwrap_or_default();
+            // Some errors repeat what caused them.
+            if !line.ends_with(first) {
+                line.push_str(&format!(": {first}"));
+            }
+            next = error.source();
         }
         Self(line)
     }

@@ -1,6 +1,6 @@
 //! The parts that talk to an API server, each as a process of its own.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -10,21 +10,22 @@ use quarterdeck_core::client::Context;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Stop, Supervisor};
 use quarterdeck_core::random::Random;
-use quarterdeck_proxy::{Mode, Proxy, RoundRobin};
+use quarterdeck_proxy::{AddressTable, Mode, Proxy, RoundRobin};
 use quarterdeck_scheduler::{DefaultScheduler, SchedulerDriver};
 use secrecy::ExposeSecret as _;
 
-use crate::cli::{AgentOptions, PartOptions, ProxyOptions, ProxyPartOptions};
+use crate::cli::{AgentOptions, PartOptions, ProxyPartOptions};
 use crate::error::{Failure, Result};
 use crate::runtimes;
+use crate::sockets::proxy_endpoint;
 use crate::up::report;
 
 /// Runs the scheduler until Ctrl-C.
 pub(crate) async fn scheduler(options: &PartOptions) -> Result<()> {
-    let (context, _) = context(&options.kubeconfig).await?;
+    let (context, kubeconfig) = context(&options.kubeconfig).await?;
     let random = context.random.fork("default-scheduler");
     let driver = SchedulerDriver::new(&context).scheduler("default-scheduler", DefaultScheduler::new(random));
-    run(vec![Box::new(driver)]).await
+    run("The scheduler", &kubeconfig, vec![Box::new(driver)]).await
 }
 
 /// Runs the controllers until Ctrl-C.
@@ -32,7 +33,7 @@ pub(crate) async fn controllers(options: &PartOptions) -> Result<()> {
     let (context, kubeconfig) = context(&options.kubeconfig).await?;
     let authority = authority(&kubeconfig)?;
     let options = quarterdeck_controllers::Options::default().root_ca(authority);
-    run(quarterdeck_controllers::all(&context, options)).await
+    run("The controllers", &kubeconfig, quarterdeck_controllers::all(&context, options)).await
 }
 
 /// Runs a node's agent until Ctrl-C. Its pods go on without it.
@@ -41,11 +42,13 @@ pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
     let user = kubeconfig.auth_infos.first().map(|user| user.name.clone()).unwrap_or_default();
     let Some(node) = user.strip_prefix("system:node:") else {
         let file = options.part.kubeconfig.display();
-        return Err(Failure::new(format!("{file} is no agent's kubeconfig: it is for the user {user:?}")));
+        return Err(Failure::new(format!(
+            "{file} is no agent's kubeconfig but that of {user:?}: take one that `quarterdeck apiserver` wrote, kubeconfigs/agent"
+        )));
     };
     let address = crate::server::own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let listen = options.listen.unwrap_or(SocketAddr::new(address, 0));
-    let runtime = runtimes::open(options.runtime, node, 1, &options.data).await?;
+    let runtime = runtimes::open(options.runtime, node, &options.data).await?;
     let (certificate, key) = identity(&kubeconfig)?;
     let settings = ServerSettings::tls(listen, &certificate, &key, &authority(&kubeconfig)?);
     let settings =
@@ -54,58 +57,69 @@ pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
         .root_dir(options.data.join(node))
         .addresses(vec![address])
         .serve(settings);
-    run(vec![Box::new(agent)]).await
+    run(&format!("The agent of {node}"), &kubeconfig, vec![Box::new(agent)]).await
 }
 
 /// Runs the service proxy until Ctrl-C.
 pub(crate) async fn proxy(options: &ProxyPartOptions) -> Result<()> {
-    let (context, _) = context(&options.part.kubeconfig).await?;
-    let proxy = set_up_proxy(Proxy::new(&context, RoundRobin::new()), &options.proxy);
-    run(vec![Box::new(proxy)]).await
+    let endpoint = proxy_endpoint(&options.proxy)?;
+    let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
+    let addresses = AddressTable::new();
+    let proxy = Proxy::new(&context, RoundRobin::new()).addresses(addresses.clone());
+    let mut parts: Vec<Box<dyn Component>> = vec![Box::new(set_up_proxy(proxy, endpoint))];
+    if !rustix::process::geteuid().is_root() {
+        // Without root the addresses of processes are only names: their agent says what for.
+        parts.push(Box::new(addresses.follow_pods(&context)));
+    }
+    run("The service proxy", &kubeconfig, parts).await
 }
 
-/// Lets services' own addresses work where the proxy may write rules; else shows where their ports are.
-pub(crate) fn set_up_proxy(mut proxy: Proxy, options: &ProxyOptions) -> Proxy {
-    let is_root = rustix::process::geteuid().is_root();
-    if is_root {
+/// Lets services' own addresses work where the proxy may write rules, and shows at `endpoint` where their ports are.
+pub(crate) fn set_up_proxy(mut proxy: Proxy, endpoint: Option<TcpListener>) -> Proxy {
+    if rustix::process::geteuid().is_root() {
         proxy = proxy.mode(Mode::nftables());
     }
-    let otherwise = (!is_root).then_some(SocketAddr::from((Ipv4Addr::LOCALHOST, 10249)));
-    match options.proxy_endpoint.or(otherwise) {
-        Some(address) => proxy.endpoint(address),
+    match endpoint {
+        Some(listener) => proxy.endpoint_on(listener),
         None => proxy,
     }
 }
 
-/// Runs components until Ctrl-C.
-async fn run(components: Vec<Box<dyn Component>>) -> Result<()> {
+/// Runs the components of a part until Ctrl-C.
+async fn run(part: &str, kubeconfig: &Kubeconfig, components: Vec<Box<dyn Component>>) -> Result<()> {
+    let stop = ctrl_c();
+    let cluster = kubeconfig.clusters.first().and_then(|cluster| cluster.cluster.as_ref());
+    let server = cluster.and_then(|cluster| cluster.server.as_deref()).unwrap_or_default();
+    println!("{part}: running, with the API server at {server}. Ctrl-C stops it.");
     let mut supervisor = Supervisor::new();
     for component in components {
         supervisor.push(component);
     }
-    report(&supervisor.run(ctrl_c()).await)
+    report(&supervisor.run(stop).await)
 }
 
-/// Returns what fires on Ctrl-C or on the signal to terminate.
+/// Returns what fires on Ctrl-C, on the signal to terminate, and when the terminal is closed.
 pub(crate) fn ctrl_c() -> Stop {
     use tokio::signal::unix::{SignalKind, signal as on};
     let (signal, stop) = Stop::channel();
     // From here on, not only once the task runs.
     let mut interrupt = on(SignalKind::interrupt()).expect("a program may ask for its signals");
     let mut terminate = on(SignalKind::terminate()).expect("a program may ask for its signals");
-    tokio::spawn(async move {
+    // The terminal is closed.
+    let mut hang_up = on(SignalKind::hangup()).expect("a program may ask for its signals");
+    let mut any = async move || {
         tokio::select! {
             biased;
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
         }
+    };
+    tokio::spawn(async move {
+        any().await;
         signal.stop();
         // A second one means: now.
-        tokio::select! {
-            biased;
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        any().await;
         std::process::exit(130);
     });
     stop
@@ -114,7 +128,11 @@ pub(crate) fn ctrl_c() -> Stop {
 /// Reads a kubeconfig, and makes what a component needs of it.
 async fn context(path: &Path) -> Result<(Context, Kubeconfig)> {
     let unusable = |error: &dyn std::error::Error| {
-        Failure::because(&format!("cannot use the kubeconfig {}", path.display()), error)
+        let what = format!(
+            "cannot use the kubeconfig {}: take one that `quarterdeck apiserver` wrote",
+            path.display()
+        );
+        Failure::because(&what, error)
     };
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
     let options = KubeConfigOptions::default();

@@ -22,6 +22,7 @@ use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
 use crate::cli::{ServerOptions, StorageKind};
 use crate::error::{Failure, Result};
 use crate::parts::ctrl_c;
+use crate::sockets::Sockets;
 use crate::up::report;
 
 /// What a cluster signs with.
@@ -48,31 +49,26 @@ impl Identities {
     }
 }
 
-/// Sockets that are not yet served.
-pub(crate) struct Listening {
-    /// The sockets.
-    pub(crate) listeners: Vec<Listener>,
-    /// Where this machine's programs reach the server.
-    pub(crate) url: String,
-}
-
 /// Runs the API server until Ctrl-C.
 pub(crate) async fn run(options: ServerOptions) -> Result<()> {
+    let sockets = Sockets::bind(&options).await?;
+    let (url, port) = (sockets.url(), sockets.port());
     let identities = Identities::open(&options)?;
+    let storage = storage(&options)?;
+    write_kubeconfigs(&options, &identities.authority, &url)?;
     let nodes = TlsNodes::new();
-    let builder = ApiServer::builder_shared(storage(&options)?).node_connector(nodes.clone());
-    let builder = configure(builder, &options, identities.key.clone());
+    let builder = ApiServer::builder_shared(storage).node_connector(nodes.clone());
+    let builder = configure(builder, &options, port, identities.key.clone());
     let server =
         builder.start().await.map_err(|error| Failure::because("the API server did not start", &error))?;
     attach(&nodes, &server, &identities.authority)?;
-    let listening = listen(&options, &server, &identities).await?;
-    write_kubeconfigs(&options, &identities.authority, &listening.url)?;
+    let listeners = listen(&options, &server, &identities, sockets)?;
     let stop = ctrl_c();
-    println!("The API server is ready at {}", listening.url);
+    println!("The API server is ready at {url}");
     println!("The administrator's kubeconfig is {}", options.kubeconfig().display());
     println!("The other parts' are in {}", options.data.join("kubeconfigs").display());
     let mut supervisor = Supervisor::new();
-    for listener in listening.listeners {
+    for listener in listeners {
         supervisor = supervisor.with(listener);
     }
     let ended = supervisor.run(stop).await;
@@ -84,6 +80,7 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
 pub(crate) fn configure(
     builder: ApiServerBuilder,
     options: &ServerOptions,
+    port: u16,
     key: ServiceAccountKey,
 ) -> ApiServerBuilder {
     let builder = builder
@@ -92,7 +89,7 @@ pub(crate) fn configure(
         .authenticator(ServiceAccountTokens::new(key.clone(), Clock::system()))
         .token_issuer(key);
     match advertised(options) {
-        Some(address) => builder.advertise_address(SocketAddr::new(address, options.listen.port())),
+        Some(address) => builder.advertise_address(SocketAddr::new(address, port)),
         None => builder,
     }
 }
@@ -117,12 +114,13 @@ fn attach(nodes: &TlsNodes, server: &ApiServer, authority: &Authority) -> Result
     nodes.attach(server, &identity, authority.roots().map_err(tls)?).map_err(tls)
 }
 
-/// Binds a server's sockets.
-pub(crate) async fn listen(
+/// Serves on sockets.
+pub(crate) fn listen(
     options: &ServerOptions,
     server: &ApiServer,
     identities: &Identities,
-) -> Result<Listening> {
+    sockets: Sockets,
+) -> Result<Vec<Listener>> {
     let tls = |error| Failure::because("cannot set up TLS", &error);
     let mut names: Vec<String> = [
         "localhost",
@@ -146,15 +144,12 @@ pub(crate) async fn listen(
     names.extend(addresses.iter().map(ToString::to_string));
     let identity = identities.authority.server("kube-apiserver", &names).map_err(tls)?;
     let config = identities.authority.server_config(&identity, false).map_err(tls)?;
-    let bind = |error| Failure::because("no listener", &error);
-    let secure = Listener::tls(server.clone(), options.listen, config).await.map_err(bind)?;
-    let port = secure.local_address().map_or(options.listen.port(), |address| address.port());
-    let host = if options.listen.ip().is_unspecified() { loopback } else { options.listen.ip() };
-    let mut listeners = vec![secure];
-    if let Some(address) = options.insecure_listen {
-        listeners.push(Listener::insecure(server.clone(), address).await.map_err(bind)?);
+    let mut listeners = vec![Listener::tls_on(server.clone(), sockets.secure, config)];
+    if let Some(socket) = sockets.insecure {
+        let listener = Listener::insecure_on(server.clone(), socket);
+        listeners.push(listener.map_err(|error| Failure::because("no insecure listener", &error))?);
     }
-    Ok(Listening { listeners, url: format!("https://{}", SocketAddr::new(host, port)) })
+    Ok(listeners)
 }
 
 /// Returns the address at which others reach this machine, if it has one.
@@ -220,10 +215,14 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         fs::create_dir_all(directory).map_err(failed)?;
     }
-    let fresh = path.with_extension("new");
-    let _ = fs::remove_file(&fresh);
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let fresh = path.with_file_name(format!(".{name}.{}", std::process::id()));
     let mut file =
         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    fs::rename(&fresh, path).map_err(failed)
+    let written = file.write_all(text.as_bytes()).and_then(|()| fs::rename(&fresh, path));
+    written.map_err(|error| {
+        // It holds a key.
+        let _ = fs::remove_file(&fresh);
+        failed(error)
+    })
 }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use quarterdeck::{ControlPlane, ControlPlaneBuilder};
 use quarterdeck_core::component::{EndReason, Ended, Supervisor};
+use quarterdeck_core::runtime::RuntimeInfo;
 use quarterdeck_proxy::RoundRobin;
 
 use crate::cli::{Part, UpOptions};
@@ -11,46 +12,47 @@ use crate::error::{Failure, Result};
 use crate::parts::{ctrl_c, set_up_proxy};
 use crate::runtimes::{self, Opened};
 use crate::server::{self, Identities};
+use crate::sockets::{Sockets, proxy_endpoint};
 
 /// Runs a cluster until Ctrl-C.
 pub(crate) async fn up(options: UpOptions) -> Result<()> {
+    let runs = |part: Part| !options.disable.contains(&part);
+    let sockets = Sockets::bind(&options.server).await?;
+    let endpoint = if runs(Part::Proxy) { proxy_endpoint(&options.proxy)? } else { None };
+    let nodes = if runs(Part::Agent) { open_nodes(&options).await? } else { Vec::new() };
     let identities = Identities::open(&options.server)?;
     let storage = server::storage(&options.server)?;
+    let (url, port) = (sockets.url(), sockets.port());
+    server::write_admin_kubeconfig(&options.server, &identities.authority, &url)?;
     let controllers = quarterdeck_controllers::Options::default().root_ca(identities.authority.certificate());
     let mut plane = ControlPlane::builder_shared(storage).controller_options(controllers);
     let configured = (options.server.clone(), identities.key.clone());
-    plane = plane.api_server(move |builder| server::configure(builder, &configured.0, configured.1));
-    let runs = |part: Part| !options.disable.contains(&part);
+    plane = plane.api_server(move |builder| server::configure(builder, &configured.0, port, configured.1));
     if !runs(Part::Controllers) {
         plane = plane.without_controllers();
     }
     if !runs(Part::Scheduler) {
         plane = plane.without_scheduler();
     }
-    let mut opened = None;
-    if runs(Part::Agent) {
-        (plane, opened) = with_nodes(plane, &options).await?;
-    }
+    let runtime = nodes.first().map(|(_, opened)| opened.info.clone());
+    plane = with_nodes(plane, &options, nodes);
     if runs(Part::Proxy) {
-        let proxy = options.proxy.clone();
-        plane = plane.load_balancer(RoundRobin::new()).proxy(move |made| set_up_proxy(made, &proxy));
+        plane = plane.load_balancer(RoundRobin::new()).proxy(move |made| set_up_proxy(made, endpoint));
     }
     let plane = plane.build().map_err(|error| Failure::because("the cluster cannot be assembled", &error))?;
     let cluster =
         plane.start().await.map_err(|error| Failure::because("the cluster did not start", &error))?;
-    let listening = server::listen(&options.server, cluster.server(), &identities).await;
-    let listening = match listening {
-        Ok(listening) => listening,
+    let listeners = match server::listen(&options.server, cluster.server(), &identities, sockets) {
+        Ok(listeners) => listeners,
         Err(error) => {
             cluster.stop().await;
             return Err(error);
         }
     };
-    server::write_admin_kubeconfig(&options.server, &identities.authority, &listening.url)?;
     let stop = ctrl_c();
-    greet(&options, &listening.url, opened.as_ref());
+    greet(&options, &url, runtime.as_ref());
     let mut supervisor = Supervisor::new();
-    for listener in listening.listeners {
+    for listener in listeners {
         supervisor = supervisor.with(listener);
     }
     supervisor = supervisor.with(Running(cluster));
@@ -58,22 +60,29 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     report(&ended)
 }
 
+/// Opens the runtimes of the nodes.
+async fn open_nodes(options: &UpOptions) -> Result<Vec<(String, Opened)>> {
+    let data = options.server.data.join("nodes");
+    let mut nodes = Vec::new();
+    for name in options.server.node_names() {
+        let opened = runtimes::open(options.runtime, &name, &data).await?;
+        nodes.push((name, opened));
+    }
+    Ok(nodes)
+}
+
 /// Adds the nodes, each with a runtime of its own.
-async fn with_nodes(
+fn with_nodes(
     mut plane: ControlPlaneBuilder,
     options: &UpOptions,
-) -> Result<(ControlPlaneBuilder, Option<Opened>)> {
-    let data = options.server.data.clone();
-    let mut first = None;
-    for (number, name) in (1..).zip(options.server.node_names()) {
-        let opened = runtimes::open(options.runtime, &name, number, &data.join("nodes")).await?;
-        plane = plane.node_shared(name, opened.runtime.clone());
-        first.get_or_insert(opened);
+    nodes: Vec<(String, Opened)>,
+) -> ControlPlaneBuilder {
+    for (name, opened) in nodes {
+        plane = plane.node_shared(name, opened.runtime);
     }
     let address = server::own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let root = data.join("nodes");
-    plane = plane.agents(move |name, agent| agent.root_dir(root.join(name)).addresses(vec![address]));
-    Ok((plane, first))
+    let root = options.server.data.join("nodes");
+    plane.agents(move |name, agent| agent.root_dir(root.join(name)).addresses(vec![address]))
 }
 
 /// A cluster, as a component: it ends with the others.
@@ -102,17 +111,20 @@ impl quarterdeck_core::component::Component for Running {
     }
 }
 
-fn greet(options: &UpOptions, url: &str, runtime: Option<&Opened>) {
+fn greet(options: &UpOptions, url: &str, runtime: Option<&RuntimeInfo>) {
     let kubeconfig = options.server.kubeconfig();
     println!("The cluster is ready: the API server answers at {url}");
-    if let Some(Opened { info, .. }) = runtime {
+    if let Some(info) = runtime {
         println!("Pods run with {} {} on {} node(s)", info.name, info.version, options.server.nodes);
     }
     println!("The administrator's kubeconfig is {}. Try:", kubeconfig.display());
     println!();
     println!("  export KUBECONFIG={}", kubeconfig.display());
     println!("  kubectl get nodes -o wide");
-    println!("  kubectl create deployment web --image=host --replicas=2 -- sleep 1000");
+    // Docker starts images; what runs as a process is an image called `host`.
+    let image =
+        if runtime.is_some_and(|info| info.name == "docker") { "quarterdeck/demo:v1" } else { "host" };
+    println!("  kubectl create deployment web --image={image} --replicas=2 -- sleep 1000");
     println!("  kubectl get pods -o wide");
     println!();
     println!("Ctrl-C stops it.");

@@ -3,7 +3,8 @@
 //! Start at [`AddressMap`]. [`AddressTable`] is the map for runtimes that tell where a pod's ports really are
 //! ([`PodStatus::port_map`]).
 
-mod follow;
+mod pods;
+mod runtime;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -11,11 +12,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, RwLock};
 
 use quarterdeck_core::balancing::Backend;
+use quarterdeck_core::client::Context;
 #[cfg(doc)]
 use quarterdeck_core::runtime::PodStatus;
 use quarterdeck_core::runtime::{PortMapping, Protocol, Runtime};
 
-pub use follow::FollowRuntime;
+pub use pods::FollowPods;
+pub use runtime::FollowRuntime;
 
 /// Tells where connections to a backend must go on this machine.
 pub trait AddressMap: Debug + Send + Sync + 'static {
@@ -68,6 +71,14 @@ impl AddressTable {
     #[must_use]
     pub fn follow(&self, runtime: Arc<dyn Runtime>) -> FollowRuntime {
         FollowRuntime::new(self.clone(), runtime)
+    }
+
+    /// Returns a component that announces what the statuses of pods say of their ports
+    /// ([`PORT_MAP_CONDITION`](quarterdeck_core::runtime::PORT_MAP_CONDITION)), while it runs: for a proxy whose agent is
+    /// another process of the same machine.
+    #[must_use]
+    pub fn follow_pods(&self, context: &Context) -> FollowPods {
+        FollowPods::new(self.clone(), context)
     }
 
     /// Replaces all that `owner` (a pod's uid, say) announced before. An owner without ports takes no room.

@@ -75,11 +75,8 @@ pub(super) fn wanted(service: &Service) -> Vec<Wanted> {
 
 /// Returns a protocol that is proxied.
 pub(super) fn protocol(text: Option<&str>) -> Option<Protocol> {
-    match text.unwrap_or("TCP") {
-        "TCP" => Some(Protocol::Tcp),
-        "UDP" => Some(Protocol::Udp),
-        _ => None,
-    }
+    let protocol = text.map_or(Ok(Protocol::Tcp), str::parse).ok();
+    protocol.filter(|protocol| *protocol != Protocol::Sctp)
 }
 
 /// Returns a port that exists.

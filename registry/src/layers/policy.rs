@@ -68,7 +68,8 @@ const CONTROLLER_RULES: &[Rule] = &[
 ];
 
 const PROXY_RULES: &[Rule] = &[
-    rule("", &["services", "endpoints", "nodes"], READ),
+    // Pods say where their ports are if their addresses are only names.
+    rule("", &["services", "endpoints", "nodes", "pods"], READ),
     rule("discovery.k8s.io", &["endpointslices"], READ),
     EVENTS,
 ];

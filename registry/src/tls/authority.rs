@@ -56,7 +56,7 @@ impl std::fmt::Debug for Identity {
 #[non_exhaustive]
 pub enum AuthorityError {
     /// A file cannot be read or written.
-    #[error("cannot use {path}: {source}; check that the directory exists and is yours")]
+    #[error("cannot use {path}: check that the directory exists and is yours")]
     File {
         /// The file.
         path: PathBuf,

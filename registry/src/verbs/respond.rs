@@ -10,7 +10,7 @@ use crate::body::Body;
 use crate::negotiate::{Encoding, Form, Shape};
 use crate::object::Object;
 use crate::status::{Result, Status};
-use crate::table::{self, TableOptions};
+use crate::table::{self, IncludeObject, TableOptions};
 use crate::write::Written;
 
 /// Answers with text of a media type.
@@ -160,6 +160,14 @@ pub(super) fn shaped_list(
     let list = match form.shape {
         Shape::Table(version, include_object) => {
             let options = TableOptions { version, include_object, with_definitions: true, now };
+            let named: Vec<Value>;
+            // A row's object stands alone: unlike a list's items it says what it is.
+            let items = if include_object == IncludeObject::Object {
+                named = items.iter().map(|item| named_object(call, item)).collect();
+                &named
+            } else {
+                items
+            };
             table::table(&call.resource.columns, metadata, items, &options)
         }
         Shape::Metadata(version) | Shape::MetadataList(version) => {
@@ -183,4 +191,12 @@ pub(super) fn shaped_list(
         }),
     };
     encode(form, &list)
+}
+
+/// Returns an item of a list with kind and apiVersion.
+fn named_object(call: &Call, item: &Value) -> Value {
+    let mut object = item.clone();
+    object["kind"] = call.resource.kind.as_ref().into();
+    object["apiVersion"] = call.resource.api_version().into();
+    object
 }

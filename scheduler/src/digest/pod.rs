@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::NamespaceResourceScope;
 use kube::core::ObjectMeta;
 use quarterdeck_core::scheduling::{
-    HostPort, NodeAffinity, NodeTerm, PodInfo, Protocol, Resources, Symbol, Test, Toleration,
+    HostPort, NodeAffinity, NodeTerm, PodInfo, Resources, Symbol, Test, Toleration,
 };
 use serde::Deserialize;
 
@@ -118,11 +118,7 @@ fn host_ports(spec: &Spec) -> Vec<HostPort> {
         let of_node = port.host_port.filter(|port| *port > 0);
         Some(HostPort {
             port: of_node.or(spec.host_network.then_some(port.container_port))?,
-            protocol: match port.protocol.as_deref() {
-                Some("UDP") => Protocol::Udp,
-                Some("SCTP") => Protocol::Sctp,
-                _ => Protocol::Tcp,
-            },
+            protocol: port.protocol.as_deref().and_then(|protocol| protocol.parse().ok()).unwrap_or_default(),
             address: port
                 .host_ip
                 .as_deref()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quarterdeck_core::runtime::{ContainerKey, ContainerSpec, PodSandbox, PodUid};
 
-/// Whose containers they are: the node's name.
+/// Whose containers they are: what the runtime was made for, usually the node's name.
 pub(super) const NODE: &str = "io.quarterdeck.node";
 /// [`SANDBOX`] or [`CONTAINER`].
 const KIND: &str = "io.quarterdeck.kind";

@@ -40,7 +40,7 @@ pub use settings::DockerBuilder;
 
 /// A runtime that runs containers of a Docker engine. See the [module](self) for how.
 ///
-/// Several nodes can share an engine: each sees only the containers that have its name. Dropping the runtime leaves the
+/// Several nodes can share an engine: each sees only the containers that have its name, which has to be unique on the engine. Dropping the runtime leaves the
 /// containers running; the next one of the same name takes them over.
 ///
 /// # Examples

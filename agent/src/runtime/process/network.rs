@@ -159,7 +159,9 @@ impl PodNetwork {
     }
 
     fn forget_rule(&self) {
-        let _ = self.rule("-D");
+        if self.rule("-D").is_ok() {
+            forget_empty_table();
+        }
     }
 
     fn rule(&self, action: &str) -> io::Result<()> {
@@ -175,6 +177,24 @@ impl PodNetwork {
         let file = File::open("/run")?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
+    }
+}
+
+/// Removes the table that `iptables` makes in nftables where there is none, if nothing is in it but chains that let
+/// everything pass.
+fn forget_empty_table() {
+    const TABLE: [&str; 3] = ["table", "ip", "filter"];
+    let Ok(listed) = run(Command::new("nft").args(["--stateless", "list"]).args(TABLE)) else { return };
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let is_idle = |line: &str| {
+        line.is_empty()
+            || line == "}"
+            || line.starts_with("table ip filter")
+            || line.starts_with("chain ")
+            || (line.starts_with("type filter hook") && line.ends_with("policy accept;"))
+    };
+    if text.lines().map(str::trim).all(is_idle) {
+        let _ = run(Command::new("nft").arg("delete").args(TABLE));
     }
 }
 

@@ -78,7 +78,7 @@ impl Health {
         if matches!(error, watcher::Error::WatchError(status) if status.code == 410) && self.last.is_none() {
             return Duration::ZERO;
         }
-        let reason = error.to_string();
+        let reason = reason(error);
         let quiet = self.last.as_ref().is_some_and(|(_, last)| *last == reason);
         let stale = self.last.as_ref().is_some_and(|(at, _)| at.elapsed() > Self::LONGEST * 2);
         if !quiet {
@@ -88,4 +88,24 @@ impl Health {
         self.delay = if stale { Self::FIRST } else { (self.delay * 2).clamp(Self::FIRST, Self::LONGEST) };
         self.delay
     }
+}
+
+/// Returns what went wrong, with all that caused it.
+fn reason(error: &watcher::Error) -> String {
+    // A Status says it in a sentence, its other fields say it again.
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status)) => Some(status),
+        watcher::Error::WatchError(status) => Some(status),
+        _ => None,
+    };
+    if let Some(status) = status {
+        return status.message.clone();
+    }
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.fold(error.to_string(), |reason, cause| {
+        let cause = cause.to_string();
+        if reason.ends_with(&cause) { reason } else { format!("{reason}: {cause}") }
+    })
 }

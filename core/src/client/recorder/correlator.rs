@@ -48,6 +48,8 @@ impl Action {
 pub(super) struct Correlator {
     component: String,
     random: Random,
+    /// The time in the name of the newest event.
+    last_stamp: u64,
     buckets: Recent<Subject, Bucket>,
     similar: Recent<Similar, Messages>,
     sent: Recent<Key, Sent>,
@@ -84,12 +86,15 @@ impl Correlator {
     const BURST: f64 = 25.0;
     const TOKENS_PER_SECOND: f64 = 1.0 / 300.0;
     const DISTINCT: usize = 10;
+    /// The bits of a name's time that are random.
+    const APART: u64 = 0xffff;
     const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 
     pub(super) fn new(component: String, random: Random) -> Self {
         Self {
             component,
             random,
+            last_stamp: 0,
             buckets: Recent::new(Self::REMEMBERED),
             similar: Recent::new(Self::REMEMBERED),
             sent: Recent::new(Self::REMEMBERED),
@@ -117,7 +122,7 @@ impl Correlator {
         let before = self.sent.get(&key).cloned();
         let sent = match &before {
             Some(sent) => Sent { count: sent.count + 1, ..sent.clone() },
-            None => Sent { name: self.name(&note.about), first: note.at, count: 1 },
+            None => Sent { name: self.name(note), first: note.at, count: 1 },
         };
         self.sent.put(key, sent.clone());
         if !self.may_send(subject, note.at) {
@@ -155,8 +160,13 @@ impl Correlator {
         allowed
     }
 
-    fn name(&self, about: &ObjectReference) -> String {
-        format!("{}.{:016x}", about.name.as_deref().unwrap_or_default(), self.random.u64())
+    /// Names an event after its subject and the time, so that lists have events in the order in which they happened.
+    fn name(&mut self, note: &Note) -> String {
+        let nanoseconds = u64::try_from(note.at.as_nanosecond()).unwrap_or_default();
+        // Another component may report at the same time.
+        let stamp = (nanoseconds & !Self::APART) | (self.random.u64() & Self::APART);
+        self.last_stamp = stamp.max(self.last_stamp + 1);
+        format!("{}.{:016x}", note.about.name.as_deref().unwrap_or_default(), self.last_stamp)
     }
 
     fn event(&self, note: &Note, sent: &Sent, message: String) -> Event {
@@ -259,6 +269,21 @@ mod tests {
         assert_eq!(first.metadata.name, second.metadata.name);
         assert_eq!((second.count, second.first_timestamp.clone()), (Some(2), first.first_timestamp.clone()));
         assert_eq!(second.last_timestamp.as_ref().unwrap().0.as_second(), 20);
+    }
+
+    #[test]
+    fn events_are_named_in_the_order_in_which_they_happened() {
+        let mut correlator = correlator();
+        let seconds = [10, 10, 10, 9, 11];
+
+        let named = seconds.iter().enumerate().map(|(index, second)| {
+            let action = correlator.correlate(&note("a", &format!("m{index}"), *second)).unwrap();
+            action.event().metadata.name.clone().unwrap()
+        });
+        let names: Vec<_> = named.collect();
+
+        assert!(names.is_sorted() && names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+        assert!(names[0].starts_with("a.00000002540b"), "{names:?}");
     }
 
     #[test]

@@ -10,17 +10,15 @@ use crate::place::{NOBODY, Place};
 use crate::running::{BINARY, Running};
 use crate::{data, eventually, left_out, refusals, steps, turn};
 
-/// What all containers of the node have on them.
-const OURS: &str = "label=io.quarterdeck.node=node-1";
-
-/// Takes away what containers a test leaves when it fails.
+/// The containers of one node. What a test leaves of them when it fails is taken away.
 struct Containers {
-    before: BTreeSet<String>,
+    /// What they all have on them.
+    filter: String,
 }
 
 impl Containers {
-    /// Nothing of an earlier run is there; `None`, said aloud, if no engine answers.
-    fn new(what: &str) -> Option<Self> {
+    /// Of the node `node-1` that keeps its data below `data`; `None`, said aloud, if no engine answers.
+    fn of(data: &Path, what: &str) -> Option<Self> {
         let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/images");
         let answers = Command::new("docker").arg("info").output().is_ok_and(|output| output.status.success());
         let images = answers && Command::new(images).status().is_ok_and(|status| status.success());
@@ -28,26 +26,20 @@ impl Containers {
             left_out(what, "no Docker engine answers");
             return None;
         }
-        let before = Self::all();
-        if !before.is_empty() {
-            left_out(what, "another cluster uses the engine");
-            return None;
-        }
-        Some(Self { before })
+        Some(Self { filter: format!("label=io.quarterdeck.node=node-1 of {}", data.display()) })
     }
 
-    /// The identifiers of the node's containers, of pods and of their sandboxes.
-    fn all() -> BTreeSet<String> {
-        let list =
-            Command::new("docker").args(["ps", "--all", "--quiet", "--no-trunc", "--filter", OURS]).output();
-        let list = list.expect("docker can be started");
+    /// The identifiers of the containers, of pods and of their sandboxes.
+    fn all(&self) -> BTreeSet<String> {
+        let list = ["ps", "--all", "--quiet", "--no-trunc", "--filter", &self.filter];
+        let list = Command::new("docker").args(list).output().expect("docker can be started");
         String::from_utf8_lossy(&list.stdout).lines().map(str::to_owned).collect()
     }
 }
 
 impl Drop for Containers {
     fn drop(&mut self) {
-        let left: Vec<String> = Self::all().difference(&self.before).cloned().collect();
+        let left = self.all();
         if !left.is_empty() {
             let _ = Command::new("docker").args(["rm", "--force", "--volumes"]).args(left).output();
         }
@@ -62,8 +54,8 @@ fn id(container: &str) -> &str {
 #[tokio::test]
 async fn a_newcomer_walks_through_a_cluster_of_containers() {
     let _turn = turn();
-    let Some(_containers) = Containers::new("the walk with Docker") else { return };
     let (place, data) = (Place::here(), data());
+    let Some(containers) = Containers::of(&data.path().join("nodes"), "the walk with Docker") else { return };
     let (directory, listen) = (data.path().to_str().expect("it is text"), refusals::free_address());
     // The proxy would write rules for this machine.
     let arguments =
@@ -94,20 +86,24 @@ async fn a_newcomer_walks_through_a_cluster_of_containers() {
     steps::release(&kubectl, 4).await;
     steps::apply(&kubectl, &manifest).await;
     steps::roll(&kubectl, "quarterdeck/demo").await;
+    steps::last_words(&kubectl, "quarterdeck/demo:v1").await;
     steps::describe(&kubectl).await;
     kubectl.run("delete pods --all --grace-period=1 --wait=false").await;
     steps::delete_namespace(&root, "walk").await;
 
     steps::create(&root, &manifest).await;
+    // Three pods, each with a sandbox.
+    assert_eq!(containers.all().len(), 6);
     up.stop(&place).await;
-    assert_eq!(Containers::all(), BTreeSet::new(), "Ctrl-C leaves no container");
+    assert_eq!(containers.all(), BTreeSet::new(), "Ctrl-C leaves no container");
 }
 
 #[tokio::test]
 async fn a_killed_agent_finds_its_containers_again_and_restarts_none() {
     let _turn = turn();
-    let Some(_containers) = Containers::new("an agent of Docker containers, killed") else { return };
     let (place, data) = (Place::here(), data());
+    let (what, state) = ("an agent of Docker containers, killed", data.path().join("agent"));
+    let Some(ours) = Containers::of(&state, what) else { return };
     let (directory, listen) = (data.path().to_str().expect("it is text"), refusals::free_address());
     let _apiserver = Running::ready(&place, &["apiserver", "--data", directory, "--listen", &listen]).await;
     let kubeconfigs = data.path().join("kubeconfigs");
@@ -115,15 +111,16 @@ async fn a_killed_agent_finds_its_containers_again_and_restarts_none() {
     let _scheduler = Running::start(&place, &["scheduler", "--kubeconfig", &kubeconfig("scheduler")]).await;
     let _controllers =
         Running::start(&place, &["controllers", "--kubeconfig", &kubeconfig("controllers")]).await;
-    let (state, identity) = (format!("{directory}/agent"), kubeconfig("agent"));
-    let agent = ["agent", "--runtime", "docker", "--kubeconfig", &identity, "--data", &state];
+    let (state, identity) = (state.to_str().expect("it is text"), kubeconfig("agent"));
+    let agent = ["agent", "--runtime", "docker", "--kubeconfig", &identity, "--data", state];
     let killed = Running::start(&place, &agent).await;
 
     let kubectl = Kubectl::new(&place, &data.path().join("kubeconfig"));
     let pods = steps::create(&kubectl, &steps::manifest("docker")).await;
-    let containers = Containers::all();
+    let containers = ours.all();
+    assert_eq!(containers.len(), 6);
     killed.kill(&place).await;
-    assert_eq!(Containers::all(), containers, "containers go on without their agent");
+    assert_eq!(ours.all(), containers, "containers go on without their agent");
     let again = Running::start(&place, &agent).await;
     steps::scale(&kubectl, 4).await;
     let after = kubectl.pods("app=web", 4).await;
@@ -134,7 +131,7 @@ async fn a_killed_agent_finds_its_containers_again_and_restarts_none() {
             "{pod:?} is now {now:?}"
         );
     }
-    assert!(containers.is_subset(&Containers::all()), "no container was made anew");
+    assert!(containers.is_subset(&ours.all()), "no container was made anew");
 
     through_the_proxy(&kubectl, &kubeconfigs.join("proxy"), 4).await;
     again.stop(&place).await;

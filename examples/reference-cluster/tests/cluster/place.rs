@@ -149,10 +149,7 @@ impl Place {
               case "$line" in "1 "*|"$$ "*|*") Z "*) ;; *) echo "process $line" | cut -d' ' -f1-5 ;; esac
             done
             ls /sys/class/net | sed 's/^/interface /'
-            # iptables makes its own table and chain where it only asks, and leaves them.
-            nft --stateless list ruleset | tr -s '\t\n' ' \n' \
-              | grep -vE '^ ?(table ip filter [{]|chain FORWARD [{]|type filter hook forward .*policy accept;|[}])$' \
-              | sed 's/^/rules /'
+            nft --stateless list ruleset | tr -s '\t\n' ' \n' | sed 's/^/rules /'
             ls /run/netns 2>/dev/null | sed 's/^/network namespace /'
             cut -d' ' -f5 /proc/self/mountinfo | sed 's/^/mount /'
         "#;

@@ -32,6 +32,8 @@ async fn a_newcomer_walks_through_a_cluster_of_processes() {
     steps::apply(&kubectl, &manifest).await;
     steps::roll(&kubectl, "host").await;
     steps::watch(&kubectl).await;
+    steps::last_words(&kubectl, "host").await;
+    assert!(!place.sh("test -e /dev/termination-log").await.success, "nothing is written on the host");
     steps::describe(&kubectl).await;
     steps::delete_namespace(&root, "walk").await;
 

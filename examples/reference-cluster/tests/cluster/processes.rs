@@ -1,12 +1,11 @@
 //! The five parts as five processes over TLS: the walk, and each part stopped and started again alone.
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::kubectl::Kubectl;
 use crate::place::Place;
 use crate::running::Running;
-use crate::{data, eventually, steps, turn};
+use crate::{data, steps, turn};
 
 #[tokio::test]
 async fn five_processes_are_one_cluster_and_each_can_be_started_again_alone() {
@@ -58,19 +57,15 @@ async fn five_processes_are_one_cluster_and_each_can_be_started_again_alone() {
     proxy = part(&place, data.path(), "proxy").await;
     steps::reach(&kubectl, &url, 3).await;
 
-    kubectl.run("delete rc,deployments,services --all --wait=false").await;
-    eventually("all pods are gone", Duration::from_secs(40), async || {
-        let pods = kubectl.list("pods").await;
-        if pods.is_empty() { Ok(()) } else { Err(format!("{} are left", pods.len())) }
-    })
-    .await;
+    steps::delete_all(&kubectl).await;
     for running in [proxy, agent, controllers, scheduler, apiserver] {
         running.stop(&place).await;
     }
     place.is_clean(&before).await;
 }
 
-async fn start(place: &Place, data: &Path) -> [Running; 5] {
+/// Starts the five parts of the cluster in `data`.
+pub(crate) async fn start(place: &Place, data: &Path) -> [Running; 5] {
     [
         part(place, data, "apiserver").await,
         part(place, data, "scheduler").await,

@@ -5,9 +5,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::kubectl::Kubectl;
 use crate::place::{Outcome, Place, finish};
 use crate::running::{BINARY, Running};
-use crate::{data, left_out, turn};
+use crate::{data, eventually, left_out, steps, turn};
 
 /// An address on loopback where nobody listens.
 pub(crate) fn free_address() -> String {
@@ -29,7 +30,7 @@ async fn refuses(place: &Place, variables: &[(&str, &str)], arguments: &[&str], 
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_named() {
+async fn a_port_in_use_is_named_before_anything_is_touched() {
     let _turn = turn();
     let data = data();
     let directory = data.path().to_str().expect("it is text");
@@ -42,6 +43,51 @@ async fn a_port_in_use_is_named() {
     let free = free_address();
     let insecure = ["apiserver", "--data", directory, "--listen", &free, "--insecure-listen", &address];
     refuses(&place, &[], &insecure, &[&address, "choose another address or port"]).await;
+    let endpoint = ["up", "--data", directory, "--listen", &free, "--proxy-endpoint", &address];
+    refuses(&place, &[], &endpoint, &[&address, "--proxy-endpoint"]).await;
+    let entries = fs::read_dir(data.path()).expect("it is a directory").count();
+    assert_eq!(entries, 0, "nothing was made");
+}
+
+#[tokio::test]
+async fn a_start_that_fails_leaves_pods_of_a_killed_cluster_alone() {
+    let _turn = turn();
+    let Some(place) = Place::apart("a start that fails").await else { return };
+    let data = data();
+    let directory = data.path().to_str().expect("it is text");
+    let up = ["up", "--runtime", "process", "--data", directory, "--listen", "127.0.0.1:6443"];
+    let killed = Running::ready(&place, &up).await;
+    let kubectl = Kubectl::new(&place, &data.path().join("kubeconfig"));
+    let before = steps::create(&kubectl, &steps::manifest("process")).await;
+    killed.kill(&place).await;
+
+    let unwritable = data.path().join("taken");
+    fs::create_dir(&unwritable).expect("directories can be made");
+    let unwritable = unwritable.to_str().expect("it is text");
+    let failing = [&up[..], &["--write-kubeconfig", unwritable]].concat();
+    refuses(&place, &[], &failing, &[unwritable]).await;
+    let taken = Running::start(
+        &place,
+        &["apiserver", "--storage", "memory", "--data", "/run/other", "--listen", "127.0.0.1:6443"],
+    )
+    .await;
+    eventually("the port is taken", Duration::from_secs(20), async || {
+        let answer = place.sh("curl -sk https://127.0.0.1:6443/livez").await;
+        if answer.success { Ok(()) } else { Err(answer.stderr) }
+    })
+    .await;
+    refuses(&place, &[], &up, &["127.0.0.1:6443", "choose another address or port"]).await;
+    taken.stop(&place).await;
+
+    let again = Running::ready(&place, &up).await;
+    let after = kubectl.pods("app=web", 3).await;
+    assert!(after.iter().all(|pod| pod.restarts == 0), "{before:#?} {after:#?}");
+    let left = fs::read_dir(data.path())
+        .expect("it is a directory")
+        .map(|entry| entry.expect("an entry").file_name());
+    let keys: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+    assert!(keys.is_empty(), "{keys:?}");
+    again.stop(&place).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 use tokio::time::timeout;
@@ -217,4 +217,27 @@ impl Lines {
         let found = timeout(Duration::from_secs(40), wait).await;
         assert!(found == Ok(true), "no line says {words:?}: {seen:#?}");
     }
+}
+
+/// What keeps pods is deleted, and they go.
+pub(crate) async fn delete_all(kubectl: &Kubectl<'_>) {
+    kubectl.run("delete rc,deployments,services --all --wait=false").await;
+    eventually("all pods are gone", Duration::from_secs(40), async || {
+        let pods = kubectl.list("pods").await;
+        if pods.is_empty() { Ok(()) } else { Err(format!("{} are left", pods.len())) }
+    })
+    .await;
+}
+
+/// A container's last words are in the pod's status, and what it wrote is there while the next attempt waits.
+pub(crate) async fn last_words(kubectl: &Kubectl<'_>, image: &str) {
+    let script = "echo noise; echo farewell > /dev/termination-log; exit 3";
+    let overrides =
+        json!({"spec": {"containers": [{"name": "brief", "image": image, "command": ["sh", "-c", script]}]}});
+    let overrides = serde_json::to_string(&overrides).expect("it is JSON").replace(' ', "\\u0020");
+    kubectl.run(&format!("run brief --image={image} --overrides={overrides}")).await;
+    let path = "{.status.containerStatuses[0].lastState.terminated.message}";
+    kubectl.until(&format!("get pod brief -o jsonpath={path}"), &["farewell"]).await;
+    kubectl.until("logs brief --previous", &["noise"]).await;
+    kubectl.run("delete pod brief --now").await;
 }

@@ -1,0 +1,92 @@
+//! What kubectl prints: transcripts of terminal sessions, each against a cluster of its own.
+//!
+//! A transcript (`transcripts/*.txt`) is what a person would see: lines of `$ ` are commands for a shell, those of `> ` go
+//! on with the command above, all others are what was printed; `[exit N]` ends the output of what failed. A line of `# `
+//! is a comment. Whatever differs from run to run is masked (`masks.rs`). `BLESS=1 cargo test -p reference-cluster --test
+//! corpus` writes the transcripts anew: read the difference before you commit it.
+//!
+//! kubectl's own words differ from release to release, so outputs are compared for the release that they were written
+//! with ([`RELEASE`]); with any other one, only whether a command succeeds.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod cluster;
+mod masks;
+mod transcript;
+
+use std::path::{Path, PathBuf};
+
+use cluster::Lab;
+use transcript::Transcript;
+
+/// The release of kubectl that wrote the transcripts.
+const RELEASE: &str = "1.33";
+
+/// How many clusters run at once.
+const AT_ONCE: usize = 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kubectl_prints_what_the_transcripts_say() {
+    let (program, compares) = kubectl();
+    if !compares {
+        eprintln!(
+            "LEFT OUT: what kubectl prints: there is no kubectl.{RELEASE}; only successes are compared"
+        );
+    }
+    let mut waiting = transcripts().into_iter();
+    let mut running = tokio::task::JoinSet::new();
+    let (mut wrong, mut commands) = (Vec::new(), 0);
+    loop {
+        while running.len() < AT_ONCE
+            && let Some(path) = waiting.next()
+        {
+            running.spawn(replay(path, program.clone(), compares));
+        }
+        let Some(done) = running.join_next().await else { break };
+        let (count, differences) = done.unwrap();
+        commands += count;
+        wrong.extend(differences);
+    }
+
+    assert!(wrong.is_empty(), "{} of {commands} commands differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(commands >= 200, "there are only {commands} commands");
+}
+
+/// Replays one transcript. Returns how many commands it has, and what differs.
+async fn replay(path: PathBuf, program: PathBuf, compares: bool) -> (usize, Vec<String>) {
+    let text = std::fs::read_to_string(&path).unwrap();
+    let written = Transcript::parse(&text);
+    let lab = Lab::start(&program).await;
+    let mut seen = written.clone();
+    for command in seen.commands() {
+        let outcome = lab.run(&command.text).await;
+        command.output = masks::mask(&outcome.printed, &lab);
+        command.exit = outcome.exit;
+    }
+    lab.stop().await;
+    if std::env::var_os("BLESS").is_some() && compares {
+        std::fs::write(&path, seen.to_string()).unwrap();
+        return (seen.commands().count(), Vec::new());
+    }
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    (seen.commands().count(), written.differences(&seen, &name, compares))
+}
+
+/// The transcripts, in the order of their names.
+fn transcripts() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/transcripts");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let chosen = std::env::var("TRANSCRIPT").unwrap_or_default();
+    let mut paths: Vec<_> = files.filter(|path| path.to_string_lossy().contains(&chosen)).collect();
+    paths.sort();
+    paths
+}
+
+/// The kubectl of the right release, or else the one on the path, and whether it is of the right release.
+fn kubectl() -> (PathBuf, bool) {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let program = std::env::split_paths(&path).map(|place| place.join("kubectl")).find(|file| file.exists());
+    let program = program.expect("make tools installs kubectl");
+    let real = program.canonicalize().unwrap();
+    let exact = real.with_file_name(format!("kubectl.{RELEASE}"));
+    if exact.exists() { (exact, true) } else { (program, false) }
+}
