@@ -208,7 +208,7 @@ fn object_item(resource: &Resource, verbs: &[Verb]) -> Map<String, Value> {
         operation(resource, "delete", resource, Some("delete"), &DELETE)
     });
     insert(&mut item, "patch", has(Verb::Patch), || {
-        operation(resource, "patch", resource, Some("patch"), &WRITE)
+        operation(resource, "patch", resource, Some("patch"), &PATCH)
     });
     item
 }
@@ -230,6 +230,8 @@ fn add(paths: &mut Map<String, Value>, path: &str, mut item: Map<String, Value>,
 
 const WRITE: [(&str, &str); 3] =
     [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+const PATCH: [(&str, &str); 4] =
+    [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string"), ("force", "boolean")];
 const DELETE: [(&str, &str); 4] = [
     ("dryRun", "string"),
     ("gracePeriodSeconds", "integer"),

@@ -246,6 +246,17 @@ async fn what_does_not_fit_its_kind_is_refused_in_upstreams_words_and_changes_no
         let (found, refusal) = apply(&server, &path, object).await;
         assert_eq!((found.as_u16(), refusal["message"].as_str().unwrap()), (code, message));
     }
+    for (text, message) in [
+        ("", "invalid object type: /, Kind="),
+        (
+            "[1]",
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go \
+             value of type map[string]interface {}",
+        ),
+    ] {
+        let (code, refusal) = send(&server, "PATCH", &path, "application/apply-patch+yaml", text).await;
+        assert_eq!((code.as_u16(), refusal["message"].as_str().unwrap()), (400, message));
+    }
     let (missing, _) = send(&server, "GET", &format!("{DEPLOYMENTS}/a"), "application/json", "").await;
     assert_eq!(missing, 404);
 }
@@ -337,6 +348,21 @@ async fn only_so_many_updaters_are_kept_apart() {
     let owners = owners(&now);
     assert_eq!(owners.len(), 10);
     assert!(owners.iter().any(|(name, _)| name == "ancient-changes Update"));
+}
+
+#[tokio::test]
+async fn owners_of_parts_of_what_is_a_whole_now_own_the_whole() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let path = format!("{DEPLOYMENTS}/a");
+    let (_, made) = apply(&server, &format!("{path}?fieldManager=m"), whole_deployment()).await;
+    let mut entries = made["metadata"]["managedFields"].clone();
+    entries[0]["fieldsV1"]["f:spec"]["f:selector"] = json!({"f:matchLabels": {"f:a": {}}});
+
+    let patch = json!({"metadata": {"managedFields": entries, "labels": {"x": "y"}}});
+    let (_, patched) = merge(&server, &format!("{path}?fieldManager=n"), patch).await;
+
+    assert_eq!(owner(&patched, "m Apply")["f:spec"]["f:selector"], json!({}));
+    assert_eq!(owner(&patched, "n Update"), json!({"f:metadata": {"f:labels": {".": {}, "f:x": {}}}}));
 }
 
 #[tokio::test]

@@ -91,11 +91,11 @@ impl Run<'_> {
 
     /// Gives an object without owners one for all that is there.
     fn begin(&mut self) {
-        self.writer.drop_unserved(&mut self.managed);
+        self.writer.bring_up_to_date(self.structure, &mut self.managed);
         if self.managed.entries.is_empty() {
             let before = Writer { manager: BEFORE, ..*self.writer };
             let there = before.compare(self.structure, &crate::schema::empty(self.structure), self.live);
-            before.update(&mut self.managed, there);
+            before.update(self.structure, &mut self.managed, there);
         }
     }
 

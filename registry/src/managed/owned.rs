@@ -60,3 +60,18 @@ pub(super) fn with_named_members(shape: Shape<'_>, mut set: FieldSet) -> FieldSe
     });
     set
 }
+
+/// Brings a set in line with a kind whose lists or objects became owned as a whole since it was written.
+pub(super) fn reconcile(shape: Shape<'_>, set: &mut FieldSet) {
+    set.for_each(|element, node| {
+        let below = match element {
+            Element::Field(name) => shape.member(name).shape,
+            _ => shape.elements(),
+        };
+        match below {
+            Shape::Whole if !node.below.is_empty() => *node = Node::member(),
+            Shape::Whole | Shape::Deduced => {}
+            below => reconcile(below, &mut node.below),
+        }
+    });
+}

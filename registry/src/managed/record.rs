@@ -3,8 +3,10 @@
 use serde_json::Value;
 
 use super::compare::{Comparison, compare};
+use super::element::Element;
 use super::entries::{Entry, Managed, Operation, is_reset};
-use super::set::FieldSet;
+use super::owned::reconcile;
+use super::set::{FieldSet, Node};
 use super::shape::Shape;
 use crate::schema::Structure;
 
@@ -84,33 +86,37 @@ impl Writer<'_> {
     /// Takes what nobody is told to own, and what the writer may not change, out of a set.
     pub(super) fn strip(&self, set: &mut FieldSet) {
         set.for_each(|element, node| {
-            let super::element::Element::Field(name) = element else { return };
+            let Element::Field(name) = element else { return };
             match name.as_ref() {
                 "apiVersion" | "kind" => node.is_member = false,
                 "metadata" => {
                     node.is_member = false;
                     node.below.for_each(|element, node| {
-                        if matches!(element, super::element::Element::Field(name) if SERVERS.contains(&&**name)) {
+                        if matches!(element, Element::Field(name) if SERVERS.contains(&&**name)) {
                             node.is_member = false;
                         }
                     });
                 }
-                name if !self.part.has(name) => *node = super::set::Node::default(),
+                name if !self.part.has(name) => *node = Node::default(),
                 _ => {}
             }
         });
     }
 
-    /// Drops the entries of versions that are no longer served.
-    pub(super) fn drop_unserved(&self, managed: &mut Managed) {
-        managed
-            .entries
-            .retain(|entry| entry.api_version == self.api_version || (self.is_served)(&entry.api_version));
+    /// Drops the entries of versions that are no longer served, and brings the others in line with the kind.
+    pub(super) fn bring_up_to_date(&self, structure: &Structure, managed: &mut Managed) {
+        managed.entries.retain_mut(|entry| {
+            if entry.api_version != self.api_version {
+                return (self.is_served)(&entry.api_version);
+            }
+            reconcile(Shape::Struct(structure), &mut entry.fields);
+            true
+        });
     }
 
     /// Records that `old` became `new`: what changed belongs to the writer, and to nobody else.
-    pub(super) fn update(&self, managed: &mut Managed, changes: Comparison) {
-        self.drop_unserved(managed);
+    pub(super) fn update(&self, structure: &Structure, managed: &mut Managed, changes: Comparison) {
+        self.bring_up_to_date(structure, managed);
         for entry in &mut managed.entries {
             entry.fields.subtract(&changes.written);
             entry.fields.subtract(&changes.removed);
@@ -142,7 +148,11 @@ pub(crate) fn recorded(
     let given = &new["metadata"]["managedFields"];
     let Some(old) = old else {
         let mut managed = if is_reset(given) { Managed::default() } else { read(given).unwrap_or_default() };
-        writer.update(&mut managed, writer.compare(structure, &crate::schema::empty(structure), new));
+        writer.update(
+            structure,
+            &mut managed,
+            writer.compare(structure, &crate::schema::empty(structure), new),
+        );
         return managed.encode();
     };
     let before = &old["metadata"]["managedFields"];
@@ -162,7 +172,7 @@ pub(crate) fn recorded(
     if managed.entries.is_empty() {
         return None;
     }
-    writer.update(&mut managed, changes);
+    writer.update(structure, &mut managed, changes);
     managed.encode()
 }
 

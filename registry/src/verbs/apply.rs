@@ -2,7 +2,7 @@
 
 use http::Response;
 use quarterdeck_core::labels::quote;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::options::WriteOptions;
@@ -36,12 +36,23 @@ pub(super) async fn apply(call: &Call) -> Result<Response<Body>> {
 /// Reads what is applied. Members that stand twice are judged as the client asks; the last one counts.
 pub(super) fn read(call: &Call, options: &WriteOptions) -> Result<(Value, Vec<String>)> {
     let unread = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
-    let (configuration, duplicate) = parse(&call.body).map_err(unread)?;
-    if !configuration.is_object() {
-        return Err(unread(
-            "error unmarshaling JSON: json: cannot unmarshal into Go value of type map[string]interface {}"
-                .into(),
-        ));
+    let (mut configuration, duplicate) = parse(&call.body).map_err(unread)?;
+    let found = match &configuration {
+        Value::Object(_) | Value::Null => None,
+        Value::Array(_) => Some("array"),
+        Value::String(_) => Some("string"),
+        Value::Number(_) => Some("number"),
+        Value::Bool(_) => Some("bool"),
+    };
+    if let Some(found) = found {
+        return Err(unread(format!(
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type \
+             map[string]interface {{}}"
+        )));
+    }
+    if configuration.is_null() {
+        // Nothing is an object without members; what it lacks is said next.
+        configuration = Value::Object(Map::new());
     }
     let warnings = options.validation.judge_yaml(duplicate.into_iter().collect())?;
     Ok((configuration, warnings))
