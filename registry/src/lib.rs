@@ -15,6 +15,7 @@ mod documents;
 mod etag;
 pub mod layers;
 pub mod listener;
+mod managed;
 mod negotiate;
 #[cfg(feature = "tls")]
 pub mod node_connector;

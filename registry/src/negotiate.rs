@@ -11,8 +11,11 @@ pub(crate) const SERVED: &str = "application/json, application/yaml, application
 /// The media types that watches are answered in.
 const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 /// The media types of the patches that built-in kinds take.
-pub(crate) const PATCHES: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+pub(crate) const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
+                                  application/strategic-merge-patch+json, application/apply-patch+yaml";
+
+/// The media type of a configuration that is applied, in YAML or JSON.
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
 /// How many media ranges of a request are looked at.
 const MAX_RANGES: usize = 64;

@@ -54,6 +54,15 @@ impl User {
         self.groups.iter().any(|known| known == group)
     }
 
+    /// Returns what a component is called as a writer, if this is one: `kube-scheduler`, or `kubelet` for every agent.
+    pub(crate) fn component(&self) -> Option<&str> {
+        match self.name.strip_prefix("system:")? {
+            _ if self.node_name().is_some() => Some("kubelet"),
+            name if !name.contains(':') => Some(name),
+            _ => None,
+        }
+    }
+
     /// Returns the node whose agent this is, if it is one.
     #[must_use]
     pub fn node_name(&self) -> Option<&str> {

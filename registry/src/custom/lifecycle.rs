@@ -19,7 +19,7 @@ use crate::resource::{Resource, Subresource};
 use crate::status::Result;
 use crate::user::User;
 use crate::validation::{Approval, approval, is_protected};
-use crate::write::{Change, DeleteOptions, Target};
+use crate::write::{Change, DeleteOptions, SERVER_MANAGER, Target};
 
 /// What the keys of definitions begin with.
 pub(crate) const PREFIX: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
@@ -174,7 +174,15 @@ impl Lifecycle {
         name: &'a str,
         subresource: Option<Subresource>,
     ) -> Target<'a> {
-        Target { resource: kind, subresource, namespace: None, name, user: &self.user, dry_run: false }
+        Target {
+            resource: kind,
+            subresource,
+            namespace: None,
+            name,
+            user: &self.user,
+            manager: SERVER_MANAGER,
+            dry_run: false,
+        }
     }
 
     /// Accepts names and establishes the kind.
@@ -231,8 +239,15 @@ impl Lifecycle {
             }
             let (namespace, name) = (&*object.header.namespace, &*object.header.name);
             let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
-            let target =
-                Target { resource, subresource: None, namespace, name, user: &self.user, dry_run: false };
+            let target = Target {
+                resource,
+                subresource: None,
+                namespace,
+                name,
+                user: &self.user,
+                manager: SERVER_MANAGER,
+                dry_run: false,
+            };
             match self.registry.delete(&target, &DeleteOptions::default()).await {
                 Err(status) if status.code != StatusCode::NOT_FOUND => return Err(status),
                 _ => {}

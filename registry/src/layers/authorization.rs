@@ -13,7 +13,8 @@ use http::request::Parts;
 use super::authentication::is_health;
 use super::gate::Gate;
 use crate::cache::{Cache, World};
-use crate::request::{Query, RequestInfo, ResourceRequest};
+use crate::negotiate::{APPLY, media_type};
+use crate::request::{Query, RequestInfo, ResourceRequest, Verb};
 use crate::status::Status;
 use crate::user::User;
 
@@ -85,6 +86,9 @@ impl Gate for Authorization {
                 world: &self.cache.world(),
             };
             self.decide(&attributes).await?;
+            if let Some(refusal) = self.creation_by_apply(&parts, &attributes).await {
+                parts.extensions.insert(refusal);
+            }
         } else if !is_health(parts.uri.path()) {
             return Err(Status::unauthorized());
         }
@@ -93,7 +97,22 @@ impl Gate for Authorization {
     }
 }
 
+/// Why somebody who may patch may not create: an apply makes what it does not find.
+#[derive(Debug, Clone)]
+pub(crate) struct NoCreation(pub(crate) Status);
+
 impl Authorization {
+    /// Says why an apply may not make what it does not find, if that is so.
+    async fn creation_by_apply(&self, parts: &Parts, attributes: &Attributes<'_>) -> Option<NoCreation> {
+        let RequestInfo::Resource(request) = attributes.request else { return None };
+        if request.verb != Some(Verb::Patch) || media_type(&parts.headers) != APPLY {
+            return None;
+        }
+        let request = RequestInfo::Resource(ResourceRequest { verb: Some(Verb::Create), ..request.clone() });
+        let verb = Verb::Create.as_str();
+        self.decide(&Attributes { request: &request, verb, ..*attributes }).await.err().map(NoCreation)
+    }
+
     async fn decide(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
         let mut why = String::new();
         for authorizer in &self.authorizers {

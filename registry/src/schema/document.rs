@@ -49,6 +49,18 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Returns whether a member of a member is a list and empty, which decoding would leave out.
+    #[must_use]
+    pub fn has_empty_list(&self, outer: &str, inner: &str) -> bool {
+        let Node::Object(members) = &self.0 else { return false };
+        let Some((_, Node::Object(members))) = members.iter().find(|(name, _)| name == outer) else {
+            return false;
+        };
+        members
+            .iter()
+            .any(|(name, node)| name == inner && matches!(node, Node::List(list) if list.is_empty()))
+    }
+
     /// Reads the document as an object of this structure.
     ///
     /// # Errors

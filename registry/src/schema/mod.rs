@@ -69,6 +69,12 @@ pub fn parse_json(bytes: &[u8]) -> Result<serde_json::Value, String> {
     parse::parse(bytes)?.into_value()
 }
 
+/// Returns an object of this structure with none of its members given: what Go writes of it.
+#[must_use]
+pub fn empty(structure: &Structure) -> serde_json::Value {
+    serde_json::Value::Object(presence::empty(structure))
+}
+
 /// Returns every built-in kind, sorted by group, version and kind.
 pub fn kinds() -> impl Iterator<Item = (GroupVersionKind, &'static Structure)> {
     generated::KINDS

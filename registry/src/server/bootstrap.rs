@@ -10,7 +10,7 @@ use crate::resource::{Scope, Subresource};
 use crate::schema;
 use crate::status::{Result, Status};
 use crate::user::User;
-use crate::write::{Change, Target};
+use crate::write::{Change, SERVER_MANAGER, Target};
 
 /// The namespaces of every cluster.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -88,7 +88,15 @@ async fn ensure(
         return Ok(());
     }
     let user = User::admin();
-    let target = Target { resource, subresource: None, namespace, name: "", user: &user, dry_run: false };
+    let target = Target {
+        resource,
+        subresource: None,
+        namespace,
+        name: "",
+        user: &user,
+        manager: SERVER_MANAGER,
+        dry_run: false,
+    };
     match registry.create(&target, complete(resource, namespace, object)?).await {
         // Another server of the same cluster was faster.
         Err(status) if status.code == StatusCode::CONFLICT => Ok(()),
@@ -105,7 +113,15 @@ async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Res
     let user = User::admin();
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let subresource: Option<Subresource> = None;
-    let target = Target { resource, subresource, namespace, name: &name, user: &user, dry_run: false };
+    let target = Target {
+        resource,
+        subresource,
+        namespace,
+        name: &name,
+        user: &user,
+        manager: SERVER_MANAGER,
+        dry_run: false,
+    };
     registry.update(&target, &Overwrite(complete(resource, namespace, object)?)).await.map(|_| ())
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Call;
 use super::options::FieldValidation;
 use crate::layers::RequestBody;
+use crate::managed;
 use crate::negotiate::BodyForm;
 use crate::schema::{self, DecodeError, Document, Mark};
 use crate::status::{Result, Status};
@@ -123,8 +124,12 @@ pub(super) fn yaml_to_json(text: &[u8]) -> Result<Vec<u8>> {
 
 fn json(expected: &Expected<'_>, text: &[u8]) -> Result<(Value, Vec<String>)> {
     let document = read_document(text, expected)?;
+    let is_reset = document.has_empty_list("metadata", "managedFields");
     let decoded = document.decode(expected.structure).map_err(|error| refused(expected, &error))?;
     let mut object = decoded.value;
+    if is_reset {
+        object["metadata"]["managedFields"] = managed::reset();
+    }
     object["kind"] = expected.kind.into();
     object["apiVersion"] = expected.api_version().into();
     Ok((object, decoded.strict_errors))
@@ -144,6 +149,11 @@ fn protobuf(expected: &Expected<'_>, bytes: &[u8]) -> Result<Value> {
     object["kind"] = expected.kind.into();
     object["apiVersion"] = expected.api_version().into();
     Ok(object)
+}
+
+/// Returns whether an object that is not decoded yet asks that nobody own its fields.
+pub(super) fn resets_owners(object: &Value) -> bool {
+    object["metadata"]["managedFields"].as_array().is_some_and(Vec::is_empty)
 }
 
 /// Refuses a body that does not fit its kind's tables.

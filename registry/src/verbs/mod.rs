@@ -2,6 +2,7 @@
 //!
 //! A [`Call`] is a request taken apart. [`serve`] finds the kind and the verb; each verb has a file.
 
+mod apply;
 mod body;
 mod delete;
 mod json_patch;
@@ -23,6 +24,7 @@ use http::{HeaderMap, Response};
 use crate::body::Body;
 use crate::compress;
 use crate::layers::RequestBody;
+use crate::layers::authorization::NoCreation;
 use crate::negotiate::{self, accepted, is_pretty, preferred};
 use crate::registry::{Registry, Resources};
 use crate::request::{Query, ResourceRequest, Verb};
@@ -47,6 +49,10 @@ struct Call {
     query: Query,
     headers: HeaderMap,
     user: User,
+    /// Who comes to own the fields that a write changes.
+    manager: String,
+    /// Why an apply may not create, if it may not.
+    no_creation: Option<NoCreation>,
     body: Bytes,
     /// Ends when the server stops: watches end with it.
     stop: quarterdeck_core::component::Stop,
@@ -60,6 +66,7 @@ impl Call {
             namespace: self.namespace.as_deref(),
             name: &self.name,
             user: &self.user,
+            manager: &self.manager,
             dry_run,
         }
     }
@@ -88,6 +95,8 @@ pub(crate) async fn serve(
     {
         return refuse(&status, &parts.headers, &query);
     }
+    let user = parts.extensions.remove::<User>().unwrap_or_default();
+    let manager = options::manager(verb, &query, &parts.headers, &user);
     let call = Call {
         registry,
         resource,
@@ -97,7 +106,9 @@ pub(crate) async fn serve(
         name: request.name.unwrap_or_default(),
         query,
         headers: parts.headers,
-        user: parts.extensions.remove::<User>().unwrap_or_default(),
+        user,
+        manager,
+        no_creation: parts.extensions.remove(),
         body,
         stop,
     };

@@ -4,8 +4,9 @@ use http::Response;
 use serde_json::Value;
 
 use super::options::{FieldValidation, WriteOptions};
-use super::{Call, respond};
+use super::{Call, apply, body, respond};
 use crate::body::Body;
+use crate::managed;
 use crate::negotiate::{self, Form};
 use crate::resource::Resource;
 use crate::schema::{self, StrategicMergeError};
@@ -28,9 +29,12 @@ pub(super) enum Patch {
 
 /// Answers a PATCH of an object or of its status.
 pub(super) async fn patch(call: &Call) -> Result<Response<Body>> {
+    if apply::is_asked(call) {
+        return apply::apply(call).await;
+    }
     let patch = Patch::parse(call)?;
     let form = Form::choose(&call.headers, &call.query, false, &call.resource.kind)?;
-    let options = WriteOptions::parse(&call.query, "PatchOptions")?;
+    let options = WriteOptions::of_patch(&call.query, false)?;
     let change = PatchChange {
         patch,
         resource: &call.resource,
@@ -132,6 +136,7 @@ impl Change for PatchChange<'_> {
 
 /// Checks a patched object against its kind's tables, and fills in defaults.
 fn conform(patched: Value, resource: &Resource) -> Result<(Value, Vec<String>)> {
+    let is_reset = body::resets_owners(&patched);
     let decoded = schema::decode_value(&resource.structure, patched)
         .map_err(|error| Status::unprocessable(format!("{} is invalid: patch: {error}", resource.kind)))?;
     let mut object = decoded.value;
@@ -147,5 +152,8 @@ fn conform(patched: Value, resource: &Resource) -> Result<(Value, Vec<String>)> 
         }
     }
     schema::apply_defaults(&resource.structure, &mut object);
+    if is_reset {
+        object["metadata"]["managedFields"] = managed::reset();
+    }
     Ok((object, decoded.strict_errors))
 }

@@ -1,8 +1,8 @@
 //! What lies below an object: scale, binding, eviction, log and token.
 
 mod binding;
-mod eviction;
 mod container;
+mod eviction;
 mod log;
 mod scale;
 mod token;

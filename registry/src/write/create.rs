@@ -23,7 +23,13 @@ impl Registry {
     /// # Errors
     ///
     /// The Status that the client gets.
-    pub async fn create(&self, target: &Target<'_>, object: Value) -> Result<Written> {
+    pub async fn create(&self, target: &Target<'_>, mut object: Value) -> Result<Written> {
+        self.own_new(target, &mut object);
+        self.create_owned(target, object).await
+    }
+
+    /// Makes an object whose owners are known.
+    pub(super) async fn create_owned(&self, target: &Target<'_>, object: Value) -> Result<Written> {
         let mut turn = None;
         for attempt in 0..ATTEMPTS {
             let world = self.latest().await?;

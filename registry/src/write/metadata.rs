@@ -34,9 +34,7 @@ pub(super) fn prepare_new(
     if metadata.get("resourceVersion").is_some_and(|version| version != "") {
         return Err(Status::server_error("resourceVersion should not be set on objects to be created"));
     }
-    for gone in
-        ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"]
-    {
+    for gone in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(gone);
     }
     metadata.insert("uid".into(), uid.into());
@@ -117,7 +115,6 @@ pub(super) fn restore(new: &mut Value, old: &Value, target: &Target<'_>) {
         }
     }
     metadata.remove("selfLink");
-    metadata.remove("managedFields");
     let (old, new) = (old.as_object(), new.as_object_mut());
     let (Some(old), Some(new)) = (old, new) else { return };
     match target.subresource {
@@ -147,7 +144,8 @@ pub(super) fn restore(new: &mut Value, old: &Value, target: &Target<'_>) {
     }
 }
 
-fn put(map: &mut Map<String, Value>, field: &str, value: Option<Value>) {
+/// Sets a field, or removes it.
+pub(super) fn put(map: &mut Map<String, Value>, field: &str, value: Option<Value>) {
     match value {
         Some(value) => {
             map.insert(field.into(), value);

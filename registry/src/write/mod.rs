@@ -7,6 +7,7 @@
 mod create;
 mod delete;
 pub(crate) mod metadata;
+mod ownership;
 mod turns;
 mod update;
 
@@ -32,6 +33,9 @@ use crate::validation::FieldError;
 /// How often a write starts over before the client is told that there is too much contention.
 const ATTEMPTS: usize = 16;
 
+/// The field manager of what the server writes unasked.
+pub const SERVER_MANAGER: &str = "kube-apiserver";
+
 /// What is written, and by whom.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
@@ -45,6 +49,8 @@ pub struct Target<'a> {
     pub name: &'a str,
     /// Who asks.
     pub user: &'a User,
+    /// Who comes to own the fields that the write changes; `unknown` if empty.
+    pub manager: &'a str,
     /// Whether nothing is to be written.
     pub dry_run: bool,
 }

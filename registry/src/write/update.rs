@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::turns::Turn;
 use super::{
-    ATTEMPTS, Failure, Target, Written, contention, failure, has_finalizers, metadata, revision_of,
-    with_claims, with_companions,
+    ATTEMPTS, Failure, Target, Written, contention, failure, has_finalizers, metadata, ownership,
+    revision_of, with_claims, with_companions,
 };
 use crate::admission::{Companion, Operation};
 use crate::cache::World;
@@ -30,6 +30,16 @@ pub trait Change: Send + Sync {
 
     /// Returns the object to make if there is none; absent if the change needs one.
     fn replacement(&self) -> Option<&Value>;
+
+    /// Returns the object to make if there is none, with its owners, however its kind is updated (default: none).
+    fn creation(&self) -> Option<Result<Value>> {
+        None
+    }
+
+    /// Returns whether the changed object says who owns what. If not, who writes comes to own what the write changes.
+    fn decides_owners(&self) -> bool {
+        false
+    }
 
     /// Returns the key that all changes write that must not be decided on the same state as this one (default: none, the
     /// object alone decides).
@@ -57,6 +67,8 @@ struct Attempt<'a> {
     turn: &'a mut Option<Turn>,
     /// What must not change until the commit.
     guard: Option<(Key, Expect)>,
+    /// Whether the change says who owns what.
+    owners_decided: bool,
 }
 
 /// What is committed along with an object.
@@ -102,13 +114,19 @@ impl Registry {
         let mut turn = None;
         for number in 0..ATTEMPTS {
             let Some(present) = self.present(target, &key).await? else {
-                return self.create_instead(target, change).await;
+                match self.create_instead(target, change).await {
+                    // Somebody made it meanwhile.
+                    Err(status) if status.reason == "AlreadyExists" && change.creation().is_some() => {
+                        continue;
+                    }
+                    outcome => return outcome,
+                }
             };
             let mut new = change.apply(&present.value)?;
             metadata::check_identity(&mut new, target)?;
             let unconditional = check_version(&new, &present, target, change)?;
             let guard = self.guarded(change, &new).await?;
-            let attempt = Attempt { number, turn: &mut turn, guard };
+            let attempt = Attempt { number, turn: &mut turn, guard, owners_decided: change.decides_owners() };
             match self.replace(target, &key, &present, new, attempt).await? {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
@@ -132,6 +150,19 @@ impl Registry {
     /// Makes what an update does not find, if its kind does so.
     async fn create_instead(&self, target: &Target<'_>, change: &dyn Change) -> Result<Written> {
         let resource = target.resource;
+        if let Some(object) = change.creation().filter(|_| target.subresource.is_none()) {
+            let mut object = object?;
+            let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+            if !uid.is_empty() {
+                let why = format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                );
+                return Err(Status::conflict(resource, target.name, why));
+            }
+            metadata::check_identity(&mut object, target)?;
+            metadata::of(&mut object).remove("resourceVersion");
+            return self.create_owned(target, object).await;
+        }
         match change.replacement() {
             Some(object) if resource.strategy.creates_on_update() && target.subresource.is_none() => {
                 let mut object = object.clone();
@@ -162,9 +193,15 @@ impl Registry {
                 resource.strategy.prepare_for_status_update(&mut new, old, &context);
             }
             Some(Subresource::Approval) => resource.strategy.prepare_for_approval(&mut new, old, &context),
-            // Only the finalizers are new, and they are what this is for.
-            Some(Subresource::Finalize) => {}
-            _ => resource.strategy.prepare_for_update(&mut new, old, &context),
+            _ => {}
+        }
+        if !attempt.owners_decided {
+            self.own_changed(target, &mut new, old);
+        }
+        let kept = [Some(Subresource::Status), Some(Subresource::Approval), Some(Subresource::Finalize)];
+        // Of a finalization only the finalizers are new, and they are what it is for.
+        if !kept.contains(&target.subresource) {
+            resource.strategy.prepare_for_update(&mut new, old, &context);
         }
         let attributes = target.attributes(Operation::Update, target.name, Some(old), &context);
         self.mutate(&attributes, &mut new).await?;
@@ -198,6 +235,7 @@ impl Registry {
         along: Along,
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
+        ownership::settle(&mut new, &present.value);
         if new == present.value {
             let unchanged = Written { value: new, object: Some(present.object.clone()), created: false };
             return Ok(Ok(unchanged));

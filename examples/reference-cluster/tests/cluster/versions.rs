@@ -51,7 +51,7 @@ async fn explains(kubectl: &Kubectl<'_>) {
 }
 
 /// The programs `kubectl.1.27` to `kubectl.1.33` beside the file that the kubectl on the path is.
-fn others() -> Vec<PathBuf> {
+pub(crate) fn others() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let program = std::env::split_paths(&path).map(|place| place.join("kubectl")).find(|file| file.exists());
     let Some(file) = program.and_then(|program| program.canonicalize().ok()) else { return Vec::new() };

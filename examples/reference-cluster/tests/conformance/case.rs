@@ -122,9 +122,17 @@ pub(crate) fn load(file: &str) -> Vec<Case> {
         .map(|case| Case {
             file: file.to_owned(),
             needs_namespace: case.steps.get().contains("$ns"),
-            steps: serde_json::from_str(case.steps.get())
-                .unwrap_or_else(|error| panic!("{file}: {}: {error}", case.name)),
+            steps: steps(file, case.steps).unwrap_or_else(|error| panic!("{file}: {}: {error}", case.name)),
             name: case.name,
         })
         .collect()
+}
+
+/// The steps of a case. Where apply is what cases are about, who owns what counts in all of them.
+fn steps(file: &str, text: &RawValue) -> serde_json::Result<Vec<Step>> {
+    let mut steps: Vec<Step> = serde_json::from_str(text.get())?;
+    for step in &mut steps {
+        step.managed_fields |= file == "apply.json";
+    }
+    Ok(steps)
 }

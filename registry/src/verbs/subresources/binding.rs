@@ -98,6 +98,11 @@ impl Change for Assign<'_> {
         Ok(pod)
     }
 
+    /// A binding says nothing of who owns what: the node is nobody's but the scheduler's, as upstream.
+    fn decides_owners(&self) -> bool {
+        true
+    }
+
     fn replacement(&self) -> Option<&Value> {
         None
     }

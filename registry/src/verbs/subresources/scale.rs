@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::super::options::WriteOptions;
 use super::super::patch::Patch;
 use super::super::read::{find, world_for};
-use super::super::{Call, body, respond};
+use super::super::{Call, apply, body, respond};
 use crate::body::Body;
+use crate::managed::{self, Part, Writer, scale as owners};
 use crate::request::Verb;
 use crate::resource::Resource;
 use crate::schema;
@@ -27,19 +28,41 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
                 call.resource.value_of(find(call, &world).map_err(|status| not_found(call, status))?);
             return respond::other(call, StatusCode::OK, &scale_of(&call.resource, &object));
         }
-        Verb::Patch => "PatchOptions",
-        _ => "UpdateOptions",
+        Verb::Patch if apply::is_asked(call) => Kind::Apply,
+        Verb::Patch => Kind::Patch,
+        _ => Kind::Update,
     };
-    let options = WriteOptions::parse(&call.query, kind)?;
-    let desired = match call.verb {
-        Verb::Patch => Desired::Patched(Patch::parse(call)?),
-        _ => Desired::Given(body::object_of(call, "Scale", options.validation)?.object),
+    let (options, desired, warnings) = match kind {
+        Kind::Apply => {
+            let options = WriteOptions::of_patch(&call.query, true)?;
+            let (configuration, warnings) = apply::read(call, &options)?;
+            apply::check_kind(&configuration, "autoscaling", "v1", "Scale")?;
+            (options, Desired::Applied(configuration, options.force), warnings)
+        }
+        Kind::Patch => {
+            let options = WriteOptions::of_patch(&call.query, false)?;
+            (options, Desired::Patched(Patch::parse(call)?), Vec::new())
+        }
+        Kind::Update => {
+            let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
+            let decoded = body::object_of(call, "Scale", options.validation)?;
+            (options, Desired::Given(decoded.object), decoded.warnings)
+        }
     };
     // The write is one of the object itself: its replicas are in its spec.
     let target = Target { subresource: None, ..call.target(options.dry_run) };
     let written = call.registry.update(&target, &Rescale { desired, call }).await;
     let written = written.map_err(|status| not_found(call, status))?;
-    respond::other(call, StatusCode::OK, &scale_of(&call.resource, &written.value))
+    let mut response = respond::other(call, StatusCode::OK, &scale_of(&call.resource, &written.value))?;
+    respond::warn(response.headers_mut(), &warnings);
+    Ok(response)
+}
+
+/// How a Scale is written.
+enum Kind {
+    Apply,
+    Patch,
+    Update,
 }
 
 /// Upstream says of what was not found that it has a scale.
@@ -97,9 +120,14 @@ fn selector(resource: &Resource, selector: &Value) -> String {
     Selector::from_label_selector(Some(selector)).map(|selector| selector.to_string()).unwrap_or_default()
 }
 
+/// Where an object keeps how many replicas it wants.
+const REPLICAS: [&str; 2] = ["spec", "replicas"];
+
 enum Desired {
     Given(Value),
     Patched(Patch),
+    /// And whether it takes what others own.
+    Applied(Value, bool),
 }
 
 struct Rescale<'a> {
@@ -107,31 +135,73 @@ struct Rescale<'a> {
     call: &'a Call,
 }
 
-impl Change for Rescale<'_> {
-    fn apply(&self, present: &Value) -> Result<Value> {
-        let resource = &self.call.resource;
-        let scale = match &self.desired {
+impl Rescale<'_> {
+    /// Calls `then` with who writes the Scale.
+    fn as_writer<T>(&self, then: impl FnOnce(&Writer<'_>) -> T) -> T {
+        let target = self.call.target(false);
+        let part = Part::AllButStatus;
+        self.call.registry.as_writer(&target, |writer| {
+            then(&Writer { api_version: "autoscaling/v1", part, is_served: &|_| true, ..*writer })
+        })
+    }
+
+    /// The Scale as it is to be, with its owners.
+    fn desired(&self, present: &Value) -> Result<Value> {
+        let structure = schema::builtin("autoscaling", "v1", "Scale");
+        let structure = structure.ok_or_else(|| Status::internal("the tables have no Scale"))?;
+        let mut before = scale_of(&self.call.resource, present);
+        let managed = owners::of_object(&present["metadata"]["managedFields"], &REPLICAS);
+        if let Some(managed) = managed {
+            before["metadata"]["managedFields"] = managed;
+        }
+        let decode = |scale| {
+            let decoded = schema::decode_value(structure, scale);
+            decoded.map_err(|error| Status::unprocessable(format!("Scale is invalid: patch: {error}")))
+        };
+        let mut scale = match &self.desired {
             Desired::Given(scale) => scale.clone(),
-            Desired::Patched(patch) => {
-                let structure = schema::builtin("autoscaling", "v1", "Scale");
-                let structure = structure.ok_or_else(|| Status::internal("the tables have no Scale"))?;
-                let patched = patch.apply(&scale_of(resource, present), structure)?;
-                let decoded = schema::decode_value(structure, patched);
-                decoded
-                    .map_err(|error| Status::unprocessable(format!("Scale is invalid: patch: {error}")))?
-                    .value
+            Desired::Patched(patch) => decode(patch.apply(&before, structure)?)?.value,
+            Desired::Applied(configuration, force) => {
+                let applied = self
+                    .as_writer(|writer| managed::apply(structure, &before, configuration, writer, *force));
+                let applied = applied.map_err(|failure| {
+                    apply::refusal(failure, configuration, "autoscaling/v1, Kind=Scale")
+                })?;
+                let mut scale = decode(applied.object)?.value;
+                scale["metadata"]["managedFields"] = applied.managed.unwrap_or_default();
+                return Ok(scale);
             }
         };
+        let recorded = self.as_writer(|writer| managed::recorded(structure, Some(&before), &scale, writer));
+        scale["metadata"]["managedFields"] = recorded.unwrap_or_default();
+        Ok(scale)
+    }
+}
+
+impl Change for Rescale<'_> {
+    fn apply(&self, present: &Value) -> Result<Value> {
+        let scale = self.desired(present)?;
         check(&scale, self.call)?;
         let mut object = present.clone();
         let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-        match resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        match self.call.resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
             None => object["spec"]["replicas"] = replicas.into(),
             Some(paths) => paths.set_replicas(&mut object, replicas),
         }
-        object["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
-        if object["metadata"]["resourceVersion"].is_null() {
-            object["metadata"]["resourceVersion"] = present["metadata"]["resourceVersion"].clone();
+        let managed = owners::to_object(
+            &present["metadata"]["managedFields"],
+            &scale["metadata"]["managedFields"],
+            &REPLICAS,
+            &self.call.resource.api_version(),
+        );
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            match managed {
+                Some(managed) => metadata.insert("managedFields".into(), managed),
+                None => metadata.remove("managedFields"),
+            };
+        }
+        if !scale["metadata"]["resourceVersion"].is_null() {
+            object["metadata"]["resourceVersion"] = scale["metadata"]["resourceVersion"].clone();
         }
         if let Some(uid) = scale["metadata"]["uid"].as_str() {
             object["metadata"]["uid"] = uid.into();
@@ -145,6 +215,10 @@ impl Change for Rescale<'_> {
             Desired::Given(scale) if !scale["metadata"]["resourceVersion"].is_null() => Some(scale),
             _ => None,
         }
+    }
+
+    fn decides_owners(&self) -> bool {
+        true
     }
 }
 
