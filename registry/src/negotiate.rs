@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::request::{Query, is_true};
+use crate::resource::Resource;
 use crate::status::{Result, Status};
 use crate::table::{IncludeObject, MetaVersion};
 
@@ -11,6 +12,12 @@ pub(crate) const SERVED: &str = "application/json, application/yaml, application
 /// The media types of the patches that built-in kinds take.
 pub(crate) const PATCHES: &str =
     "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+
+/// Returns the media types of the patches that a kind takes: custom ones know no strategic merge.
+pub(crate) fn patches(resource: &Resource) -> impl Iterator<Item = &'static str> {
+    let is_custom = resource.custom.is_some();
+    PATCHES.split(", ").filter(move |media_type| !is_custom || !media_type.contains("strategic"))
+}
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

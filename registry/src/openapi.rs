@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::body::Body;
-use crate::negotiate::PATCHES;
+use crate::negotiate::patches;
 use crate::registry::Resources;
 use crate::request::Verb;
 use crate::resource::{Backing, Resource, Subresource};
@@ -308,8 +308,7 @@ fn operation(
         None => return operation,
         Some("patch") => {
             let patch = reference("io.k8s.apimachinery.pkg.apis.meta.v1.Patch");
-            let types =
-                PATCHES.split(", ").map(|media_type| (media_type.to_owned(), json!({"schema": patch})));
+            let types = patches(resource).map(|media_type| (media_type.to_owned(), json!({"schema": patch})));
             Value::Object(types.collect())
         }
         Some("delete") => {
