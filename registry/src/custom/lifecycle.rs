@@ -93,9 +93,10 @@ impl Lifecycle {
             return;
         };
         let mut published = self.registry.cache.published();
+        let mut defined = self.registry.cache.defined();
         let mut position = None;
         loop {
-            let _seen = *published.borrow_and_update();
+            let _seen = (*defined.borrow_and_update(), *published.borrow_and_update());
             let world = self.registry.cache.world();
             let log = self.registry.cache.log(kind);
             let read = position.and_then(|position| Some(log.as_ref()?.next(position, BATCH, usize::MAX)));
@@ -116,9 +117,11 @@ impl Lifecycle {
             }
             let done = self.work(kind, &world).await;
             let wait = async {
-                match done {
-                    true => drop(published.changed().await),
-                    false => tokio::time::sleep(PAUSE).await,
+                match (done, self.ending.is_empty()) {
+                    (false, _) => tokio::time::sleep(PAUSE).await,
+                    (true, true) => drop(defined.changed().await),
+                    // Whatever is deleted may be the last object that a definition waits for.
+                    (true, false) => drop(published.changed().await),
                 }
             };
             if stop.or(wait).await.is_none() {

@@ -83,6 +83,9 @@ pub(crate) async fn serve(
     let query = Query::parse(&parts.uri);
     let resource = match find_resource(&registry, &request).await {
         Ok(Some(resource)) => resource,
+        Ok(None) if knows_group(&registry, &request) => {
+            return refuse(&Status::unknown_path(), &parts.headers, &query);
+        }
         Ok(None) => return respond::no_such_page(),
         Err(status) => return refuse(&status, &parts.headers, &query),
     };
@@ -141,6 +144,12 @@ async fn find_resource(registry: &Registry, request: &ResourceRequest) -> Result
         return Ok(Some(resource));
     }
     Ok(find(registry.latest().await?.resources()))
+}
+
+/// Whether a built-in kind has the group of a request: then what is not found there is told as a Status.
+fn knows_group(registry: &Registry, request: &ResourceRequest) -> bool {
+    let resources = registry.resources();
+    resources.all().iter().any(|resource| resource.group == request.group && resource.custom.is_none())
 }
 
 /// Finds what a request wants with its kind, and reads its body.
