@@ -18,6 +18,7 @@ use crate::status::Result;
 use crate::strategy::StrategyContext;
 use crate::tokens::TokenIssuer;
 use crate::user::User;
+use crate::write::Turns;
 
 /// Numbers and ranges that strategies draw on.
 #[derive(Debug, Clone, Copy)]
@@ -103,6 +104,8 @@ pub struct Registry {
     pub admission: Vec<Arc<dyn Admission>>,
     /// Ranges.
     pub settings: Settings,
+    /// Writes that wait for each other.
+    pub(crate) turns: Turns,
     /// The way to the nodes' agents.
     pub connector: Option<Arc<dyn NodeConnector>>,
     /// Who makes service accounts' tokens.
@@ -129,7 +132,7 @@ impl Registry {
             random: &self.random,
             service_cidr: self.settings.service_cidr,
             node_ports: self.settings.node_ports,
-            user: &user.name,
+            user,
             world,
             attempt,
         }

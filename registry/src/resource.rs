@@ -43,6 +43,10 @@ pub enum Subresource {
     Token,
     /// `finalize`: changes a namespace's finalizers.
     Finalize,
+    /// `approval`: approves or denies a request for a certificate.
+    Approval,
+    /// `eviction`: deletes a pod if its disruption budget allows it.
+    Eviction,
 }
 
 impl Subresource {
@@ -56,6 +60,8 @@ impl Subresource {
             Self::Log => "log",
             Self::Token => "token",
             Self::Finalize => "finalize",
+            Self::Approval => "approval",
+            Self::Eviction => "eviction",
         }
     }
 
@@ -66,6 +72,7 @@ impl Subresource {
             Self::Scale => Some(("autoscaling", "v1", "Scale")),
             Self::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
             Self::Binding => Some(("", "v1", "Binding")),
+            Self::Eviction => Some(("policy", "v1", "Eviction")),
             _ => None,
         }
     }
@@ -74,8 +81,8 @@ impl Subresource {
     #[must_use]
     pub fn verbs(self) -> &'static [Verb] {
         match self {
-            Self::Status | Self::Scale => &[Verb::Get, Verb::Patch, Verb::Update],
-            Self::Binding | Self::Token => &[Verb::Create],
+            Self::Status | Self::Scale | Self::Approval => &[Verb::Get, Verb::Patch, Verb::Update],
+            Self::Binding | Self::Token | Self::Eviction => &[Verb::Create],
             Self::Log => &[Verb::Get],
             Self::Finalize => &[Verb::Update],
         }

@@ -332,6 +332,34 @@ async fn a_kind_compiled_in_from_a_definition_needs_none_in_the_cluster() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_of_three_kinds_serves_these_and_what_is_defined() {
+    let kinds = ["namespaces", "configmaps", "customresourcedefinitions.apiextensions.k8s.io"];
+    let server = ApiServer::builder(MemoryStorage::new()).only(kinds).start().await.unwrap();
+
+    define(&server, definition(json!([version("v1", true, string())]))).await;
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    let (map, _) = call(&server, "POST", "/api/v1/namespaces/default/configmaps", map).await;
+    let (made, _) = call(&server, "POST", WIDGETS, widget("v1", "a", json!({}))).await;
+    let (none, _) = call(&server, "GET", "/api/v1/pods", Value::Null).await;
+    let (_, core) = call(&server, "GET", "/api/v1", Value::Null).await;
+    let unknown = ApiServer::builder(MemoryStorage::new()).only(["pots"]).start().await;
+
+    assert_eq!((map, made, none), (StatusCode::CREATED, StatusCode::CREATED, StatusCode::NOT_FOUND));
+    assert_eq!(core["resources"].as_array().unwrap().len(), 4, "two kinds and what is below namespaces");
+    assert!(unknown.unwrap_err().to_string().contains("there is no kind \"pots\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_without_namespaces_takes_their_names() {
+    let server = ApiServer::builder(MemoryStorage::new()).only(["configmaps"]).start().await.unwrap();
+
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    let (made, _) = call(&server, "POST", "/api/v1/namespaces/any/configmaps", map).await;
+
+    assert_eq!(made, StatusCode::CREATED);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_conversion_by_webhook_is_refused() {
     let server = server().await;
     let mut webhook = definition(json!([version("v1", true, string())]));

@@ -56,9 +56,9 @@ impl World {
     /// Returns the objects whose keys begin with `prefix` and lie behind `after`, in the order of their keys.
     pub fn range<'a>(
         &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Object>)> + 'a {
+        prefix: &str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Object>)> {
         let start = match after {
             Some(after) if after > prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),

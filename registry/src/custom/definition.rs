@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use quarterdeck_core::storage::Key;
 use serde_json::{Value, json};
 
 use super::kind::CustomKind;
@@ -84,6 +85,7 @@ fn basis(definition: &Value) -> Option<Value> {
     let is_ending = !definition["metadata"]["deletionTimestamp"].is_null();
     Some(json!({
         "spec": definition["spec"], "names": definition["status"]["acceptedNames"], "ending": is_ending,
+        "name": definition["metadata"]["name"],
     }))
 }
 
@@ -196,6 +198,9 @@ fn resource(basis: &Value, version: &Value, store: &Store) -> Resource {
     let custom = Arc::new(CustomKind {
         rules: Rules::new(&version["schema"]["openAPIV3Schema"]),
         scale: ScalePaths::of(version),
+        definition: basis["name"]
+            .as_str()
+            .map(|name| Key::new(format!("{}{name}", super::lifecycle::PREFIX))),
         deprecation: deprecation(&group, &name, &kind, version),
         is_ending: basis["ending"] == true,
         schema,

@@ -1,5 +1,6 @@
 //! What a custom kind is besides its row of facts.
 
+use quarterdeck_core::storage::Key;
 use serde_json::Value;
 
 use super::rules::Rules;
@@ -14,6 +15,8 @@ pub struct CustomKind {
     pub(crate) schema: Schema,
     pub(crate) rules: Rules,
     pub(crate) scale: Option<ScalePaths>,
+    /// The key of the definition; absent for kinds that a program compiled in.
+    pub(crate) definition: Option<Key>,
     /// What clients of the version are warned of.
     pub(crate) deprecation: Option<String>,
     /// Whether the definition is being deleted: nothing is made any more.

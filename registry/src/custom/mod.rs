@@ -24,6 +24,8 @@ mod scale;
 pub(crate) mod schema;
 mod strategy;
 pub(crate) mod structure;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use check::check;
 pub use definition::DefinitionError;

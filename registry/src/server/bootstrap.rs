@@ -16,7 +16,11 @@ use crate::write::{Change, Target};
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// The priority classes of every cluster, with their values.
 const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
-    ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster."),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
     (
         "system-node-critical",
         2_000_001_000,

@@ -70,6 +70,7 @@ pub(super) fn object_of(call: &Call, kind: &str, validation: FieldValidation) ->
     let (group, version) = match kind {
         "Scale" => ("autoscaling", "v1"),
         "TokenRequest" => ("authentication.k8s.io", "v1"),
+        "Eviction" => ("policy", "v1"),
         _ => ("", "v1"),
     };
     let structure = schema::builtin(group, version, kind);

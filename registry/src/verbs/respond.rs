@@ -151,6 +151,9 @@ pub(super) fn written(
         None => value(call, form, code, &written.value)?,
     };
     warn(response.headers_mut(), warnings);
+    if call.subresource.is_none() {
+        warn(response.headers_mut(), &call.resource.strategy.warnings(&written.value));
+    }
     Ok(response)
 }
 

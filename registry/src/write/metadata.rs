@@ -121,7 +121,7 @@ pub(super) fn restore(new: &mut Value, old: &Value, target: &Target<'_>) {
     let (old, new) = (old.as_object(), new.as_object_mut());
     let (Some(old), Some(new)) = (old, new) else { return };
     match target.subresource {
-        Some(Subresource::Status) => {
+        Some(Subresource::Status | Subresource::Approval) => {
             // As upstream: what a status write says of metadata counts, for controllers keep annotations with it.
             let (status, metadata) = (new.remove("status"), new.remove("metadata"));
             *new = old.clone();

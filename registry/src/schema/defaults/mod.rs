@@ -71,6 +71,7 @@ fn rule(name: &str) -> Option<fn(&mut Object)> {
         ("api.core.v1", "Container" | "EphemeralContainer") => core::container,
         ("api.core.v1", "LimitRangeItem") => core::limit_range_item,
         ("api.core.v1", "Namespace") => core::namespace,
+        ("api.core.v1", "NodeSpec") => core::node_spec,
         ("api.core.v1", "NodeStatus") => core::node_status,
         ("api.core.v1", "Pod") => core::pod,
         ("api.core.v1", "PodStatus") => core::pod_status,

@@ -203,10 +203,11 @@ impl Choices<'_> {
                 [json!({}), json!([{"type": "string"}, {}]), json!({"items": {}}), json!({"type": "a"})][pick]
                     .clone()
             }
+            // Only custom kinds have it, and those have no protobuf.
+            Type::Nullable(inner) => self.value(inner, depth),
             Type::SchemaOrStrings => {
                 [json!({}), json!(["a", ""]), json!({"type": "x"}), json!(["b"])][pick].clone()
             }
-            Type::Nullable(_) => Value::Null,
             Type::Struct(structure) => self.object(structure, depth),
             Type::List(element) => (0..pick).map(|_| self.value(element, depth)).collect::<Vec<_>>().into(),
             Type::Map(element) => ["a", "", "b/c"]

@@ -23,7 +23,8 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     let kind = match call.verb {
         Verb::Get => {
             let world = world_for(call).await?;
-            let object = call.resource.value_of(find(call, &world)?);
+            let object =
+                call.resource.value_of(find(call, &world).map_err(|status| not_found(call, status))?);
             return respond::other(call, StatusCode::OK, &scale_of(&call.resource, &object));
         }
         Verb::Patch => "PatchOptions",
@@ -36,8 +37,20 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     };
     // The write is one of the object itself: its replicas are in its spec.
     let target = Target { subresource: None, ..call.target(options.dry_run) };
-    let written = call.registry.update(&target, &Rescale { desired, call }).await?;
+    let written = call.registry.update(&target, &Rescale { desired, call }).await;
+    let written = written.map_err(|status| not_found(call, status))?;
     respond::other(call, StatusCode::OK, &scale_of(&call.resource, &written.value))
+}
+
+/// Upstream says of what was not found that it has a scale.
+fn not_found(call: &Call, mut status: Status) -> Status {
+    if status.code == StatusCode::NOT_FOUND {
+        let plural = format!("{}/scale", call.resource.plural);
+        let qualified = call.resource.qualified_plural().replacen(call.resource.plural.as_ref(), &plural, 1);
+        status.message = format!("{qualified} {:?} not found", call.name);
+        status.details.insert("kind".into(), plural.into());
+    }
+    status
 }
 
 /// Shows an object as a Scale.
