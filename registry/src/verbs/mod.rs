@@ -83,7 +83,7 @@ pub(crate) async fn serve(
     let query = Query::parse(&parts.uri);
     let resource = match find_resource(&registry, &request).await {
         Ok(Some(resource)) => resource,
-        Ok(None) if knows_group(&registry, &request) => {
+        Ok(None) if is_own_group(&registry, &request.group) => {
             return refuse(&Status::unknown_path(), &parts.headers, &query);
         }
         Ok(None) => return respond::no_such_page(),
@@ -132,6 +132,12 @@ fn refuse(status: &Status, headers: &HeaderMap, query: &Query) -> Response<Body>
     respond::refusal(status, preferred(&accepted(headers)), is_pretty(headers, query))
 }
 
+/// Whether a group is one of the server's own. Upstream has a router for each of these, which answers in the API's words; nobody
+/// answers for other groups.
+fn is_own_group(registry: &Registry, group: &str) -> bool {
+    registry.resources().all().iter().any(|resource| resource.group == group && resource.custom.is_none())
+}
+
 /// Finds the kind of a request. A kind may have been defined through another server a moment ago.
 async fn find_resource(registry: &Registry, request: &ResourceRequest) -> Result<Option<Arc<Resource>>> {
     let find = |resources: &Resources| {
@@ -144,12 +150,6 @@ async fn find_resource(registry: &Registry, request: &ResourceRequest) -> Result
         return Ok(Some(resource));
     }
     Ok(find(registry.latest().await?.resources()))
-}
-
-/// Whether a built-in kind has the group of a request: then what is not found there is told as a Status.
-fn knows_group(registry: &Registry, request: &ResourceRequest) -> bool {
-    let resources = registry.resources();
-    resources.all().iter().any(|resource| resource.group == request.group && resource.custom.is_none())
 }
 
 /// Finds what a request wants with its kind, and reads its body.
