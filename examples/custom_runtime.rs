@@ -42,7 +42,7 @@ impl<R: Runtime> Runtime for OnlyFrom<R> {
 pub(crate) async fn main() -> Result<(), BoxError> {
     let runtime = OnlyFrom("example.org/", SimulatedRuntime::default());
     let cluster = ControlPlane::builder(MemoryStorage::new()).runtime(runtime).build()?.start().await?;
-    cluster.ready().await;
+    cluster.ready().await?;
     let pods: Api<Pod> = Api::default_namespaced(cluster.client());
     for (name, image) in [("ours", "example.org/web:v1"), ("theirs", "example.com/web:v1")] {
         let pod =

@@ -28,7 +28,7 @@ impl Scheduler for FewestPods {
 async fn spread(plane: ControlPlaneBuilder) -> Result<BTreeMap<String, usize>, BoxError> {
     let node = |cpu| SimulatedRuntime::builder().capacity(cpu, 64 << 30, 110).build();
     let cluster = plane.node("large", node(64_000)).node("small", node(4_000)).build()?.start().await?;
-    cluster.ready().await;
+    cluster.ready().await?;
     let pods: Api<Pod> = Api::default_namespaced(cluster.client());
     let mut counts = BTreeMap::new();
     for name in ["a", "b", "c", "d"] {

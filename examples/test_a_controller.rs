@@ -56,7 +56,7 @@ async fn scenario(clock: Clock) -> Result<(), Box<dyn Error>> {
     let node = SimulatedRuntime::new(clock.clone());
     let plane = ControlPlane::builder(MemoryStorage::new()).clock(clock).node("node-1", node);
     let cluster = plane.build()?.start().await?;
-    cluster.ready().await;
+    cluster.ready().await?;
     let mut controller = tokio::task::JoinSet::new();
     controller.spawn(control(cluster.client()));
     let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());

@@ -32,7 +32,7 @@
 //! let pod = serde_json::from_value(serde_json::json!({
 //!     "metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "any"}]},
 //! }))?;
-//! cluster.ready().await;
+//! cluster.ready().await?;
 //! pods.create(&PostParams::default(), &pod).await?;
 //! kube::runtime::wait::await_condition(pods, "web", kube::runtime::wait::conditions::is_pod_running()).await?;
 //!
@@ -43,6 +43,17 @@
 
 mod plane;
 
+/// The examples of the guides, so that they are compiled.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../docs/embed.md")]
+    mod embed {}
+    #[doc = include_str!("../docs/swap-parts.md")]
+    mod swap_parts {}
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+}
+
 pub use quarterdeck_agent as agent;
 pub use quarterdeck_controllers as controllers;
 pub use quarterdeck_core as core;
@@ -50,7 +61,7 @@ pub use quarterdeck_proxy as proxy;
 pub use quarterdeck_registry as registry;
 pub use quarterdeck_scheduler as scheduler;
 
-pub use plane::{Cluster, ControlPlane, ControlPlaneBuilder, PlaneError};
+pub use plane::{Cluster, ControlPlane, ControlPlaneBuilder, PlaneError, Problem};
 
 /// What most assemblies name.
 pub mod prelude {

@@ -1,5 +1,6 @@
 //! Assembling a control plane from its parts, and running it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ pub struct ControlPlaneBuilder {
     schedulers: Vec<(String, Box<dyn Scheduler>)>,
     runs_scheduler: bool,
     runs_controllers: bool,
-    controllers: Vec<Make>,
+    controllers: Vec<(User, Make)>,
     nodes: Vec<(String, Arc<dyn Runtime>)>,
     balancer: Option<Arc<dyn LoadBalancer>>,
     agents: Option<ConfigureAgent>,
@@ -52,18 +53,43 @@ pub struct ControlPlaneBuilder {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaneError {
-    /// Two nodes have the same name.
-    #[error("two nodes are called {0:?}")]
-    TwoNodes(String),
-    /// Two schedulers have the same name.
-    #[error("two schedulers are called {0:?}")]
-    TwoSchedulers(String),
+    /// The parts do not fit together: everything that is wrong with them.
+    #[error("the parts do not fit together: {}", list(.0))]
+    Assembly(Vec<Problem>),
     /// The API server did not start.
     #[error("the API server did not start")]
     Server(#[from] StartError),
     /// A part ended before it was told to.
     #[error("{0}")]
     Part(Ended),
+    /// The API server ended before the cluster was ready.
+    #[error("the API server ended before the cluster was ready")]
+    NeverReady,
+}
+
+/// What is wrong with an assembly.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Two nodes have the same name.
+    #[error("two nodes are called {0:?}")]
+    TwoNodes(String),
+    /// Two schedulers have the same name.
+    #[error("two schedulers are called {0:?}")]
+    TwoSchedulers(String),
+    /// A scheduler was given, and none is to run.
+    #[error("there is a scheduler, and `without_scheduler`: leave one out")]
+    IdleScheduler,
+    /// The proxy was set up, and none is to run.
+    #[error("`proxy` sets up a proxy that is not there: give it a `load_balancer`")]
+    NoProxy,
+    /// Agents were set up, and there are none.
+    #[error("`agents` sets up agents, and there is no `node`")]
+    NoAgents,
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 impl fmt::Debug for ControlPlane {
@@ -150,9 +176,19 @@ impl ControlPlaneBuilder {
         self
     }
 
-    /// Adds a controller, or any other component that talks to the API as one.
-    pub fn controller<C: Component>(mut self, make: impl FnOnce(&Context) -> C + Send + 'static) -> Self {
-        self.controllers.push(Box::new(|context| Box::new(make(context))));
+    /// Adds a controller, or any other component that talks to the API, as an administrator.
+    pub fn controller<C: Component>(self, make: impl FnOnce(&Context) -> C + Send + 'static) -> Self {
+        self.controller_as(User::admin(), make)
+    }
+
+    /// Adds a controller, or any other component that talks to the API, as this user: it may do what the authorizers let
+    /// them.
+    pub fn controller_as<C: Component>(
+        mut self,
+        user: User,
+        make: impl FnOnce(&Context) -> C + Send + 'static,
+    ) -> Self {
+        self.controllers.push((user, Box::new(|context| Box::new(make(context)))));
         self
     }
 
@@ -195,22 +231,33 @@ impl ControlPlaneBuilder {
     ///
     /// # Errors
     ///
-    /// The first [`PlaneError`] found.
+    /// [`PlaneError::Assembly`] with every problem found.
     pub fn build(self) -> Result<ControlPlane, PlaneError> {
-        if let Some(name) = twice(self.nodes.iter().map(|(name, _)| name)) {
-            return Err(PlaneError::TwoNodes(name));
+        let mut problems: Vec<Problem> =
+            twice(self.nodes.iter().map(|(name, _)| name)).into_iter().map(Problem::TwoNodes).collect();
+        let schedulers = twice(self.schedulers.iter().map(|(name, _)| name));
+        problems.extend(schedulers.into_iter().map(Problem::TwoSchedulers));
+        problems.extend(
+            [
+                (!self.runs_scheduler && !self.schedulers.is_empty()).then_some(Problem::IdleScheduler),
+                (self.proxy.is_some() && self.balancer.is_none()).then_some(Problem::NoProxy),
+                (self.agents.is_some() && self.nodes.is_empty()).then_some(Problem::NoAgents),
+            ]
+            .into_iter()
+            .flatten(),
+        );
+        if problems.is_empty() {
+            Ok(ControlPlane { builder: self })
+        } else {
+            Err(PlaneError::Assembly(problems))
         }
-        if let Some(name) = twice(self.schedulers.iter().map(|(name, _)| name)) {
-            return Err(PlaneError::TwoSchedulers(name));
-        }
-        Ok(ControlPlane { builder: self })
     }
 }
 
-fn twice<'a>(names: impl Iterator<Item = &'a String>) -> Option<String> {
-    let mut names: Vec<_> = names.collect();
-    names.sort_unstable();
-    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone())
+/// Returns the names that occur more than once.
+fn twice<'a>(names: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    names.filter(|name| !seen.insert(*name)).cloned().collect()
 }
 
 /// A control plane that runs. Dropping it ends it without ceremony; [`stop`](Cluster::stop) lets its parts tidy up.
@@ -255,8 +302,8 @@ impl ControlPlane {
                 supervisor.push(controller);
             }
         }
-        for make in builder.controllers {
-            supervisor.push(make(&parts.context_of(User::admin())));
+        for (user, make) in builder.controllers {
+            supervisor.push(make(&parts.context_of(user)));
         }
         if builder.runs_scheduler {
             supervisor.push(Box::new(parts.scheduler(builder.schedulers)));
@@ -322,24 +369,28 @@ impl Cluster {
     }
 
     /// Waits until the cluster can take pods: its namespaces have their service accounts, and its nodes are ready.
-    pub async fn ready(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`PlaneError::NeverReady`] if the API server ends before that.
+    pub async fn ready(&self) -> Result<(), PlaneError> {
         use k8s_openapi::api::core::v1::{Node, ServiceAccount};
         use kube::Api;
         use kube::runtime::wait::await_condition;
 
         let accounts: Api<ServiceAccount> = Api::default_namespaced(self.client());
         let exists = |account: Option<&ServiceAccount>| account.is_some();
-        // The watch of an API server in process ends only with the server: then nothing will ever be ready.
-        let _ = await_condition(accounts, "default", exists).await;
+        let never = |_| PlaneError::NeverReady;
+        await_condition(accounts, "default", exists).await.map_err(never)?;
         let nodes: Api<Node> = Api::all(self.client());
         let mut known = self.server.registry().cache.published();
         loop {
-            let list = nodes.list(&kube::api::ListParams::default()).await;
-            let ready =
-                list.map(|list| list.items.iter().filter(|node| is_ready(node)).count()).unwrap_or_default();
-            if ready >= self.nodes || known.changed().await.is_err() {
-                return;
+            let list =
+                nodes.list(&kube::api::ListParams::default()).await.map_err(|_| PlaneError::NeverReady)?;
+            if list.items.iter().filter(|node| is_ready(node)).count() >= self.nodes {
+                return Ok(());
             }
+            known.changed().await.map_err(|_| PlaneError::NeverReady)?;
         }
     }
 

@@ -15,6 +15,7 @@ use quarterdeck::agent::Agent;
 use quarterdeck::core::component::{BoxError, StopSignal};
 use quarterdeck::core::storage::{Change, Revision};
 use quarterdeck::prelude::*;
+use quarterdeck::{PlaneError, Problem};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -98,7 +99,7 @@ async fn a_hundred_clusters_live_in_one_process_and_know_nothing_of_each_other()
     }
 
     for (number, cluster) in clusters.iter().enumerate() {
-        cluster.ready().await;
+        cluster.ready().await.unwrap();
         let pod = json!({
             "metadata": {"name": format!("pod-{number}")},
             "spec": {"containers": [{"name": "main", "image": "any"}]},
@@ -120,7 +121,7 @@ async fn a_hundred_clusters_live_in_one_process_and_know_nothing_of_each_other()
 async fn the_pods_of_a_lost_node_are_replaced_elsewhere_after_their_toleration() {
     let (plane, death) = two_nodes(MemoryStorage::new(), 1);
     let cluster = plane.build().unwrap().start().await.unwrap();
-    cluster.ready().await;
+    cluster.ready().await.unwrap();
     sleep(Duration::from_secs(5)).await;
     let (api, nodes): (Api<Pod>, Api<Node>) =
         (Api::default_namespaced(cluster.client()), Api::all(cluster.client()));
@@ -175,7 +176,7 @@ async fn ten_minutes(seed: u64) -> Vec<Record> {
     recorder.spawn(record(storage.clone(), Arc::clone(&records)));
     let (plane, death) = two_nodes(storage, seed);
     let cluster = plane.build().unwrap().start().await.unwrap();
-    cluster.ready().await;
+    cluster.ready().await.unwrap();
     let deployments: Api<Deployment> = Api::default_namespaced(cluster.client());
 
     deployments.create(&PostParams::default(), &deployment(3)).await.unwrap();
@@ -215,4 +216,24 @@ fn a_cluster_that_is_run_twice_from_one_seed_commits_the_same_bytes() {
     assert_eq!(first.len(), second.len());
     assert!(first.iter().any(|(_, key, value)| key.starts_with("/registry/pods/") && value.is_none()));
     assert_ne!(first, in_one_thread(ten_minutes(8)), "uids come from the seed");
+}
+
+#[test]
+fn an_assembly_that_does_not_fit_together_names_everything_that_is_wrong() {
+    let runtime = || SimulatedRuntime::new(Clock::system());
+    let twice = ControlPlane::builder(MemoryStorage::new())
+        .node("a", runtime())
+        .node("a", runtime())
+        .scheduler(DefaultScheduler::new(Random::seeded(1)))
+        .without_scheduler()
+        .proxy(|proxy| proxy)
+        .build();
+    let idle = ControlPlane::builder(MemoryStorage::new()).agents(|_, agent| agent).build();
+
+    let wrong = |built: Result<ControlPlane, PlaneError>| match built {
+        Err(PlaneError::Assembly(problems)) => problems,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(wrong(twice), [Problem::TwoNodes("a".into()), Problem::IdleScheduler, Problem::NoProxy]);
+    assert_eq!(wrong(idle), [Problem::NoAgents]);
 }

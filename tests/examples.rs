@@ -8,6 +8,8 @@ mod custom_runtime;
 mod custom_scheduler;
 #[path = "../examples/custom_storage.rs"]
 mod custom_storage;
+#[path = "../examples/own_resource.rs"]
+mod own_resource;
 #[path = "../examples/test_a_controller.rs"]
 mod test_a_controller;
 
@@ -29,6 +31,11 @@ fn an_own_runtime_refuses_images_and_users_are_told() {
 #[test]
 fn an_own_load_balancer_gives_a_client_the_same_backend_always() {
     custom_balancer::main().unwrap();
+}
+
+#[test]
+fn an_own_kind_is_served_and_checked_without_a_definition() {
+    own_resource::main().unwrap();
 }
 
 #[test]

@@ -39,10 +39,16 @@
 //! | [`NodeLifecycleController`] | taints on nodes that are lost, and no pods there |
 //! | [`PodGarbageCollector`] | no pods of nodes that are gone |
 //! | [`GarbageCollector`] | nothing that belonged to what is gone |
+//! | [`DisruptionController`] | how many pods of each disruption budget may go |
+//! | [`ResourceQuotaController`] | how much of each quota is used |
+//! | [`VolumeBinder`] | claims bound to the volumes that fit them best |
+//! | [`VolumeProtectionController`] | claims and volumes until nobody uses them |
+//! | [`TokenSecretController`] | tokens in the secrets that are there for them |
 
 mod claim;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoint_slice;
 mod endpoints;
 mod expectations;
@@ -53,10 +59,15 @@ mod node_lifecycle;
 mod pod;
 mod pod_gc;
 mod replication;
+mod resource_quota;
 mod service;
 mod service_account;
+mod token_secret;
+mod volume_binder;
+mod volume_protection;
 
 pub use deployment::DeploymentController;
+pub use disruption::DisruptionController;
 pub use endpoint_slice::EndpointSliceController;
 pub use endpoints::EndpointsController;
 pub use garbage_collector::GarbageCollector;
@@ -64,7 +75,11 @@ pub use namespace::NamespaceController;
 pub use node_lifecycle::NodeLifecycleController;
 pub use pod_gc::PodGarbageCollector;
 pub use replication::{ReplicaSetController, ReplicationController};
+pub use resource_quota::ResourceQuotaController;
 pub use service_account::{RootCaPublisher, ServiceAccountController};
+pub use token_secret::TokenSecretController;
+pub use volume_binder::VolumeBinder;
+pub use volume_protection::VolumeProtectionController;
 
 use std::time::Duration;
 
@@ -127,6 +142,11 @@ pub fn all(context: &Context, options: Options) -> Vec<Box<dyn Component>> {
         Box::new(NodeLifecycleController::new(context).grace_period(options.node_grace_period)),
         Box::new(PodGarbageCollector::new(context).keep_finished(options.finished_pods)),
         Box::new(GarbageCollector::new(context)),
+        Box::new(DisruptionController::new(context)),
+        Box::new(ResourceQuotaController::new(context)),
+        Box::new(VolumeBinder::new(context)),
+        Box::new(VolumeProtectionController::new(context)),
+        Box::new(TokenSecretController::new(context, options.root_ca.clone())),
     ];
     if let Some(certificate) = options.root_ca {
         all.push(Box::new(RootCaPublisher::new(context, certificate)));

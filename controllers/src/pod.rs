@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{PodCondition, PodIP, Toleration};
 use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::meta::{lean_metadata, nullable};
 
@@ -36,6 +37,24 @@ pub(crate) struct PodSpec {
     pub(crate) init_containers: Vec<Container>,
     #[serde(deserialize_with = "nullable")]
     pub(crate) tolerations: Vec<Toleration>,
+    #[serde(deserialize_with = "nullable")]
+    pub(crate) volumes: Vec<Volume>,
+}
+
+/// A volume, as far as it is of a claim.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Volume {
+    pub(crate) name: String,
+    pub(crate) persistent_volume_claim: Option<ClaimSource>,
+    /// A claim that is made for the pod.
+    pub(crate) ephemeral: Option<IgnoredAny>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct ClaimSource {
+    pub(crate) claim_name: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -124,6 +143,19 @@ impl Pod {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.condition("Ready").is_some_and(|condition| condition.status == "True")
+    }
+
+    /// Returns the names of the claims whose volumes it mounts.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = String> {
+        self.spec.volumes.iter().filter_map(|volume| {
+            match (&volume.persistent_volume_claim, &volume.ephemeral) {
+                (Some(source), _) => Some(source.claim_name.clone()),
+                (None, Some(_)) => {
+                    Some(format!("{}-{}", self.metadata.name.as_deref().unwrap_or_default(), volume.name))
+                }
+                (None, None) => None,
+            }
+        })
     }
 
     /// Since when it is ready.

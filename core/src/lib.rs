@@ -22,6 +22,7 @@ pub mod latest;
 pub mod node;
 pub mod protocol;
 pub mod quantity;
+pub mod quota;
 pub mod random;
 pub mod runtime;
 pub mod scheduling;

@@ -118,6 +118,7 @@ fn below(resource: &Resource, subresource: Subresource) -> Value {
     let (group, version, kind) = match subresource {
         Subresource::Scale => ("autoscaling", "v1", "Scale"),
         Subresource::Token => ("authentication.k8s.io", "v1", "TokenRequest"),
+        Subresource::Eviction => ("policy", "v1", "Eviction"),
         Subresource::Binding => ("", "", "Binding"),
         _ => return entry,
     };
@@ -131,6 +132,7 @@ fn below(resource: &Resource, subresource: Subresource) -> Value {
 
 /// Returns what tells clients that objects are stored in another version now: upstream's first eight bytes of a hash.
 fn storage_version_hash(resource: &Resource) -> String {
-    let text = format!("{}/{}/{}", resource.group, resource.version, resource.kind);
+    let stored = resource.layout();
+    let text = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
     STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
 }

@@ -8,6 +8,7 @@
 pub mod admission;
 mod body;
 pub mod cache;
+pub mod custom;
 mod discovery;
 pub mod layers;
 pub mod listener;
@@ -26,6 +27,7 @@ pub mod selector;
 mod server;
 pub mod status;
 pub mod storage;
+pub mod stored;
 pub mod strategy;
 pub mod table;
 #[cfg(feature = "tls")]

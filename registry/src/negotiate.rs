@@ -1,6 +1,6 @@
 //! Which form an answer takes, and which form a body has.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::request::{Query, is_true};
 use crate::status::{Result, Status};
@@ -203,6 +203,30 @@ impl BodyForm {
     }
 }
 
+/// Takes protobuf off what a client accepts: custom kinds have none.
+///
+/// # Errors
+///
+/// 406 if the client accepts nothing else.
+pub(crate) fn refuse_protobuf(headers: &mut HeaderMap) -> Result<()> {
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    let given = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let given: Vec<&str> = given.flat_map(|value| value.split(',')).collect();
+    if given.iter().all(|range| !range.contains(PROTOBUF)) {
+        return Ok(());
+    }
+    let others: Vec<&str> = given.into_iter().filter(|range| !range.contains(PROTOBUF)).collect();
+    let others = HeaderValue::from_str(&others.join(",")).ok().filter(|others| !others.is_empty());
+    headers.remove(header::ACCEPT);
+    let Some(others) = others else {
+        return Err(Status::not_acceptable(
+            "only the following media types are accepted: application/json, application/yaml",
+        ));
+    };
+    headers.insert(header::ACCEPT, others);
+    Ok(())
+}
+
 /// Returns the declared type of a request's body, without its parameters.
 #[must_use]
 pub(crate) fn media_type(headers: &HeaderMap) -> &str {
@@ -213,8 +237,6 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn choose(accept: &str) -> Result<Form> {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 pub use header::Header;
 
 use crate::resource::Resource;
+use crate::stored::Layout;
 
 /// An object of the store, encoded, with what lists and watches select by.
 #[derive(Debug, Clone)]
@@ -55,10 +56,15 @@ impl PartialEq for Object {
 }
 
 impl Draft {
-    /// Encodes an object for the store. Its resourceVersion is left out.
+    /// Encodes an object of the version that is served for the store. Its resourceVersion is left out.
     pub(crate) fn new(resource: &Resource, value: &Value) -> Self {
-        let header = Arc::new(Header::of(resource, value));
-        Self { bytes: encode(resource, value), version_at: version_at(resource), header }
+        Self::of_stored(resource.layout(), &resource.to_stored(value))
+    }
+
+    /// Encodes an object of the version that is stored.
+    fn of_stored(layout: Layout<'_>, value: &Value) -> Self {
+        let header = Arc::new(Header::of(layout, value));
+        Self { bytes: encode(layout, value), version_at: version_at(layout), header }
     }
 
     /// Returns the text that goes into the store.
@@ -68,7 +74,7 @@ impl Draft {
 
     /// Returns whether this is an object of the kind, in its form of today.
     pub(crate) fn is_of(&self, resource: &Resource) -> bool {
-        has_prologue(resource, &self.bytes)
+        !resource.is_kept_up() && has_prologue(resource.layout(), &self.bytes)
     }
 
     /// Makes the object that this is once it is committed.
@@ -79,7 +85,8 @@ impl Draft {
 }
 
 impl Object {
-    /// Reads what is in the store. Text that somebody else wrote in another order is encoded anew.
+    /// Reads what is in the store. Text that somebody else wrote in another order, or that lacks what objects of the kind
+    /// have today, is encoded anew.
     ///
     /// # Errors
     ///
@@ -91,12 +98,18 @@ impl Object {
         revision: Revision,
     ) -> Result<Self, NotAnObject> {
         let broken = |source| NotAnObject { key: key.clone(), source };
-        if !has_prologue(resource, &bytes) {
+        let layout = resource.layout();
+        if resource.is_kept_up() || !has_prologue(layout, &bytes) {
             let value: Value = serde_json::from_slice(&bytes).map_err(broken)?;
-            return Ok(Draft::new(resource, &value).committed(revision));
+            let mut draft = Draft::of_stored(layout, &resource.keep_up(value));
+            if draft.bytes == bytes {
+                // The store's copy is enough.
+                draft.bytes = bytes;
+            }
+            return Ok(draft.committed(revision));
         }
-        let header = Header::read(resource, &bytes).map_err(broken)?;
-        let draft = Draft { bytes, version_at: version_at(resource), header: Arc::new(header) };
+        let header = Header::read(layout, &bytes).map_err(broken)?;
+        let draft = Draft { bytes, version_at: version_at(layout), header: Arc::new(header) };
         Ok(draft.committed(revision))
     }
 
@@ -174,7 +187,8 @@ impl Object {
         out.freeze()
     }
 
-    /// Parses the object, with its resourceVersion.
+    /// Parses the object, with its resourceVersion, in the version that is stored: [`Resource::value_of`] gives the one that
+    /// is served.
     ///
     /// # Panics
     ///
@@ -200,26 +214,26 @@ const METADATA: &str = "\"metadata\":{";
 const SPLICED: usize = 48;
 
 /// What the text of a kind's objects begins with, in parts.
-fn prologue(resource: &Resource) -> [&str; 8] {
-    let separator = if resource.group.is_empty() { "" } else { "/" };
-    let (kind, group, version) = (&resource.kind, &resource.group, &resource.version);
+fn prologue(layout: Layout<'_>) -> [&str; 8] {
+    let Layout { group, version, kind, .. } = layout;
+    let separator = if group.is_empty() { "" } else { "/" };
     ["{\"kind\":\"", kind, "\",\"apiVersion\":\"", group, separator, version, "\",", METADATA]
 }
 
 /// Where the fields of `metadata` begin.
-fn version_at(resource: &Resource) -> u32 {
-    let length: usize = prologue(resource).iter().map(|part| part.len()).sum();
+fn version_at(layout: Layout<'_>) -> u32 {
+    let length: usize = prologue(layout).iter().map(|part| part.len()).sum();
     u32::try_from(length).expect("names of kinds are short")
 }
 
-fn has_prologue(resource: &Resource, text: &[u8]) -> bool {
-    let rest = prologue(resource).iter().try_fold(text, |text, part| text.strip_prefix(part.as_bytes()));
+fn has_prologue(layout: Layout<'_>, text: &[u8]) -> bool {
+    let rest = prologue(layout).iter().try_fold(text, |text, part| text.strip_prefix(part.as_bytes()));
     rest.is_some()
 }
 
-fn encode(resource: &Resource, value: &Value) -> Bytes {
+fn encode(layout: Layout<'_>, value: &Value) -> Bytes {
     let mut text = Vec::with_capacity(4096);
-    for part in prologue(resource) {
+    for part in prologue(layout) {
         text.extend_from_slice(part.as_bytes());
     }
     let empty = Map::new();

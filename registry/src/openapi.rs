@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use flate2::Compression;
@@ -26,9 +26,9 @@ const ROOT: &str = "/openapi/v3";
 /// The documents of a server.
 #[derive(Debug)]
 pub(crate) struct OpenApi {
-    resources: Resources,
+    resources: Arc<Resources>,
     /// By path below the root, such as `apis/apps/v1`.
-    documents: BTreeMap<String, OnceLock<Document>>,
+    documents: BTreeMap<String, Arc<OnceLock<Document>>>,
 }
 
 /// A document, compressed, and what tells its versions apart.
@@ -40,10 +40,34 @@ struct Document {
 
 impl OpenApi {
     /// Prepares the documents of these kinds.
-    pub(crate) fn new(resources: Resources) -> Self {
-        let paths = resources.all().iter().map(|resource| (path_of(resource), OnceLock::new()));
+    pub(crate) fn new(resources: Arc<Resources>) -> Self {
+        let paths = resources.all().iter().map(|resource| (path_of(resource), Arc::default()));
         let documents = paths.collect();
         Self { resources, documents }
+    }
+
+    /// Prepares the documents of other kinds, with those that say the same as before.
+    pub(crate) fn revised(&self, resources: Arc<Resources>) -> Self {
+        let mut revised = Self::new(resources);
+        for (path, document) in &mut revised.documents {
+            let before = self.documents.get(path).filter(|_| self.is_same(&revised.resources, path));
+            if let Some(before) = before {
+                *document = before.clone();
+            }
+        }
+        revised
+    }
+
+    /// Whether a document is about the very same kinds there.
+    fn is_same(&self, other: &Resources, path: &str) -> bool {
+        let (mut here, mut there) = (kinds_of(&self.resources, path), kinds_of(other, path));
+        loop {
+            match (here.next(), there.next()) {
+                (None, None) => return true,
+                (Some(one), Some(other)) if Arc::ptr_eq(one, other) => {}
+                _ => return false,
+            }
+        }
     }
 
     /// Answers a path below the root; `None` for any other.
@@ -71,11 +95,15 @@ impl OpenApi {
     fn document(&self, path: &str) -> Option<&Document> {
         let cell = self.documents.get(path)?;
         Some(cell.get_or_init(|| {
-            let kinds: Vec<&Resource> =
-                self.resources.all().iter().map(AsRef::as_ref).filter(|kind| path_of(kind) == path).collect();
+            let kinds: Vec<&Resource> = kinds_of(&self.resources, path).map(AsRef::as_ref).collect();
             Document::new(&document(&kinds))
         }))
     }
+}
+
+/// The kinds that a document is about.
+fn kinds_of<'a>(resources: &'a Resources, path: &'a str) -> impl Iterator<Item = &'a Arc<Resource>> {
+    resources.all().iter().filter(move |kind| path_of(kind) == path)
 }
 
 impl Document {

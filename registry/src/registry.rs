@@ -18,6 +18,7 @@ use crate::status::Result;
 use crate::strategy::StrategyContext;
 use crate::tokens::TokenIssuer;
 use crate::user::User;
+use crate::write::Turns;
 
 /// Numbers and ranges that strategies draw on.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +42,21 @@ impl Resources {
     pub fn new(resources: impl IntoIterator<Item = Resource>) -> Self {
         let mut by_path = BTreeMap::new();
         for resource in resources {
-            let path =
-                (resource.group.to_string(), resource.version.to_string(), resource.plural.to_string());
-            by_path.insert(path, Arc::new(resource));
+            by_path.insert(path_of(&resource), Arc::new(resource));
+        }
+        Self { all: by_path.into_values().collect() }
+    }
+
+    /// Adds kinds. One whose group and plural are taken is left out.
+    pub(crate) fn with<'r>(&self, more: impl IntoIterator<Item = &'r Arc<Resource>>) -> Self {
+        let mut by_path: BTreeMap<_, _> =
+            self.all.iter().map(|resource| (path_of(resource), resource.clone())).collect();
+        for resource in more {
+            let is_taken =
+                self.all.iter().any(|one| one.group == resource.group && one.plural == resource.plural);
+            if !is_taken {
+                by_path.entry(path_of(resource)).or_insert_with(|| resource.clone());
+            }
         }
         Self { all: by_path.into_values().collect() }
     }
@@ -58,10 +71,11 @@ impl Resources {
         self.all.binary_search_by(|resource| path(resource)).ok().map(|index| &self.all[index])
     }
 
-    /// Returns the kind of this name.
+    /// Returns the kind of this name, in the version that is stored if that is served.
     #[must_use]
     pub fn by_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
-        self.all.iter().find(|resource| resource.group == group && resource.kind == kind)
+        let named = || self.all.iter().filter(|resource| resource.group == group && resource.kind == kind);
+        named().find(|resource| resource.is_stored_form()).or_else(|| named().next())
     }
 
     /// Returns all kinds, by group, version and plural.
@@ -71,11 +85,13 @@ impl Resources {
     }
 }
 
+fn path_of(resource: &Resource) -> (String, String, String) {
+    (resource.group.to_string(), resource.version.to_string(), resource.plural.to_string())
+}
+
 /// The kinds, the store and everything that a write needs.
 #[derive(Debug)]
 pub struct Registry {
-    /// The kinds.
-    pub resources: Resources,
     /// The store.
     pub storage: Arc<dyn Storage>,
     /// What is stored, as fresh as the feed has it.
@@ -88,6 +104,8 @@ pub struct Registry {
     pub admission: Vec<Arc<dyn Admission>>,
     /// Ranges.
     pub settings: Settings,
+    /// Writes that wait for each other.
+    pub(crate) turns: Turns,
     /// The way to the nodes' agents.
     pub connector: Option<Arc<dyn NodeConnector>>,
     /// Who makes service accounts' tokens.
@@ -95,6 +113,12 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// Returns the kinds that are served now.
+    #[must_use]
+    pub fn resources(&self) -> Arc<Resources> {
+        self.cache.world().resources().clone()
+    }
+
     /// Returns what a strategy may draw on.
     #[must_use]
     pub fn strategy_context<'a>(
@@ -108,7 +132,7 @@ impl Registry {
             random: &self.random,
             service_cidr: self.settings.service_cidr,
             node_ports: self.settings.node_ports,
-            user: &user.name,
+            user,
             world,
             attempt,
         }

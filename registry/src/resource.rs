@@ -9,9 +9,11 @@ use std::sync::Arc;
 use quarterdeck_core::storage::Key;
 use serde_json::Value;
 
+use crate::custom::CustomKind;
 use crate::request::Verb;
-use crate::schema::StructureRef;
+use crate::schema::{Seq, StructureRef};
 use crate::selector::SelectableField;
+use crate::stored::Stored;
 use crate::strategy::{Plain, Strategy};
 use crate::table::Columns;
 use crate::validation::{NameRule, Validator};
@@ -41,6 +43,10 @@ pub enum Subresource {
     Token,
     /// `finalize`: changes a namespace's finalizers.
     Finalize,
+    /// `approval`: approves or denies a request for a certificate.
+    Approval,
+    /// `eviction`: deletes a pod if its disruption budget allows it.
+    Eviction,
 }
 
 impl Subresource {
@@ -54,6 +60,8 @@ impl Subresource {
             Self::Log => "log",
             Self::Token => "token",
             Self::Finalize => "finalize",
+            Self::Approval => "approval",
+            Self::Eviction => "eviction",
         }
     }
 
@@ -61,8 +69,8 @@ impl Subresource {
     #[must_use]
     pub fn verbs(self) -> &'static [Verb] {
         match self {
-            Self::Status | Self::Scale => &[Verb::Get, Verb::Patch, Verb::Update],
-            Self::Binding | Self::Token => &[Verb::Create],
+            Self::Status | Self::Scale | Self::Approval => &[Verb::Get, Verb::Patch, Verb::Update],
+            Self::Binding | Self::Token | Self::Eviction => &[Verb::Create],
             Self::Log => &[Verb::Get],
             Self::Finalize => &[Verb::Update],
         }
@@ -98,6 +106,8 @@ pub enum Generation {
     Unmanaged,
     /// It starts at 1, and grows when anything but metadata and status changes.
     Spec,
+    /// It starts at 1, and grows when anything but metadata changes.
+    Content,
 }
 
 /// A kind that the server serves.
@@ -140,7 +150,11 @@ pub struct Resource {
     /// What a table shows.
     pub columns: Columns,
     /// By which fields lists and watches select, besides name and namespace.
-    pub fields: &'static [SelectableField],
+    pub fields: Seq<SelectableField>,
+    /// How objects are kept in the store; absent if that is how they are served.
+    pub stored: Option<Arc<Stored>>,
+    /// What it is besides if a definition made it.
+    pub custom: Option<Arc<CustomKind>>,
 }
 
 impl Resource {
@@ -181,7 +195,9 @@ impl Resource {
             generation: Generation::Unmanaged,
             initial_status: None,
             columns: crate::table::columns(group, kind),
-            fields: crate::selector::selectable_fields(group, kind),
+            fields: Seq::Fixed(crate::selector::selectable_fields(group, kind)),
+            stored: None,
+            custom: None,
         }
     }
 

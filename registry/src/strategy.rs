@@ -8,6 +8,7 @@ use quarterdeck_core::storage::Key;
 use serde_json::Value;
 
 use crate::cache::World;
+use crate::user::User;
 use crate::validation::FieldError;
 
 /// What a strategy may draw on: the values of the server that it runs in.
@@ -26,7 +27,7 @@ pub struct StrategyContext<'a> {
     /// How often the write met a collision already.
     pub attempt: usize,
     /// The user who asks.
-    pub user: &'a str,
+    pub user: &'a User,
 }
 
 /// How long an object that is being deleted stays, as its kind sees it.
@@ -73,8 +74,13 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     }
 
     /// Restores what an update of `status` may not touch silently. Spec and metadata are restored already.
-    fn prepare_for_status_update(&self, object: &mut Value, old: &Value) {
-        let _ = (object, old);
+    fn prepare_for_status_update(&self, object: &mut Value, old: &Value, context: &StrategyContext<'_>) {
+        let _ = (object, old, context);
+    }
+
+    /// Restores what an update of `approval` may not touch silently. Spec is restored already.
+    fn prepare_for_approval(&self, object: &mut Value, old: &Value, context: &StrategyContext<'_>) {
+        let _ = (object, old, context);
     }
 
     /// Says how the present object goes when it is deleted with this grace period (seconds), if any was asked for.
@@ -96,6 +102,22 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn check_delete(&self, name: &str) -> Result<(), String> {
         let _ = name;
         Ok(())
+    }
+
+    /// Returns whether a deletion that says nothing of dependents leaves them without an owner.
+    fn orphans_by_default(&self) -> bool {
+        false
+    }
+
+    /// Returns of what a client is warned whose deletion says nothing of dependents.
+    fn warnings_on_delete(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Returns of what a client is warned who wrote this object.
+    fn warnings(&self, object: &Value) -> Vec<String> {
+        let _ = object;
+        Vec::new()
     }
 
     /// Returns whether an object that is being deleted has to stay besides for its finalizers.
@@ -140,6 +162,39 @@ pub trait Strategy: Debug + Send + Sync + 'static {
     fn validate(&self, object: &Value) -> Vec<FieldError> {
         let _ = object;
         Vec::new()
+    }
+
+    /// Returns what is wrong with `object` as the successor of `old`, beyond what its tables say.
+    fn validate_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        let _ = (object, old);
+        Vec::new()
+    }
+
+    /// Returns what is wrong with `object` as the successor of `old` when only the status may differ, beyond what its tables
+    /// say.
+    fn validate_status_update(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        let _ = (object, old);
+        Vec::new()
+    }
+}
+
+/// The strategy of kinds whose updates create what does not exist.
+#[derive(Debug)]
+pub struct CreateOnUpdate;
+
+impl Strategy for CreateOnUpdate {
+    fn creates_on_update(&self) -> bool {
+        true
+    }
+}
+
+/// The strategy of kinds whose updates say which revision they stand on.
+#[derive(Debug)]
+pub struct Conditional;
+
+impl Strategy for Conditional {
+    fn allows_unconditional_update(&self) -> bool {
+        false
     }
 }
 

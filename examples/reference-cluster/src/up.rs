@@ -80,9 +80,12 @@ fn with_nodes(
     for (name, opened) in nodes {
         plane = plane.node_shared(name, opened.runtime);
     }
-    let address = server::own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let root = options.server.data.join("nodes");
-    plane.agents(move |name, agent| agent.root_dir(root.join(name)).addresses(vec![address]))
+    if !options.disable.contains(&Part::Agent) {
+        let address = server::own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let root = options.server.data.join("nodes");
+        plane = plane.agents(move |name, agent| agent.root_dir(root.join(name)).addresses(vec![address]));
+    }
+    plane
 }
 
 /// A cluster, as a component: it ends with the others.

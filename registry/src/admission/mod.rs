@@ -3,21 +3,35 @@
 //! An [`Admission`] sees every write with the object as it will be, as it was, and who asks. Built-in ones are each in
 //! a file; the server runs them in the order of [`builtin`].
 
+mod default_class;
 mod default_toleration_seconds;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod priority;
+mod resource_quota;
+mod runtime_class;
 mod service_account;
+mod storage_protection;
+mod taint_nodes;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
+use quarterdeck_core::storage::{Key, Revision};
 use serde_json::Value;
 
+pub use default_class::{DefaultIngressClass, DefaultStorageClass};
 pub use default_toleration_seconds::DefaultTolerationSeconds;
+pub use limit_ranger::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub use priority::Priority;
+pub use resource_quota::ResourceQuota;
+pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
+pub use storage_protection::StorageObjectInUseProtection;
+pub use taint_nodes::TaintNodesByCondition;
 
 use crate::cache::World;
 use crate::resource::{Resource, Subresource};
@@ -56,6 +70,21 @@ pub struct Attributes<'a> {
     pub dry_run: bool,
     /// All that is stored, as fresh as the server has it.
     pub world: &'a World,
+    /// The present time.
+    pub now: Timestamp,
+}
+
+/// An object that changes with the one that is written, in the same commit: both or neither.
+#[derive(Debug, Clone)]
+pub struct Companion {
+    /// The kind.
+    pub resource: Arc<Resource>,
+    /// Where it is.
+    pub key: Key,
+    /// The revision that the change stands on. If it is another by then, the write starts over.
+    pub revision: Revision,
+    /// The object as it will be.
+    pub value: Value,
 }
 
 impl Attributes<'_> {
@@ -88,6 +117,18 @@ pub trait Admission: Debug + Send + Sync + 'static {
         let _ = (attributes, object);
         Ok(())
     }
+
+    /// Returns what changes with the object in the same commit, or refuses it. Runs last; not for deletions.
+    ///
+    /// Writes with companions in one namespace wait for each other, so that they do not start over again and again.
+    ///
+    /// # Errors
+    ///
+    /// The Status that the client gets.
+    async fn companions(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Companion>> {
+        let _ = (attributes, object);
+        Ok(Vec::new())
+    }
 }
 
 const _: Option<&dyn Admission> = None; // object safety is API: losing it must not compile
@@ -97,8 +138,15 @@ const _: Option<&dyn Admission> = None; // object safety is API: losing it must 
 pub fn builtin() -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(NamespaceLifecycle),
+        Arc::new(LimitRanger),
         Arc::new(ServiceAccount),
-        Arc::new(DefaultTolerationSeconds),
+        Arc::new(TaintNodesByCondition),
         Arc::new(Priority),
+        Arc::new(DefaultTolerationSeconds),
+        Arc::new(DefaultStorageClass),
+        Arc::new(StorageObjectInUseProtection),
+        Arc::new(RuntimeClass),
+        Arc::new(DefaultIngressClass),
+        Arc::new(ResourceQuota),
     ]
 }

@@ -25,6 +25,9 @@ impl Admission for ServiceAccount {
         if attributes.operation != Operation::Create || !attributes.is_core("pods") || is_mirror {
             return Ok(());
         }
+        if attributes.world.resources().get("", "v1", "serviceaccounts").is_none() {
+            return Ok(());
+        }
         admit(attributes, object)
     }
 }

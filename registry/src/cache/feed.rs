@@ -1,10 +1,12 @@
 //! The task that keeps a cache up to date with its store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use imbl::OrdMap;
 use quarterdeck_core::component::Stop;
-use quarterdeck_core::storage::{Change, Commit, Entry, List, Revision, Storage, StorageError};
+use quarterdeck_core::storage::{Change, Commit, Entry, Key, List, Revision, Storage, StorageError};
 
 use super::{Cache, Event, EventKind, ROOT, World};
 use crate::object::Object;
@@ -19,6 +21,8 @@ pub struct Feed {
     cache: Cache,
     storage: Arc<dyn Storage>,
     world: World,
+    /// The prefixes of keys that have to be read again, because their kind changed.
+    unsettled: BTreeSet<String>,
 }
 
 /// Why a feed ended.
@@ -37,7 +41,8 @@ impl Feed {
     ///
     /// [`FeedError::Storage`] if the store does not answer.
     pub async fn start(cache: Cache, storage: Arc<dyn Storage>) -> Result<Self, FeedError> {
-        let mut feed = Self { cache, storage, world: World::default() };
+        let world = World::clone(&cache.world());
+        let mut feed = Self { cache, storage, world, unsettled: BTreeSet::new() };
         feed.reload().await?;
         Ok(feed)
     }
@@ -56,7 +61,7 @@ impl Feed {
                     loop {
                         let applied = match stop.or(commits.next()).await {
                             None => return Ok(()),
-                            Some(Some(ready)) => self.apply(ready),
+                            Some(Some(ready)) => self.apply(ready).await,
                             Some(None) => {
                                 Err(StorageError::Unavailable("the watch of the store ended".into()))
                             }
@@ -76,7 +81,7 @@ impl Feed {
     }
 
     /// Applies commits to the world and the logs, and publishes them together, up to the first error.
-    fn apply(&mut self, commits: Vec<Result<Commit, StorageError>>) -> Result<(), StorageError> {
+    async fn apply(&mut self, commits: Vec<Result<Commit, StorageError>>) -> Result<(), StorageError> {
         let mut outcome = Ok(());
         let mut seen = None;
         for commit in commits {
@@ -84,6 +89,10 @@ impl Feed {
                 Ok(commit) => {
                     for change in &commit.changes {
                         self.apply_change(change, commit.revision);
+                    }
+                    if let Err(error) = self.settle(commit.revision).await {
+                        outcome = Err(error);
+                        break;
                     }
                     seen = Some(commit.revision);
                 }
@@ -107,7 +116,7 @@ impl Feed {
 
     fn apply_change(&mut self, change: &Change, revision: Revision) {
         let key = change.key();
-        let Some(kind) = self.cache.kind_of(key) else { return };
+        let Some(kind) = self.world.catalog.kind_of(key).cloned() else { return };
         let event = match change {
             Change::Put { entry, .. } => {
                 let Some(object) = self.load(&kind.resource, entry) else { return };
@@ -121,6 +130,40 @@ impl Feed {
             }
         };
         kind.log.push(event);
+        if self.world.catalog.defines(key) {
+            self.redefine(key);
+        }
+    }
+
+    /// Lets the kinds follow a definition that changed.
+    fn redefine(&mut self, key: &Key) {
+        let definition = self.world.objects.get(key).map(|object| object.value());
+        if let Some((catalog, prefixes)) = self.world.catalog.redefined(key, definition.as_ref()) {
+            let gone = prefixes.iter().filter(|prefix| catalog.log(prefix).is_none());
+            gone.filter_map(|prefix| self.world.catalog.log(prefix)).for_each(|log| log.close());
+            self.world.catalog = catalog;
+            self.unsettled.extend(prefixes);
+        }
+    }
+
+    /// Reads the objects of kinds that changed, as they are at this revision. Their watchers are cut off, and list again.
+    async fn settle(&mut self, revision: Revision) -> Result<(), StorageError> {
+        for prefix in std::mem::take(&mut self.unsettled) {
+            let known: Vec<Key> = self.world.range(&prefix, None).map(|(key, _)| key.clone()).collect();
+            for key in known {
+                self.world.objects.remove(&key);
+            }
+            let Some(log) = self.world.catalog.log(&prefix).cloned() else { continue };
+            let page = self.storage.list(List::prefix(prefix.as_str()).at(revision)).await?;
+            for entry in &page.entries {
+                let Some(kind) = self.world.catalog.kind_of(&entry.key).cloned() else { continue };
+                if let Some(object) = self.load(&kind.resource, entry) {
+                    self.world.objects.insert(entry.key.clone(), object);
+                }
+            }
+            log.reset(revision);
+        }
+        Ok(())
     }
 
     /// Makes the object of a stored entry. What is no object is left out, and said once.
@@ -141,13 +184,26 @@ impl Feed {
     /// Reads all that is stored. Watchers that stand before it are cut off.
     async fn reload(&mut self) -> Result<(), FeedError> {
         let page = self.storage.list(List::prefix(ROOT)).await?;
+        self.world.objects = OrdMap::new();
+        self.unsettled.clear();
+        self.world.catalog = self.world.catalog.without_definitions();
+        // Kinds come before their objects.
+        let plain = self.world.catalog.clone();
+        for entry in page.entries.iter().filter(|entry| plain.defines(&entry.key)) {
+            let Some(kind) = self.world.catalog.kind_of(&entry.key).cloned() else { continue };
+            if let Some(object) = self.load(&kind.resource, entry)
+                && let Some((catalog, _)) = self.world.catalog.redefined(&entry.key, Some(&object.value()))
+            {
+                self.world.catalog = catalog;
+            }
+        }
         let load = |entry: &Entry| {
-            let kind = self.cache.kind_of(&entry.key)?;
+            let kind = self.world.catalog.kind_of(&entry.key)?;
             Some((entry.key.clone(), self.load(&kind.resource, entry)?))
         };
         self.world.objects = page.entries.iter().filter_map(load).collect();
-        for kind in self.cache.0.kinds.values() {
-            kind.log.reset(page.revision);
+        for log in self.world.catalog.logs() {
+            log.reset(page.revision);
         }
         self.publish(page.revision);
         Ok(())
@@ -157,8 +213,8 @@ impl Feed {
 impl Cache {
     /// Drops events up to a revision from all logs, as the store's compaction does.
     pub fn forget(&self, revision: Revision) {
-        for kind in self.0.kinds.values() {
-            kind.log.forget(revision);
+        for log in self.world().catalog.logs() {
+            log.forget(revision);
         }
     }
 }

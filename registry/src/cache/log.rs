@@ -1,12 +1,13 @@
 //! The recent events of one kind, which watchers read at their own pace.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quarterdeck_core::storage::Revision;
 
 use crate::object::Object;
+use crate::resource::Resource;
 
 /// How many events a log keeps at most. A watcher that falls further behind is cut off.
 const CAPACITY: usize = 65_536;
@@ -47,19 +48,31 @@ pub struct Event {
     pub previous: Option<Arc<Object>>,
     /// The event as a line of JSON, made when the first watcher asks and shared by all.
     line: OnceLock<Bytes>,
+    /// The same for watchers of other versions than the stored one, by apiVersion.
+    converted: Mutex<Vec<(String, Bytes)>>,
 }
 
 impl Event {
     /// Makes an event.
     #[must_use]
     pub fn new(kind: EventKind, object: Arc<Object>, previous: Option<Arc<Object>>) -> Self {
-        Self { kind, object, previous, line: OnceLock::new() }
+        Self { kind, object, previous, line: OnceLock::new(), converted: Mutex::default() }
     }
 
-    /// Returns the event as a line of JSON.
+    /// Returns the event as a line of JSON, with the object in the version that `resource` serves.
     #[must_use]
-    pub fn line(&self) -> Bytes {
-        self.line.get_or_init(|| line(self.kind, &self.object)).clone()
+    pub fn line(&self, resource: &Resource) -> Bytes {
+        if resource.is_stored_form() {
+            return self.line.get_or_init(|| line(self.kind, &self.object, resource)).clone();
+        }
+        let api_version = resource.api_version();
+        let mut converted = self.converted.lock().expect("nothing panics while it holds the lines");
+        if let Some((_, line)) = converted.iter().find(|(version, _)| *version == api_version) {
+            return line.clone();
+        }
+        let line = line(self.kind, &self.object, resource);
+        converted.push((api_version, line.clone()));
+        line
     }
 
     fn weight(&self) -> usize {
@@ -67,14 +80,14 @@ impl Event {
     }
 }
 
-/// Writes an event as a line of JSON.
+/// Writes an event as a line of JSON, with the object in the version that `resource` serves.
 #[must_use]
-pub fn line(kind: EventKind, object: &Object) -> Bytes {
+pub fn line(kind: EventKind, object: &Object, resource: &Resource) -> Bytes {
     let mut out = BytesMut::with_capacity(object.len() + 96);
     out.put_slice(b"{\"type\":\"");
     out.put_slice(kind.as_str().as_bytes());
     out.put_slice(b"\",\"object\":");
-    object.write_single(&mut out);
+    resource.write_single(object, &mut out);
     out.put_slice(b"}\n");
     out.freeze()
 }
@@ -159,6 +172,11 @@ impl Log {
             forgotten: revision,
             ..Events::default()
         };
+    }
+
+    /// Ends the log: its kind is gone, and its watchers are cut off.
+    pub(super) fn close(&self) {
+        self.reset(Revision(u64::MAX));
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Events> {

@@ -4,11 +4,11 @@
 //! without a lock and in O(1). Each kind has a [`Log`] of recent events that its watchers read at their own pace. Readers
 //! never hold up the feed, and the feed never holds up a writer.
 
+mod catalog;
 mod drafts;
 mod feed;
 mod log;
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,13 @@ use imbl::OrdMap;
 use quarterdeck_core::latest;
 use quarterdeck_core::storage::{Key, Revision, Storage};
 
+use catalog::Catalog;
 use drafts::Drafts;
 pub use feed::{Feed, FeedError};
 pub use log::{Event, EventKind, Log, Position, Read, line};
 
 use crate::object::{Draft, Object};
+use crate::registry::Resources;
 use crate::resource::Resource;
 use crate::status::{Result, Status};
 
@@ -35,9 +37,16 @@ pub struct World {
     /// The revision that the world shows.
     pub revision: Revision,
     objects: OrdMap<Key, Arc<Object>>,
+    catalog: Catalog,
 }
 
 impl World {
+    /// Returns the kinds that are served at this revision.
+    #[must_use]
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.catalog.resources
+    }
+
     /// Returns the object at a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Arc<Object>> {
@@ -47,9 +56,9 @@ impl World {
     /// Returns the objects whose keys begin with `prefix` and lie behind `after`, in the order of their keys.
     pub fn range<'a>(
         &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Object>)> + 'a {
+        prefix: &str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Object>)> {
         let start = match after {
             Some(after) if after > prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
@@ -69,28 +78,18 @@ struct Shared {
     world: ArcSwap<World>,
     /// Tells of each published world, after all logs hold its events.
     published: latest::Sender<Revision>,
-    /// By key prefix.
-    kinds: BTreeMap<String, Kind>,
     drafts: Drafts,
-}
-
-#[derive(Debug)]
-struct Kind {
-    resource: Arc<Resource>,
-    log: Arc<Log>,
 }
 
 impl Cache {
     /// Makes an empty cache for these kinds.
     #[must_use]
-    pub fn new(resources: &[Arc<Resource>]) -> Self {
-        let kinds = resources.iter().map(|resource| {
-            (resource.prefix.to_string(), Kind { resource: resource.clone(), log: Arc::default() })
-        });
+    pub fn new(resources: Resources) -> Self {
+        let catalog = Catalog::new(resources);
+        let world = World { catalog, ..World::default() };
         Self(Arc::new(Shared {
-            world: ArcSwap::default(),
+            world: ArcSwap::from_pointee(world),
             published: latest::Sender::new(Revision(0)),
-            kinds: kinds.collect(),
             drafts: Drafts::default(),
         }))
     }
@@ -101,14 +100,10 @@ impl Cache {
         self.0.world.load_full()
     }
 
-    /// Returns a kind's log.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the cache was not made for the kind.
+    /// Returns a kind's log; absent if the kind is not served any more.
     #[must_use]
-    pub fn log(&self, resource: &Resource) -> Arc<Log> {
-        self.0.kinds.get(resource.prefix.as_ref()).expect("the cache was made for the kind").log.clone()
+    pub fn log(&self, resource: &Resource) -> Option<Arc<Log>> {
+        self.0.world.load().catalog.log(&resource.prefix).cloned()
     }
 
     /// Returns a receiver of the revisions of published worlds.
@@ -155,13 +150,5 @@ impl Cache {
     /// Says that an announced object was not committed.
     pub(crate) fn withdraw(&self, draft: &Draft) {
         self.0.drafts.take(draft.bytes());
-    }
-
-    /// Returns the kind that a key belongs to.
-    fn kind_of(&self, key: &Key) -> Option<&Kind> {
-        let text = key.as_str();
-        let (prefix, kind) =
-            self.0.kinds.range::<str, _>((Bound::Unbounded, Bound::Included(text))).next_back()?;
-        text.starts_with(prefix.as_str()).then_some(kind)
     }
 }

@@ -64,6 +64,8 @@ const CONTROLLER_RULES: &[Rule] = &[
     rule("", &["pods", "endpoints", "serviceaccounts", "configmaps", "events"], &["create"]),
     rule("apps", &["replicasets"], &["create"]),
     rule("discovery.k8s.io", &["endpointslices"], &["create"]),
+    // For the secrets that hold tokens.
+    rule("", &["serviceaccounts/token"], &["create"]),
     LEASES,
 ];
 

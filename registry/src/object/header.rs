@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-use crate::resource::Resource;
+use crate::schema::Seq;
 use crate::selector::SelectableField;
+use crate::stored::Layout;
 
 /// The parsed part of an object.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -23,7 +24,7 @@ pub struct Header {
     /// `metadata.labels`, in the order of their keys.
     labels: Box<[(Box<str>, Box<str>)]>,
     /// By which fields of its own the kind is selected.
-    selectable: &'static [SelectableField],
+    selectable: Seq<SelectableField>,
     /// Their values, in the same order.
     fields: Box<[Box<str>]>,
 }
@@ -50,7 +51,7 @@ impl Header {
     }
 
     /// Takes the header of a parsed object.
-    pub(super) fn of(resource: &Resource, value: &Value) -> Self {
+    pub(super) fn of(layout: Layout<'_>, value: &Value) -> Self {
         let metadata = &value["metadata"];
         let text = |name: &str| metadata[name].as_str().unwrap_or_default().into();
         let labels = metadata["labels"].as_object().into_iter().flatten();
@@ -61,15 +62,15 @@ impl Header {
             labels: labels
                 .map(|(key, value)| (key.as_str().into(), value.as_str().unwrap_or_default().into()))
                 .collect(),
-            selectable: resource.fields,
-            fields: resource.fields.iter().map(|field| field.value(value).as_ref().into()).collect(),
+            selectable: layout.fields.clone(),
+            fields: layout.fields.iter().map(|field| field.value(value).as_ref().into()).collect(),
         }
     }
 
     /// Reads the header from an object's text, and skips the rest of it.
-    pub(super) fn read(resource: &Resource, text: &[u8]) -> serde_json::Result<Self> {
-        let Some(sieve) = Sieve::new(resource.fields) else {
-            return Ok(Self::of(resource, &serde_json::from_slice(text)?));
+    pub(super) fn read(layout: Layout<'_>, text: &[u8]) -> serde_json::Result<Self> {
+        let Some(sieve) = Sieve::new(layout.fields) else {
+            return Ok(Self::of(layout, &serde_json::from_slice(text)?));
         };
         let mut sifted = Sifted { metadata: None, found: vec![None; sieve.len()] };
         let mut deserializer = serde_json::Deserializer::from_slice(text);
@@ -87,8 +88,8 @@ impl Header {
             namespace: metadata.namespace.into(),
             uid: metadata.uid.into(),
             labels: metadata.labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-            selectable: resource.fields,
-            fields: resource.fields.iter().map(&mut value).collect(),
+            selectable: layout.fields.clone(),
+            fields: layout.fields.iter().map(&mut value).collect(),
         })
     }
 }
@@ -234,7 +235,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resource::Scope;
+    use crate::resource::{Resource, Scope};
 
     fn pod() -> Value {
         json!({
@@ -273,15 +274,16 @@ mod tests {
                 json!({"metadata": {"name": "c"}, "data": {"k": "v"}}),
             ),
         ] {
-            let read = Header::read(resource, object.to_string().as_bytes()).unwrap();
+            let read = Header::read(resource.layout(), object.to_string().as_bytes()).unwrap();
 
-            assert_eq!(read, Header::of(resource, &object), "{object}");
+            assert_eq!(read, Header::of(resource.layout(), &object), "{object}");
         }
     }
 
     #[test]
     fn a_header_knows_labels_and_fields_by_name() {
-        let header = Header::read(&resource("", "Pod", "pods"), pod().to_string().as_bytes()).unwrap();
+        let header =
+            Header::read(resource("", "Pod", "pods").layout(), pod().to_string().as_bytes()).unwrap();
 
         assert_eq!((header.label("a"), header.label("c")), (Some("\"1\""), None));
         assert_eq!((header.field("spec.nodeName"), header.field("status.podIPs")), ("n\u{e9}", "10.0.0.1"));
@@ -293,7 +295,7 @@ mod tests {
         let pods = resource("", "Pod", "pods");
 
         for text in ["", "[]", "7", "{}", r#"{"metadata":{}}"#, r#"{"metadata":{"name":"a"}}}"#] {
-            assert!(Header::read(&pods, text.as_bytes()).is_err(), "{text}");
+            assert!(Header::read(pods.layout(), text.as_bytes()).is_err(), "{text}");
         }
     }
 }

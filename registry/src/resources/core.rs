@@ -10,10 +10,10 @@ use super::secret::SecretStrategy;
 use super::service::ServiceStrategy;
 use crate::request::Verb;
 use crate::resource::{Backing, Resource, Scope, Subresource};
-use crate::strategy::Strategy;
+use crate::strategy::{CreateOnUpdate, Strategy};
 
 use Scope::{Cluster, Namespaced};
-use Subresource::{Binding, Finalize, Log, Scale, Status, Token};
+use Subresource::{Binding, Eviction, Finalize, Log, Scale, Status, Token};
 
 /// What can be done with namespaces: everything, but only one at a time.
 const WITHOUT_COLLECTIONS: [Verb; 7] =
@@ -31,7 +31,7 @@ pub(super) fn resources() -> Vec<Resource> {
             .short_names(&["ep"])
             .prefix("/registry/services/endpoints/")
             .strategy(CreateOnUpdate),
-        kind("Event", "events", Namespaced).short_names(&["ev"]).strategy(CreateOnUpdate),
+        kind("LimitRange", "limitranges", Namespaced).short_names(&["limits"]).strategy(CreateOnUpdate),
         kind("Namespace", "namespaces", Cluster)
             .short_names(&["ns"])
             .verbs(&WITHOUT_COLLECTIONS)
@@ -46,14 +46,17 @@ pub(super) fn resources() -> Vec<Resource> {
         kind("Pod", "pods", Namespaced)
             .short_names(&["po"])
             .categories(&["all"])
-            .subresources(&[Binding, Log, Status])
+            .subresources(&[Binding, Eviction, Log, Status])
             .strategy(PodStrategy),
+        kind("PodTemplate", "podtemplates", Namespaced).counts_generations(),
         kind("ReplicationController", "replicationcontrollers", Namespaced)
             .short_names(&["rc"])
             .categories(&["all"])
             .prefix("/registry/controllers/")
             .subresources(&[Scale, Status])
-            .counts_generations(),
+            .counts_generations()
+            .strategy(OrphansByDefault),
+        kind("ResourceQuota", "resourcequotas", Namespaced).short_names(&["quota"]).subresources(&[Status]),
         kind("Secret", "secrets", Namespaced).strategy(SecretStrategy),
         kind("Service", "services", Namespaced)
             .short_names(&["svc"])
@@ -65,12 +68,12 @@ pub(super) fn resources() -> Vec<Resource> {
     ]
 }
 
-/// Updates create what does not exist.
+/// A deletion that says nothing of pods leaves them.
 #[derive(Debug)]
-struct CreateOnUpdate;
+struct OrphansByDefault;
 
-impl Strategy for CreateOnUpdate {
-    fn creates_on_update(&self) -> bool {
+impl Strategy for OrphansByDefault {
+    fn orphans_by_default(&self) -> bool {
         true
     }
 }

@@ -15,7 +15,7 @@ impl Strategy for PodStrategy {
         pod["status"] = json!({"phase": "Pending", "qosClass": qos_class(pod)});
     }
 
-    fn prepare_for_status_update(&self, pod: &mut Value, old: &Value) {
+    fn prepare_for_status_update(&self, pod: &mut Value, old: &Value, _context: &StrategyContext<'_>) {
         if pod["status"]["qosClass"].is_null() && !old["status"]["qosClass"].is_null() {
             pod["status"]["qosClass"] = old["status"]["qosClass"].clone();
         }

@@ -82,6 +82,12 @@ enum Step<'s> {
     Key(String),
 }
 
+/// Members with the fields that they are.
+type Known<'s, 'n> = Vec<(&'s Field, String, Node<'n>)>;
+
+/// Members of no field that stay.
+type Kept<'n> = Vec<(String, Node<'n>)>;
+
 struct Walk<'s> {
     path: Vec<Step<'s>>,
     /// The structure whose member is being read.
@@ -95,7 +101,9 @@ impl<'s> Walk<'s> {
     fn structure(&mut self, structure: &'s Structure, node: Node<'_>) -> Value {
         match node {
             Node::Object(members) => Value::Object(self.members(structure, members)),
+            Node::Null if structure.custom.is_some() => Value::Null,
             Node::Null => Value::Object(self.members(structure, Members::new())),
+            other if structure.custom.is_some() => self.any(other),
             other => {
                 self.mismatch(other.word(), structure.go_type());
                 Value::Null
@@ -110,11 +118,16 @@ impl<'s> Walk<'s> {
             self.first_error.get_or_insert_with(|| format!("object has more than {MOST_PARTS} parts"));
             return map;
         }
-        for (field, name, node) in self.known(structure, members) {
+        let (known, others) = self.known(structure, members);
+        for (name, node) in others {
+            let value = self.any(node);
+            map.insert(name, value);
+        }
+        for (field, name, node) in known {
             let outer = self.context.replace(structure);
             self.path.push(Step::Member(Cow::Borrowed(field.name.as_ref())));
             let value = match node {
-                Node::Null => None,
+                Node::Null if !matches!(field.ty, Type::Nullable(_)) => None,
                 node => Some(self.value(&field.ty, node)),
             };
             self.path.pop();
@@ -127,15 +140,16 @@ impl<'s> Walk<'s> {
         map
     }
 
-    /// The members that the structure has, each once; the others are reported.
-    fn known<'n>(
-        &mut self,
-        structure: &'s Structure,
-        members: Members<'n>,
-    ) -> Vec<(&'s Field, String, Node<'n>)> {
-        let mut known: Vec<(&'s Field, String, Node<'n>)> = Vec::with_capacity(members.len());
+    /// The members that the structure has, each once, and those that it keeps besides; the others are reported.
+    fn known<'n>(&mut self, structure: &'s Structure, members: Members<'n>) -> (Known<'s, 'n>, Kept<'n>) {
+        let mut known: Known<'s, 'n> = Vec::with_capacity(members.len());
+        let mut kept = Vec::new();
         for (name, node) in members {
             let Some(field) = structure.field(&name) else {
+                if structure.is_open() {
+                    kept.push((name.into_owned(), node));
+                    continue;
+                }
                 self.strict("unknown", Step::Member(Cow::Owned(name.into_owned())));
                 continue;
             };
@@ -150,13 +164,21 @@ impl<'s> Walk<'s> {
                 }
             }
         }
-        known
+        (known, kept)
+    }
+
+    /// Whether values of the wrong type are left to the schema's validation.
+    fn is_lenient(&self) -> bool {
+        self.context.is_some_and(|structure| structure.custom.is_some())
     }
 
     fn value(&mut self, ty: &'s Type, node: Node<'_>) -> Value {
         match (ty, node) {
             (Type::Any, node) => self.any(node),
             (Type::Struct(structure), node) => self.structure(structure, node),
+            (Type::Nullable(_), Node::Null) => Value::Null,
+            (Type::Nullable(inner), node) => self.value(inner, node),
+            (_, Node::Null) if self.is_lenient() => Value::Null,
             (ty, Node::Null) => zero(ty),
             (Type::List(element), Node::List(list)) => self.list(element, list),
             (Type::Map(element), Node::Object(members)) => self.map(element, members),
@@ -182,6 +204,7 @@ impl<'s> Walk<'s> {
             (Type::SchemaOrBool | Type::SchemaOrList | Type::SchemaOrStrings, node) => {
                 self.schema_or(ty, node)
             }
+            (_, other) if self.is_lenient() => self.any(other),
             (ty, other) => {
                 self.mismatch(other.word(), &go_type(ty));
                 Value::Null
@@ -201,7 +224,11 @@ impl<'s> Walk<'s> {
 
     fn map(&mut self, element: &'s Type, members: Members<'_>) -> Value {
         let mut map = Map::new();
+        let drops_nulls = self.is_lenient() && !matches!(element, Type::Nullable(_));
         for (name, node) in members {
+            if drops_nulls && matches!(node, Node::Null) {
+                continue;
+            }
             self.path.push(Step::Key(name.into_owned()));
             let value = self.value(element, node);
             if let Some(Step::Key(name)) = self.path.pop()
@@ -333,6 +360,7 @@ fn go_type(ty: &Type) -> String {
         Type::Struct(structure) => structure.go_type().to_owned(),
         Type::List(element) => format!("[]{}", go_type(element)),
         Type::Map(element) => format!("map[string]{}", go_type(element)),
+        Type::Nullable(inner) => go_type(inner),
     }
 }
 

@@ -52,6 +52,15 @@ impl<'a> Document<'a> {
             .any(|(name, node)| name == inner && matches!(node, Node::List(list) if list.is_empty()))
     }
 
+    /// Returns the name in the document's metadata; empty if there is none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match member(&self.0, "metadata").and_then(|metadata| member(metadata, "name")) {
+            Some(Node::String(name)) => name,
+            _ => "",
+        }
+    }
+
     /// Reads the document as an object of this structure.
     ///
     /// # Errors
@@ -60,6 +69,12 @@ impl<'a> Document<'a> {
     pub fn decode(self, structure: &Structure) -> Result<Decoded, DecodeError> {
         decode_node(structure, self.0)
     }
+}
+
+/// Returns a member of an object.
+fn member<'n, 'a>(node: &'n Node<'a>, name: &str) -> Option<&'n Node<'a>> {
+    let Node::Object(members) = node else { return None };
+    members.iter().find(|(known, _)| known == name).map(|(_, node)| node)
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub use protobuf::{
 };
 pub use strategic::{StrategicMergeError, strategic_merge};
 pub use types::{
-    Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text, Topology, Type,
-    TypeRef,
+    CustomPart, Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text,
+    Topology, Type, TypeRef,
 };
 
 /// Returns the table of a built-in kind; the core group is the empty string.

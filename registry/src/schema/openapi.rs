@@ -43,6 +43,11 @@ struct Used<'s> {
 }
 
 fn structure_schema<'s>(structure: &'s Structure, used: &mut Used<'s>) -> Value {
+    if let Some(published) = structure.custom.as_ref().and_then(|part| part.published.as_ref()) {
+        // Whatever the schema says of itself, of its metadata it refers to what all kinds have.
+        used.structures.extend(structure.field("metadata").and_then(|field| field.ty.structure()));
+        return published.clone();
+    }
     let mut schema = Map::new();
     schema.insert("type".into(), "object".into());
     let properties: Map<String, Value> =
@@ -154,6 +159,11 @@ fn type_schema<'s>(ty: &'s Type, used: &mut Used<'s>) -> Map<String, Value> {
         Type::List(element) => json!({"type": "array", "items": element_schema(element, used)}),
         Type::Map(element) => {
             json!({"type": "object", "additionalProperties": element_schema(element, used)})
+        }
+        Type::Nullable(inner) => {
+            let mut schema = type_schema(inner, used);
+            schema.insert("nullable".into(), true.into());
+            return schema;
         }
         Type::Struct(structure) => {
             used.structures.push(structure);

@@ -20,6 +20,24 @@ pub enum Seq<T: 'static> {
     Shared(Arc<[T]>),
 }
 
+impl<T> From<Vec<T>> for Seq<T> {
+    fn from(items: Vec<T>) -> Self {
+        Self::Shared(items.into())
+    }
+}
+
+impl<T> Default for Seq<T> {
+    fn default() -> Self {
+        Self::Fixed(&[])
+    }
+}
+
+impl<T: PartialEq> PartialEq for Seq<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
 impl<T> Deref for Seq<T> {
     type Target = [T];
 
@@ -61,6 +79,18 @@ pub struct Structure {
     pub kinds: Seq<GroupVersionKind>,
     /// Whether server-side apply owns it as a whole (`x-kubernetes-map-type: atomic`).
     pub atomic: bool,
+    /// What it is besides if it is part of a custom kind.
+    pub custom: Option<Arc<CustomPart>>,
+}
+
+/// What a structure that comes from a definition's schema is besides. Values of the wrong type are left to the schema's
+/// validation, which tells of all of them.
+#[derive(Clone, Debug, Default)]
+pub struct CustomPart {
+    /// Whether members that are not listed are kept.
+    pub open: bool,
+    /// The schema as clients are told, if this is a kind.
+    pub published: Option<serde_json::Value>,
 }
 
 impl Structure {
@@ -72,13 +102,25 @@ impl Structure {
         kinds: &'static [GroupVersionKind],
         atomic: bool,
     ) -> Self {
-        Self { name: Cow::Borrowed(name), fields: Seq::Fixed(fields), kinds: Seq::Fixed(kinds), atomic }
+        Self {
+            name: Cow::Borrowed(name),
+            fields: Seq::Fixed(fields),
+            kinds: Seq::Fixed(kinds),
+            atomic,
+            custom: None,
+        }
     }
 
     /// Returns the member of this JSON name. Names differ by case, as in Kubernetes.
     #[must_use]
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok().map(|at| &self.fields[at])
+    }
+
+    /// Returns whether members that are not listed are kept.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.custom.as_ref().is_some_and(|part| part.open)
     }
 
     /// Returns the last part of the name, such as `PodSpec`.
@@ -170,6 +212,8 @@ pub enum Type {
     List(TypeRef),
     /// An object whose keys are free.
     Map(TypeRef),
+    /// Something of a custom kind that may be null, and then stays so.
+    Nullable(TypeRef),
 }
 
 impl Type {
@@ -196,6 +240,7 @@ impl Type {
     pub fn structure(&self) -> Option<&Structure> {
         match self {
             Self::Struct(structure) => Some(structure),
+            Self::Nullable(inner) => inner.structure(),
             _ => None,
         }
     }

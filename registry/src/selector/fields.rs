@@ -94,16 +94,17 @@ const CORE_EVENT: &[SelectableField] = fields![
     "source" = "source.component" else "reportingComponent",
     "type",
 ];
+/// The paths are those of the core group: its events are what is stored.
 const EVENT: &[SelectableField] = fields![
-    "regarding.kind",
-    "regarding.namespace",
-    "regarding.name",
-    "regarding.uid",
-    "regarding.apiVersion",
-    "regarding.resourceVersion",
-    "regarding.fieldPath",
+    "regarding.kind" = "involvedObject.kind",
+    "regarding.namespace" = "involvedObject.namespace",
+    "regarding.name" = "involvedObject.name",
+    "regarding.uid" = "involvedObject.uid",
+    "regarding.apiVersion" = "involvedObject.apiVersion",
+    "regarding.resourceVersion" = "involvedObject.resourceVersion",
+    "regarding.fieldPath" = "involvedObject.fieldPath",
     "reason",
-    "reportingController",
+    "reportingController" = "reportingComponent",
     "type",
 ];
 

@@ -147,6 +147,43 @@ impl FieldSelector {
         Ok(self)
     }
 
+    /// Checks that a custom kind is selected by all these fields.
+    ///
+    /// `fields` are those of its definition: name, and in namespaces the namespace, come for free.
+    ///
+    /// # Errors
+    ///
+    /// [`SelectorError::Field`] for the first field that the kind is not selected by.
+    pub fn validate_custom(
+        self,
+        namespaced: bool,
+        fields: &[SelectableField],
+    ) -> Result<Self, SelectorError> {
+        let is_known = |name: &str| match name {
+            "metadata.name" => true,
+            "metadata.namespace" => namespaced,
+            name => fields.iter().any(|field| field.name == name),
+        };
+        match self.requirements.iter().find(|requirement| !is_known(&requirement.field)) {
+            None => Ok(self),
+            Some(requirement) => {
+                let message = format!("field label not supported: {}", requirement.field);
+                Err(SelectorError::Field { message })
+            }
+        }
+    }
+
+    /// Names fields otherwise, where `name` knows another name.
+    #[must_use]
+    pub fn renamed(mut self, name: impl Fn(&str) -> Option<Cow<'static, str>>) -> Self {
+        for requirement in &mut self.requirements {
+            if let Some(name) = name(&requirement.field) {
+                requirement.field = name;
+            }
+        }
+        self
+    }
+
     /// Returns whether an object is chosen whose fields have the values that `value` returns for their names.
     pub fn matches<'a>(&self, value: impl Fn(&str) -> Cow<'a, str>) -> bool {
         self.requirements.iter().all(|requirement| requirement.matches_value(&value(&requirement.field)))

@@ -122,7 +122,8 @@ fn an_events_source_is_its_component_or_else_who_reports_it() {
 
     assert!(chosen("", "Event", "source=kubelet,reportingComponent=", &old));
     assert!(chosen("", "Event", "source=kubelet,reportingComponent=kubelet", &new));
-    assert!(chosen("events.k8s.io", "Event", "regarding.name=p", &json!({"regarding": {"name": "p"}})));
+    // What is stored are events of the core group.
+    assert!(chosen("events.k8s.io", "Event", "regarding.name=p", &json!({"involvedObject": {"name": "p"}})));
 }
 
 #[test]

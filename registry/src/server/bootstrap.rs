@@ -10,22 +10,23 @@ use crate::resource::{Scope, Subresource};
 use crate::schema;
 use crate::status::{Result, Status};
 use crate::user::User;
-use crate::write::{Change, Target};
+use crate::write::{Change, SERVER, Target};
 
 /// The namespaces of every cluster.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 /// The priority classes of every cluster, with their values.
 const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
-    ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster."),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
     (
         "system-node-critical",
         2_000_001_000,
         "Used for system critical pods that must not be moved from their node.",
     ),
 ];
-
-/// Who owns what every cluster has.
-const MANAGER: &str = "kube-apiserver";
 
 /// Makes what is missing of it.
 pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
@@ -79,7 +80,8 @@ async fn ensure(
     namespace: Option<&str>,
     object: Value,
 ) -> Result<()> {
-    let Some(resource) = registry.resources.by_kind(group, kind) else { return Ok(()) };
+    let resources = registry.resources();
+    let Some(resource) = resources.by_kind(group, kind) else { return Ok(()) };
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let key = resource.key(namespace, &name);
     if registry.cache.world().get(key.as_str()).is_some() {
@@ -92,7 +94,7 @@ async fn ensure(
         namespace,
         name: "",
         user: &user,
-        manager: MANAGER,
+        manager: SERVER,
         dry_run: false,
     };
     match registry.create(&target, complete(resource, namespace, object)?).await {
@@ -104,7 +106,8 @@ async fn ensure(
 
 /// Makes an object in the namespace `default`, or sets what it says.
 async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Result<()> {
-    let Some(resource) = registry.resources.by_kind(group, kind) else { return Ok(()) };
+    let resources = registry.resources();
+    let Some(resource) = resources.by_kind(group, kind) else { return Ok(()) };
     let namespace = (resource.scope == Scope::Namespaced).then_some("default");
     ensure(registry, group, kind, namespace, object.clone()).await?;
     let user = User::admin();
@@ -116,7 +119,7 @@ async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Res
         namespace,
         name: &name,
         user: &user,
-        manager: MANAGER,
+        manager: SERVER,
         dry_run: false,
     };
     registry.update(&target, &Overwrite(complete(resource, namespace, object)?)).await.map(|_| ())

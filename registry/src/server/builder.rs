@@ -17,12 +17,11 @@ use super::housekeeping::Housekeeping;
 use super::{ApiServer, Background};
 use crate::admission::{self, Admission};
 use crate::cache::{Cache, Feed, FeedError};
-use crate::discovery::Discovery;
+use crate::custom::lifecycle::Lifecycle;
 use crate::layers::authentication::{Authentication, Authenticator};
 use crate::layers::authorization::{Authorization, Authorizer};
 use crate::layers::gate::GateLayer;
 use crate::layers::policy::ComponentPolicy;
-use crate::openapi::OpenApi;
 use crate::registry::{Registry, Resources, Settings};
 use crate::resource::Resource;
 use crate::resources;
@@ -37,6 +36,8 @@ pub struct ApiServerBuilder {
     clock: Clock,
     random: Option<Random>,
     resources: Vec<Resource>,
+    /// Kinds that were asked for and are not there.
+    unknown: Vec<String>,
     service_cidr: String,
     node_ports: (u16, u16),
     advertise: Option<SocketAddr>,
@@ -56,6 +57,9 @@ pub enum BuildError {
         "{0:?} is no range of service addresses: write a network of at least four addresses, such as 10.254.0.0/16"
     )]
     ServiceCidr(String),
+    /// A kind was chosen that there is not.
+    #[error("there is no kind {0:?}: write its plural with its group, such as deployments.apps")]
+    UnknownKind(String),
     /// The first node port lies behind the last.
     #[error("the range of node ports {0}-{1} is empty")]
     NodePorts(u16, u16),
@@ -97,6 +101,7 @@ impl ApiServer {
             clock: Clock::system(),
             random: None,
             resources: resources::builtin(),
+            unknown: Vec::new(),
             service_cidr: "10.254.0.0/16".into(),
             node_ports: (30000, 32767),
             advertise: None,
@@ -131,6 +136,38 @@ impl ApiServerBuilder {
     /// Serves these kinds only (default: the built-in ones).
     pub fn resources(mut self, resources: impl IntoIterator<Item = Resource>) -> Self {
         self.resources = resources.into_iter().collect();
+        self
+    }
+
+    /// Adds kinds, such as those of [`Resource::from_definition`] (default: the built-in ones).
+    pub fn add_resources(mut self, resources: impl IntoIterator<Item = Resource>) -> Self {
+        self.resources.extend(resources);
+        self
+    }
+
+    /// Serves of the kinds chosen so far only these, in all their versions; each is its plural with its group:
+    /// `configmaps`, `deployments.apps` (default: all). A server of few kinds is small and starts at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use quarterdeck_registry::{ApiServer, MemoryStorage};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let kinds = ["namespaces", "configmaps", "customresourcedefinitions.apiextensions.k8s.io"];
+    ///
+    /// let server = ApiServer::builder(MemoryStorage::new()).only(kinds).start().await?;
+    ///
+    /// assert_eq!(server.registry().resources().all().len(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn only<'k>(mut self, kinds: impl IntoIterator<Item = &'k str>) -> Self {
+        let kinds: Vec<&str> = kinds.into_iter().collect();
+        let is_known =
+            |kind: &&str| self.resources.iter().any(|resource| resource.qualified_plural() == **kind);
+        self.unknown.extend(kinds.iter().filter(|kind| !is_known(kind)).map(|kind| (*kind).to_owned()));
+        self.resources.retain(|resource| kinds.contains(&resource.qualified_plural().as_str()));
         self
     }
 
@@ -189,6 +226,9 @@ impl ApiServerBuilder {
     ///
     /// The first [`BuildError`] found.
     fn settings(&self) -> Result<Settings, BuildError> {
+        if let Some(kind) = self.unknown.first() {
+            return Err(BuildError::UnknownKind(kind.clone()));
+        }
         let cidr: Option<ipnet::IpNet> = self.service_cidr.parse().ok();
         let cidr = cidr.filter(|cidr| cidr.max_prefix_len() - cidr.prefix_len() >= 2);
         let service_cidr = cidr.ok_or_else(|| BuildError::ServiceCidr(self.service_cidr.clone()))?;
@@ -209,17 +249,16 @@ impl ApiServerBuilder {
     /// [`StartError`]; then nothing runs.
     pub async fn start(self) -> Result<ApiServer, StartError> {
         let settings = self.settings()?;
-        let resources = Resources::new(self.resources);
-        let cache = Cache::new(resources.all());
+        let cache = Cache::new(Resources::new(self.resources));
         let feed = Feed::start(cache.clone(), self.storage.clone()).await?;
         let registry = Arc::new(Registry {
-            resources,
             storage: self.storage,
             cache: cache.clone(),
             clock: self.clock,
             random: self.random.unwrap_or_else(Random::from_os),
             admission: self.admission,
             settings,
+            turns: Default::default(),
             connector: self.connector,
             tokens: self.tokens,
         });
@@ -232,17 +271,13 @@ impl ApiServerBuilder {
             }
         });
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
+        tasks.spawn(Lifecycle::new(registry.clone()).run(stop.clone()));
         tasks.spawn(Housekeeping::new(registry.clone()).run(stop.clone()));
         let mut authorizers = self.authorizers;
         if authorizers.is_empty() {
             authorizers.push(Arc::new(ComponentPolicy));
         }
-        let dispatch = Dispatch::new(
-            registry.clone(),
-            Discovery::new(&registry.resources),
-            OpenApi::new(registry.resources.clone()),
-            stop.clone(),
-        );
+        let dispatch = Dispatch::new(registry.clone(), stop.clone());
         let mut authenticators = self.authenticators;
         for authenticator in &mut authenticators {
             authenticator.start(&cache);

@@ -11,11 +11,10 @@ use quarterdeck_core::component::Stop;
 use serde_json::{Value, json};
 use tower::Service;
 
+use super::documents::Documents;
 use crate::body::Body;
-use crate::discovery::Discovery;
 use crate::layers::RequestBody;
 use crate::negotiate::is_pretty;
-use crate::openapi::OpenApi;
 use crate::registry::Registry;
 use crate::request::{Query, RequestInfo};
 use crate::status::Status;
@@ -31,14 +30,14 @@ pub(super) struct Dispatch(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     registry: Arc<Registry>,
-    discovery: Discovery,
-    openapi: OpenApi,
+    documents: Documents,
     stop: Stop,
 }
 
 impl Dispatch {
-    pub(super) fn new(registry: Arc<Registry>, discovery: Discovery, openapi: OpenApi, stop: Stop) -> Self {
-        Self(Arc::new(Inner { registry, discovery, openapi, stop }))
+    pub(super) fn new(registry: Arc<Registry>, stop: Stop) -> Self {
+        let documents = Documents::new(registry.resources());
+        Self(Arc::new(Inner { registry, documents, stop }))
     }
 }
 
@@ -88,13 +87,14 @@ impl Inner {
     }
 
     fn document(&self, path: &str, parts: &Parts, query: &Query) -> Option<Response<Body>> {
-        if let Some(document) = self.discovery.find(path) {
+        let documents = self.documents.of(&self.registry.resources());
+        if let Some(document) = documents.discovery.find(path) {
             return Some(object(document, is_pretty(&parts.headers, query)));
         }
         match path {
             "/version" => Some(object(&version(), true)),
-            "/" => Some(object(&json!({"paths": self.discovery.paths()}), true)),
-            path => self.openapi.answer(path, &parts.headers),
+            "/" => Some(object(&json!({"paths": documents.discovery.paths()}), true)),
+            path => documents.openapi.answer(path, &parts.headers),
         }
     }
 

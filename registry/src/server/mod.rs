@@ -7,6 +7,7 @@
 mod bootstrap;
 mod builder;
 mod dispatch;
+mod documents;
 mod housekeeping;
 
 use std::convert::Infallible;
@@ -76,7 +77,7 @@ struct Background {
 impl fmt::Debug for ApiServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiServer")
-            .field("kinds", &self.registry.resources.all().len())
+            .field("kinds", &self.registry.resources().all().len())
             .field("revision", &self.registry.cache.world().revision)
             .finish_non_exhaustive()
     }

@@ -10,6 +10,7 @@
 mod at;
 mod cluster;
 mod compare;
+mod definitions;
 mod error;
 mod go;
 mod metadata;
@@ -24,9 +25,25 @@ mod tests;
 mod workloads;
 
 use at::{At, Errors};
+pub(crate) use definitions::{Approval, approval, is_protected};
 pub use error::{Cause, FieldError, Path, Shown, aggregate};
 pub use names::{NameRule, dns_label, dns1035_label, path_segment};
 use serde_json::Value;
+
+/// Returns what is wrong with the metadata of an object within another; it may have no name.
+pub(crate) fn embedded_metadata(metadata: &Value, path: &str) -> Vec<FieldError> {
+    let mut object = serde_json::json!({"metadata": metadata});
+    if object["metadata"]["name"].as_str().is_none_or(str::is_empty) {
+        object["metadata"]["name"] = "fakename".into();
+    }
+    let namespaced = object["metadata"]["namespace"].as_str().is_some_and(|name| !name.is_empty());
+    let mut errors = Vec::new();
+    metadata::create(&At::root(&object), NameRule::PathSegment, namespaced, &mut errors);
+    for error in &mut errors {
+        error.field = error.field.replacen("metadata", path, 1);
+    }
+    errors
+}
 
 type Create = fn(&At, &mut Errors);
 type Update = fn(new: &At, old: &At, &mut Errors);
@@ -67,6 +84,7 @@ pub fn validator(group: &str, kind: &str) -> Option<&'static Validator> {
         ("", "ServiceAccount") => &cluster::SERVICE_ACCOUNT,
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &policy::MUTATING_WEBHOOKS,
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &policy::VALIDATING_WEBHOOKS,
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => &definitions::DEFINITION,
         ("apiregistration.k8s.io", "APIService") => &policy::API_SERVICE,
         ("apps", "ControllerRevision") => &workloads::CONTROLLER_REVISION,
         ("apps", "DaemonSet") => &workloads::DAEMON_SET,

@@ -14,6 +14,7 @@ use crate::managed;
 use crate::negotiate::BodyForm;
 use crate::schema::{self, DecodeError, Document, Mark};
 use crate::status::{Result, Status};
+use crate::validation::FieldError;
 
 /// How many bytes a body may have.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -40,6 +41,9 @@ pub(super) async fn read(mut body: RequestBody) -> Result<Bytes> {
     Ok(if read.is_empty() { first } else { read.freeze() })
 }
 
+/// What bodies of custom kinds may be.
+const UNTYPED: &str = "application/json, application/yaml";
+
 /// What a body holds.
 #[derive(Debug)]
 pub(super) struct Decoded {
@@ -57,6 +61,7 @@ pub(super) fn object(call: &Call, validation: FieldValidation) -> Result<Decoded
         group: &resource.group,
         version: &resource.version,
         structure: &resource.structure,
+        custom: resource.custom.is_some(),
     };
     decode(call, &expected, validation)
 }
@@ -66,11 +71,12 @@ pub(super) fn object_of(call: &Call, kind: &str, validation: FieldValidation) ->
     let (group, version) = match kind {
         "Scale" => ("autoscaling", "v1"),
         "TokenRequest" => ("authentication.k8s.io", "v1"),
+        "Eviction" => ("policy", "v1"),
         _ => ("", "v1"),
     };
     let structure = schema::builtin(group, version, kind);
     let structure = structure.ok_or_else(|| Status::internal(format!("the tables have no {kind}")))?;
-    decode(call, &Expected { kind, group, version, structure }, validation)
+    decode(call, &Expected { kind, group, version, structure, custom: false }, validation)
 }
 
 /// What a body has to be.
@@ -79,6 +85,8 @@ struct Expected<'a> {
     group: &'a str,
     version: &'a str,
     structure: &'a schema::Structure,
+    /// Whether a definition made the kind.
+    custom: bool,
 }
 
 impl Expected<'_> {
@@ -92,7 +100,9 @@ impl Expected<'_> {
 }
 
 fn decode(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> Result<Decoded> {
-    let (mut object, problems) = match BodyForm::of(&call.headers)? {
+    let form = BodyForm::of(&call.headers)?;
+    let (mut object, problems) = match form {
+        BodyForm::Protobuf if expected.custom => return Err(Status::unsupported_media_type(UNTYPED)),
         BodyForm::Json => json(expected, &call.body)?,
         BodyForm::Yaml => json(expected, &yaml_to_json(&call.body)?)?,
         BodyForm::Protobuf => (protobuf(expected, &call.body)?, Vec::new()),
@@ -175,7 +185,11 @@ fn read_document<'a>(text: &'a [u8], expected: &Expected<'_>) -> Result<Document
     if found.api_version.matches('/').count() > 1 {
         return Err(unrecognized(format!("unexpected GroupVersion string: {}", found.api_version)));
     }
-    found.check(expected)?;
+    if expected.custom {
+        found.check_custom(expected, document.name())?;
+    } else {
+        found.check(expected)?;
+    }
     Ok(document)
 }
 
@@ -187,6 +201,28 @@ struct TypeMeta {
 }
 
 impl TypeMeta {
+    /// Checks what the body of a custom kind says that it is: no kind is guessed.
+    fn check_custom(&self, expected: &Expected<'_>, name: &str) -> Result<()> {
+        if self.kind.is_empty() {
+            return Err(Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: Object 'Kind' is missing",
+                expected.kind, expected.version, expected.kind
+            )));
+        }
+        let api_version = expected.api_version();
+        if self.api_version != api_version {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({}) does not match the expected API version ({api_version})",
+                self.api_version
+            )));
+        }
+        if self.kind != expected.kind {
+            let error = FieldError::invalid("kind", &self.kind, &format!("must be {}", expected.kind));
+            return Err(Status::invalid(expected.group, &self.kind, name, &[error]));
+        }
+        Ok(())
+    }
+
     fn check(&self, expected: &Expected<'_>) -> Result<()> {
         let kind = if self.kind.is_empty() { expected.kind } else { &self.kind };
         let api_version = expected.api_version();

@@ -16,15 +16,19 @@ use crate::write::{DeleteOptions, Deleted, Preconditions, Propagation, Target};
 pub(super) async fn delete(call: &Call) -> Result<Response<Body>> {
     let (options, dry_run) = options(call)?;
     let target = call.target(dry_run);
-    match call.registry.delete(&target, &options).await? {
+    let mut response = match call.registry.delete(&target, &options).await? {
         Deleted::Gone { uid } => {
-            respond::other(call, StatusCode::OK, &deleted(&call.resource, &call.name, &uid))
+            respond::other(call, StatusCode::OK, &deleted(&call.resource, &call.name, &uid))?
         }
         Deleted::Object(object) => {
             let form = Form::choose(&call.headers, &call.query, false, &call.resource.kind)?;
-            respond::value(call, form, StatusCode::OK, &object)
+            respond::value(call, form, StatusCode::OK, &object)?
         }
+    };
+    if options.propagation.is_none() {
+        respond::warn(response.headers_mut(), &call.resource.strategy.warnings_on_delete());
     }
+    Ok(response)
 }
 
 /// Answers a DELETE of a collection with the list of what was deleted.
@@ -44,18 +48,19 @@ pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
         let target = Target { name: &object.header.name, ..call.target(dry_run) };
         match call.registry.delete(&target, &options).await {
             Ok(Deleted::Object(object)) => items.push(object),
-            Ok(Deleted::Gone { .. }) => items.push(object.value()),
+            Ok(Deleted::Gone { .. }) => items.push(call.resource.value_of(&object)),
             // Somebody else was faster.
             Err(status) if status.code == StatusCode::NOT_FOUND => {}
             Err(status) => return Err(status),
         }
     }
-    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+    let untyped = call.resource.custom.is_none();
+    for item in items.iter_mut().filter_map(Value::as_object_mut).filter(|_| untyped) {
         item.remove("kind");
         item.remove("apiVersion");
     }
     let form = Form::choose(&call.headers, &call.query, true, &call.resource.kind)?;
-    let metadata = respond::list_metadata(world.revision.0, None, None);
+    let metadata = respond::list_metadata(&call.resource, world.revision.0, None, None);
     let answer = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;
     Ok(respond::text(StatusCode::OK, form.content_type(), Body::full(answer)))
 }
@@ -63,13 +68,18 @@ pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
 /// Reads the options of a deletion, from the body if there is one, else from the query.
 fn options(call: &Call) -> Result<(DeleteOptions, bool)> {
     let given = if call.body.is_empty() { from_query(call)? } else { from_body(call)? };
+    options_of(&given, call.query.all("dryRun").collect())
+}
+
+/// Interprets DeleteOptions; `dry_run` counts where they say nothing of it themselves.
+pub(super) fn options_of(given: &Value, dry_run: Vec<&str>) -> Result<(DeleteOptions, bool)> {
     let mut errors = Vec::new();
     let dry_run: Vec<&str> = match given["dryRun"].as_array() {
         Some(values) => values.iter().filter_map(Value::as_str).collect(),
-        None => call.query.all("dryRun").collect(),
+        None => dry_run,
     };
     errors.extend(check_dry_run(&dry_run));
-    let propagation = propagation(&given, &mut errors);
+    let propagation = propagation(given, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
     }

@@ -18,6 +18,7 @@ use crate::body::Body;
 use crate::cache::World;
 use crate::negotiate::Form;
 use crate::object::Object;
+use crate::resource::Resource;
 use crate::selector::FieldSelector;
 use crate::status::{Result, Status};
 use crate::validation::FieldError;
@@ -44,8 +45,12 @@ impl Selection {
         let labels = Selector::parse(labels).map_err(|error| Status::bad_request(error.to_string()))?;
         let (group, kind) = (&call.resource.group, &call.resource.kind);
         let fields = FieldSelector::parse(fields)
-            .and_then(|fields| fields.validate(group, kind, call.resource.fields))
-            .map_err(|error| Status::bad_request(error.to_string()))?;
+            .and_then(|fields| match call.resource.custom {
+                None => fields.validate(group, kind, &call.resource.fields),
+                Some(_) => fields.validate_custom(call.resource.is_namespaced(), &call.resource.fields),
+            })
+            .map_err(|error| Status::bad_request(error.to_string()))?
+            .renamed(|field| call.resource.stored_field(field).cloned());
         let all = !labels_given && fields.is_everything() && call.name.is_empty();
         Ok(Self { labels, fields, name: call.name.clone(), all })
     }
@@ -270,9 +275,10 @@ fn check_match(matching: Option<&str>, version: Option<&str>, continued: Option<
 }
 
 fn answer(call: &Call, form: Form, page: Found) -> Result<Response<Body>> {
-    let metadata = respond::list_metadata(page.revision.0, page.token.as_deref(), page.remaining);
+    let metadata =
+        respond::list_metadata(&call.resource, page.revision.0, page.token.as_deref(), page.remaining);
     if !form.is_plain() {
-        let items: Vec<Value> = page.objects.iter().map(|object| item(object)).collect();
+        let items: Vec<Value> = page.objects.iter().map(|object| call.resource.item_of(object)).collect();
         let text = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;
         return Ok(respond::text(StatusCode::OK, form.content_type(), Body::full(text)));
     }
@@ -280,34 +286,25 @@ fn answer(call: &Call, form: Form, page: Found) -> Result<Response<Body>> {
         "kind": format!("{}List", call.resource.kind), "apiVersion": call.resource.api_version(),
         "metadata": metadata,
     });
-    let body = Body::stream(stream::iter(Chunks::new(&head, page.objects)));
+    let body = Body::stream(stream::iter(Chunks::new(&head, call.resource.clone(), page.objects)));
     Ok(respond::text(StatusCode::OK, form.content_type(), body))
-}
-
-/// Parses an object as it stands in a list.
-fn item(object: &Object) -> Value {
-    let mut value = object.value();
-    if let Some(fields) = value.as_object_mut() {
-        fields.remove("kind");
-        fields.remove("apiVersion");
-    }
-    value
 }
 
 /// A list's text, made a piece at a time from the objects' own bytes.
 struct Chunks {
     head: Option<String>,
+    resource: Arc<Resource>,
     objects: std::vec::IntoIter<Arc<Object>>,
     is_first: bool,
     is_done: bool,
 }
 
 impl Chunks {
-    fn new(head: &Value, objects: Vec<Arc<Object>>) -> Self {
+    fn new(head: &Value, resource: Arc<Resource>, objects: Vec<Arc<Object>>) -> Self {
         let mut head = head.to_string();
         head.pop();
         head.push_str(",\"items\":[");
-        Self { head: Some(head), objects: objects.into_iter(), is_first: true, is_done: false }
+        Self { head: Some(head), resource, objects: objects.into_iter(), is_first: true, is_done: false }
     }
 }
 
@@ -334,7 +331,7 @@ impl Iterator for Chunks {
             if !std::mem::take(&mut self.is_first) {
                 out.put_u8(b',');
             }
-            object.write_item(&mut out);
+            self.resource.write_item(&object, &mut out);
         }
         if self.objects.as_slice().is_empty() {
             out.put_slice(b"]}");

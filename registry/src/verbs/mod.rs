@@ -23,8 +23,8 @@ use http::{HeaderMap, Response};
 use crate::body::Body;
 use crate::layers::RequestBody;
 use crate::layers::authorization::NoCreation;
-use crate::negotiate::{accepted, is_pretty, preferred};
-use crate::registry::Registry;
+use crate::negotiate::{self, accepted, is_pretty, preferred};
+use crate::registry::{Registry, Resources};
 use crate::request::{Query, ResourceRequest, Verb};
 use crate::resource::{Backing, Resource, Subresource};
 use crate::status::{Result, Status};
@@ -78,11 +78,20 @@ pub(crate) async fn serve(
     stop: quarterdeck_core::component::Stop,
 ) -> Response<Body> {
     let query = Query::parse(&parts.uri);
-    let (found, body) = match find(&registry, &request, body).await {
+    let resource = match find_resource(&registry, &request).await {
+        Ok(Some(resource)) => resource,
+        Ok(None) => return respond::no_such_page(),
+        Err(status) => return refuse(&status, &parts.headers, &query),
+    };
+    let (subresource, verb, body) = match find(&resource, &request, body).await {
         Ok(found) => found,
         Err(status) => return refuse(&status, &parts.headers, &query),
     };
-    let (resource, subresource, verb) = found;
+    if resource.custom.is_some()
+        && let Err(status) = negotiate::refuse_protobuf(&mut parts.headers)
+    {
+        return refuse(&status, &parts.headers, &query);
+    }
     let user = parts.extensions.remove::<User>().unwrap_or_default();
     let manager = options::manager(verb, &query, &parts.headers, &user);
     let call = Call {
@@ -100,25 +109,43 @@ pub(crate) async fn serve(
         body,
         stop,
     };
-    match dispatch(&call).await {
+    let mut response = match dispatch(&call).await {
         Ok(response) => response,
         Err(status) => refuse(&status, &call.headers, &call.query),
+    };
+    if let Some(warning) = call.resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
+        respond::warn(response.headers_mut(), &[warning]);
     }
+    response
 }
 
 fn refuse(status: &Status, headers: &HeaderMap, query: &Query) -> Response<Body> {
     respond::refusal(status, preferred(&accepted(headers)), is_pretty(headers, query))
 }
 
-type Found = (Arc<Resource>, Option<Subresource>, Verb);
+/// Finds the kind of a request. A kind may have been defined through another server a moment ago.
+async fn find_resource(registry: &Registry, request: &ResourceRequest) -> Result<Option<Arc<Resource>>> {
+    let find = |resources: &Resources| {
+        let resource = resources.get(&request.group, &request.version, &request.resource);
+        // A path with a namespace is none of a kind without.
+        let resource = resource.filter(|it| request.namespace.is_none() || it.is_namespaced());
+        resource.cloned()
+    };
+    if let Some(resource) = find(&registry.resources()) {
+        return Ok(Some(resource));
+    }
+    Ok(find(registry.latest().await?.resources()))
+}
 
-/// Finds what a request is about, and reads its body.
-async fn find(registry: &Registry, request: &ResourceRequest, body: RequestBody) -> Result<(Found, Bytes)> {
-    let resource = registry.resources.get(&request.group, &request.version, &request.resource);
-    let resource = resource.cloned().ok_or_else(Status::unknown_path)?;
-    let subresource = find_subresource(&resource, request)?;
-    let verb = allowed_verb(&resource, subresource, request)?;
-    Ok(((resource, subresource, verb), body::read(body).await?))
+/// Finds what a request wants with its kind, and reads its body.
+async fn find(
+    resource: &Resource,
+    request: &ResourceRequest,
+    body: RequestBody,
+) -> Result<(Option<Subresource>, Verb, Bytes)> {
+    let subresource = find_subresource(resource, request)?;
+    let verb = allowed_verb(resource, subresource, request)?;
+    Ok((subresource, verb, body::read(body).await?))
 }
 
 fn find_subresource(resource: &Resource, request: &ResourceRequest) -> Result<Option<Subresource>> {
@@ -127,7 +154,10 @@ fn find_subresource(resource: &Resource, request: &ResourceRequest) -> Result<Op
     }
     let Some(name) = &request.subresource else { return Ok(None) };
     let known = resource.subresources.iter().find(|subresource| subresource.name() == name);
-    known.copied().map(Some).ok_or_else(Status::unknown_path)
+    known.copied().map(Some).ok_or_else(|| match resource.custom {
+        None => Status::unknown_path(),
+        Some(_) => Status::not_found(resource, request.name.as_deref().unwrap_or_default()),
+    })
 }
 
 /// Returns the verb if the path has it.
@@ -141,7 +171,16 @@ fn allowed_verb(
         None => resource.verbs.contains(&verb) && has_place(resource, verb, request),
         Some(subresource) => subresource.verbs().contains(&verb),
     };
-    if allowed { Ok(verb) } else { Err(Status::method_not_allowed()) }
+    if !allowed {
+        return Err(Status::method_not_allowed());
+    }
+    let is_ending = resource.custom.as_ref().is_some_and(|custom| custom.is_ending);
+    if is_ending && verb == Verb::Create {
+        let mut status = Status::method_not_allowed();
+        status.message = "create not allowed while custom resource definition is terminating".into();
+        return Err(status);
+    }
+    Ok(verb)
 }
 
 /// Whether a verb fits the form of the path: objects in namespaces are made and deleted in their namespace.
@@ -161,9 +200,10 @@ async fn dispatch(call: &Call) -> Result<Response<Body>> {
     }
     if let Some(subresource) = call.subresource {
         match subresource {
-            Subresource::Status | Subresource::Finalize => {}
+            Subresource::Status | Subresource::Finalize | Subresource::Approval => {}
             Subresource::Scale => return subresources::scale(call).await,
             Subresource::Binding => return subresources::create_binding(call).await,
+            Subresource::Eviction => return subresources::evict(call).await,
             Subresource::Log => return subresources::log(call).await,
             Subresource::Token => return subresources::create_token(call).await,
         }

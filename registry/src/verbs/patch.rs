@@ -56,6 +56,11 @@ impl Patch {
         match negotiate::media_type(&call.headers) {
             "application/json-patch+json" => json(&call.body),
             "application/merge-patch+json" => merge().map(Self::Merge),
+            "application/strategic-merge-patch+json" if call.resource.custom.is_some() => {
+                Err(Status::unsupported_media_type(
+                    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+                ))
+            }
             "application/strategic-merge-patch+json" => merge().map(Self::Strategic),
             _ => Err(Status::unsupported_patch()),
         }

@@ -9,6 +9,7 @@ use super::Call;
 use crate::body::Body;
 use crate::negotiate::{Encoding, Form, Shape};
 use crate::object::Object;
+use crate::resource::Resource;
 use crate::status::{Result, Status};
 use crate::table::{self, IncludeObject, TableOptions};
 use crate::write::Written;
@@ -23,19 +24,27 @@ pub(super) fn text(code: StatusCode, content_type: &'static str, body: Body) -> 
     response
 }
 
+/// Answers that there is no such path, as the router of upstream does: in text.
+pub(super) fn no_such_page() -> Response<Body> {
+    let mut answer =
+        text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", Body::full("404 page not found\n"));
+    answer.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    answer
+}
+
 /// Answers with a stored object.
 pub(super) fn object(call: &Call, form: Form, code: StatusCode, object: &Object) -> Result<Response<Body>> {
-    if form.is_plain() {
+    if form.is_plain() && call.resource.is_stored_form() {
         return Ok(text(code, form.content_type(), Body::full(object.single())));
     }
-    value(call, form, code, &object.value())
+    value(call, form, code, &call.resource.value_of(object))
 }
 
 /// Answers with an object of the call's kind.
 pub(super) fn value(call: &Call, form: Form, code: StatusCode, object: &Value) -> Result<Response<Body>> {
     let now = call.registry.clock.now();
     let shaped = match form.shape {
-        Shape::Object if form.encoding == Encoding::Protobuf => {
+        Shape::Object if form.encoding == Encoding::Protobuf && call.resource.custom.is_none() => {
             let bytes =
                 crate::schema::encode_protobuf(&call.resource.structure, object).map_err(Status::internal)?;
             return Ok(text(code, form.content_type(), Body::full(bytes)));
@@ -124,6 +133,9 @@ pub(super) fn written(
         None => value(call, form, code, &written.value)?,
     };
     warn(response.headers_mut(), warnings);
+    if call.subresource.is_none() {
+        warn(response.headers_mut(), &call.resource.strategy.warnings(&written.value));
+    }
     Ok(response)
 }
 
@@ -138,8 +150,16 @@ pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
 }
 
 /// The metadata of a list.
-pub(super) fn list_metadata(revision: u64, token: Option<&str>, remaining: Option<usize>) -> Value {
+pub(super) fn list_metadata(
+    resource: &Resource,
+    revision: u64,
+    token: Option<&str>,
+    remaining: Option<usize>,
+) -> Value {
     let mut metadata = serde_json::json!({"resourceVersion": revision.to_string()});
+    if resource.custom.is_some() {
+        metadata["continue"] = "".into();
+    }
     if let Some(token) = token {
         metadata["continue"] = token.into();
     }
@@ -173,7 +193,7 @@ pub(super) fn shaped_list(
         Shape::Metadata(version) | Shape::MetadataList(version) => {
             table::partial_object_metadata_list(metadata, items, version)
         }
-        Shape::Object if form.encoding == Encoding::Protobuf => {
+        Shape::Object if form.encoding == Encoding::Protobuf && call.resource.custom.is_none() => {
             let list = serde_json::json!({"metadata": metadata, "items": items});
             let kind = format!("{}List", call.resource.kind);
             return crate::schema::encode_protobuf_list(

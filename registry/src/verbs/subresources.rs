@@ -1,11 +1,13 @@
-//! What lies below an object: scale, binding, log and token.
+//! What lies below an object: scale, binding, eviction, log and token.
 
 mod binding;
+mod eviction;
 mod log;
 mod scale;
 mod token;
 
 pub(super) use binding::create_binding;
+pub(super) use eviction::evict;
 pub(super) use log::log;
 pub(super) use scale::scale;
 pub(super) use token::create_token;

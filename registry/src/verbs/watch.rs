@@ -55,7 +55,7 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>> {
         || DEFAULT_TIMEOUT_SECONDS + call.registry.random.below(DEFAULT_TIMEOUT_SECONDS),
         |seconds| usize::try_from(seconds).unwrap_or(usize::MAX),
     );
-    let log = call.registry.cache.log(&call.resource);
+    let log = call.registry.cache.log(&call.resource).ok_or_else(Status::unknown_path)?;
     let (opening, position, revision) = open(call, &start, &log);
     let watcher = Watcher {
         registry: call.registry.clone(),
@@ -273,16 +273,16 @@ impl Watcher {
             }
         };
         if kind == event.kind && self.form.is_plain() {
-            return Some(event.line());
+            return Some(event.line(&self.resource));
         }
         Some(self.line(kind, &object))
     }
 
     fn line(&mut self, kind: EventKind, object: &Object) -> Bytes {
         if self.form.is_plain() {
-            return crate::cache::line(kind, object);
+            return crate::cache::line(kind, object, &self.resource);
         }
-        let value = object.value();
+        let value = self.resource.value_of(object);
         let shaped = match self.form.shape {
             Shape::Object => value,
             Shape::Table(version, include_object) => {

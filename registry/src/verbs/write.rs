@@ -27,8 +27,8 @@ pub(super) fn place(object: &mut Value, namespace: Option<&str>) -> Result<()> {
     match namespace {
         Some(namespace) if given.is_empty() => object["metadata"]["namespace"] = namespace.into(),
         Some(namespace) if given == namespace => {}
-        None if given.is_empty() => {}
-        _ => {
+        None => drop(object["metadata"].as_object_mut().map(|metadata| metadata.remove("namespace"))),
+        Some(_) => {
             return Err(Status::bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request",
             ));

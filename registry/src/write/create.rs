@@ -3,8 +3,10 @@
 use quarterdeck_core::storage::{Expect, Key, StorageError, Transaction};
 use serde_json::Value;
 
-use super::{ATTEMPTS, Failure, Target, Written, contention, failure, metadata, with_claims};
-use crate::admission::Operation;
+use super::{
+    ATTEMPTS, Failure, Target, Written, contention, failure, metadata, with_claims, with_companions,
+};
+use crate::admission::{Companion, Operation};
 use crate::cache::World;
 use crate::object::Draft;
 use crate::registry::Registry;
@@ -28,23 +30,30 @@ impl Registry {
 
     /// Makes an object whose owners are known.
     pub(super) async fn create_owned(&self, target: &Target<'_>, object: Value) -> Result<Written> {
+        let mut turn = None;
         for attempt in 0..ATTEMPTS {
             let world = self.latest().await?;
             let mut object = object.clone();
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            let attributes = target.attributes(Operation::Create, &name, None, &world);
+            let context = self.strategy_context(target.user, &world, attempt);
+            let attributes = target.attributes(Operation::Create, &name, None, &context);
             self.mutate(&attributes, &mut object).await?;
             let resource = target.resource;
-            let context = self.strategy_context(target.user, &world, attempt);
             metadata::prepare_new(&mut object, resource, self.random.uuid(), context.now)?;
             reset_status(&mut object, resource);
-            resource.strategy.prepare_for_create(&mut object, &context);
             let generated = self.name_new(&mut object);
+            resource.strategy.prepare_for_create(&mut object, &context);
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             self.validate_new(target, &name, &object)?;
-            let attributes = target.attributes(Operation::Create, &name, None, &world);
+            let attributes = target.attributes(Operation::Create, &name, None, &context);
             self.admit(&attributes, Some(&object)).await?;
-            match self.insert(target, &name, object, &context).await? {
+            let companions = self.companions(&attributes, &object).await?;
+            if !companions.is_empty() && turn.is_none() {
+                // What was read may have changed when it is this write's turn.
+                turn = Some(self.turns.take(target.namespace.unwrap_or_default()).await);
+                continue;
+            }
+            match self.insert(target, &name, object, &companions, &context).await? {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
                 Err(Failure::Contended) if !generated => return Err(self.exists(target, &name).await),
@@ -80,6 +89,7 @@ impl Registry {
         target: &Target<'_>,
         name: &str,
         mut object: Value,
+        companions: &[Companion],
         context: &StrategyContext<'_>,
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
@@ -100,7 +110,17 @@ impl Registry {
             let at = Expect::Modified(namespace.revision);
             transaction = transaction.expect(format!("/registry/namespaces/{}", namespace.header.name), at);
         }
-        match self.commit(with_claims(transaction, &claims, &key), draft).await {
+        if let Some(definition) = resource.custom.as_ref().and_then(|custom| custom.definition.as_ref()) {
+            // Nor is anything made of a kind that somebody stops defining meanwhile.
+            match world.get(definition.as_str()) {
+                Some(present) if serves(world, resource) => {
+                    transaction = transaction.expect(definition.clone(), Expect::Modified(present.revision));
+                }
+                _ => return Ok(Err(Failure::Refused(Status::not_found(resource, name)))),
+            }
+        }
+        let transaction = with_companions(with_claims(transaction, &claims, &key), companions);
+        match self.commit(transaction, draft).await {
             Ok(stored) => {
                 metadata::of(&mut object)
                     .insert("resourceVersion".into(), stored.revision.to_string().into());
@@ -147,6 +167,12 @@ impl Registry {
         let being_deleted = there.is_some_and(|there| !there["metadata"]["deletionTimestamp"].is_null());
         Status::already_exists(target.resource, name, being_deleted)
     }
+}
+
+/// Whether objects of a custom kind may be made in a world.
+fn serves(world: &World, resource: &Resource) -> bool {
+    let present = world.resources().get(&resource.group, &resource.version, &resource.plural);
+    present.and_then(|present| present.custom.as_ref()).is_some_and(|custom| !custom.is_ending)
 }
 
 /// Gives an object whose status is the server's an empty one.

@@ -10,7 +10,7 @@ use crate::admission::Operation;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::status::{Result, Status};
-use crate::strategy::{Claims, Deletion};
+use crate::strategy::{Claims, Deletion, Strategy};
 
 /// What happens to an object's dependents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,9 +68,12 @@ impl Registry {
             let Some(Present { object, value }) = self.present(target, &key).await? else {
                 return Err(Status::not_found(resource, target.name));
             };
+            let deletable = resource.strategy.check_delete(target.name);
+            deletable.map_err(|why| Status::forbidden_object(resource, target.name, why))?;
             check_preconditions(&value, target, &options.preconditions)?;
             let world = self.cache.world();
-            let attributes = target.attributes(Operation::Delete, target.name, Some(&value), &world);
+            let context = self.strategy_context(target.user, &world, 0);
+            let attributes = target.attributes(Operation::Delete, target.name, Some(&value), &context);
             self.admit(&attributes, None).await?;
             match self.try_delete(target, &key, &object, value, options).await {
                 Ok(deleted) => return Ok(deleted),
@@ -91,7 +94,10 @@ impl Registry {
     ) -> std::result::Result<Deleted, Failure> {
         let strategy = &target.resource.strategy;
         let mut marked = value.clone();
-        set_finalizers(&mut marked, options.propagation);
+        set_finalizers(
+            &mut marked,
+            options.propagation.or_else(|| default_propagation(&value, strategy.as_ref())),
+        );
         let deletion = strategy.deletion(&marked, options.grace_period_seconds);
         let seconds = match deletion {
             Deletion::Immediate => 0,
@@ -168,6 +174,16 @@ fn mark(object: &mut Value, seconds: i64, now: Timestamp) {
 /// The finalizers that the collector removes when it has done its work.
 const COLLECTED: [&str; 2] = ["orphan", "foregroundDeletion"];
 
+/// What becomes of the dependents of an object whose deletion says nothing of them: what its finalizers say already, else
+/// what its kind does.
+fn default_propagation(object: &Value, strategy: &dyn Strategy) -> Option<Propagation> {
+    let finalizers = object["metadata"]["finalizers"].as_array();
+    let is_decided = finalizers.is_some_and(|finalizers| {
+        finalizers.iter().any(|finalizer| COLLECTED.iter().any(|collected| finalizer == collected))
+    });
+    (strategy.orphans_by_default() && !is_decided).then_some(Propagation::Orphan)
+}
+
 /// Sets the finalizers that say what becomes of dependents.
 fn set_finalizers(object: &mut Value, propagation: Option<Propagation>) {
     let Some(propagation) = propagation else { return };
@@ -192,7 +208,12 @@ fn set_finalizers(object: &mut Value, propagation: Option<Propagation>) {
     }
 }
 
-fn check_preconditions(value: &Value, target: &Target<'_>, preconditions: &Preconditions) -> Result<()> {
+/// Checks what must hold for a deletion.
+pub(crate) fn check_preconditions(
+    value: &Value,
+    target: &Target<'_>,
+    preconditions: &Preconditions,
+) -> Result<()> {
     let found = |field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
     let why = match preconditions {
         Preconditions { uid: Some(uid), .. } if *uid != found("uid") => format!(

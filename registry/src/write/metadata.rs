@@ -39,7 +39,7 @@ pub(super) fn prepare_new(
     }
     metadata.insert("uid".into(), uid.into());
     metadata.insert("creationTimestamp".into(), seconds(now));
-    if resource.generation == Generation::Spec {
+    if resource.generation != Generation::Unmanaged {
         metadata.insert("generation".into(), 1.into());
     }
     Ok(())
@@ -60,8 +60,31 @@ pub(super) fn generate(base: &str, suffix: &str) -> String {
 ///
 /// 400 if it is another.
 pub(super) fn check_identity(object: &mut Value, target: &Target<'_>) -> Result<()> {
+    check_name(object, target)?;
     let metadata = of(object);
-    let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
+    let namespace = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
+    match target.namespace {
+        Some(expected) if namespace.is_empty() => {
+            metadata.insert("namespace".into(), expected.into());
+        }
+        Some(expected) if namespace != expected => {
+            return Err(Status::bad_request(format!(
+                "the namespace of the object ({namespace}) does not match the namespace on the request ({expected})"
+            )));
+        }
+        None => drop(metadata.remove("namespace")),
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+/// Checks that an object has the name of the path.
+///
+/// # Errors
+///
+/// 400 if it has another, or none.
+pub(super) fn check_name(object: &Value, target: &Target<'_>) -> Result<()> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if name.is_empty() {
         return Err(Status::bad_request(format!(
             "the name of the object ({} based on URL) was undeterminable: name must be provided",
@@ -73,23 +96,6 @@ pub(super) fn check_identity(object: &mut Value, target: &Target<'_>) -> Result<
             "the name of the object ({name}) does not match the name on the URL ({})",
             target.name
         )));
-    }
-    let namespace = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();
-    match target.namespace {
-        Some(expected) if namespace.is_empty() => {
-            metadata.insert("namespace".into(), expected.into());
-        }
-        Some(expected) if namespace != expected => {
-            return Err(Status::bad_request(format!(
-                "the namespace of the object ({namespace}) does not match the namespace on the request ({expected})"
-            )));
-        }
-        None if !namespace.is_empty() => {
-            return Err(Status::bad_request(format!(
-                "the namespace of the object ({namespace}) does not match the namespace on the request ()"
-            )));
-        }
-        _ => {}
     }
     Ok(())
 }
@@ -112,12 +118,15 @@ pub(super) fn restore(new: &mut Value, old: &Value, target: &Target<'_>) {
     let (old, new) = (old.as_object(), new.as_object_mut());
     let (Some(old), Some(new)) = (old, new) else { return };
     match target.subresource {
-        Some(Subresource::Status) => {
+        Some(Subresource::Status | Subresource::Approval) => {
             // As upstream: what a status write says of metadata counts, for controllers keep annotations with it.
             let (status, metadata) = (new.remove("status"), new.remove("metadata"));
             *new = old.clone();
             put(new, "status", status);
-            put(new, "metadata", metadata);
+            // Not so for custom kinds: nothing but their status changes.
+            if resource.custom.is_none() {
+                put(new, "metadata", metadata);
+            }
         }
         Some(Subresource::Finalize) => {
             let finalizers = new.get("spec").and_then(|spec| spec.get("finalizers")).cloned();
@@ -149,19 +158,23 @@ pub(super) fn put(map: &mut Map<String, Value>, field: &str, value: Option<Value
 
 /// Counts a generation if anything but metadata and status changed.
 pub(super) fn count_generation(new: &mut Value, old: &Value, resource: &Resource) {
-    if resource.generation == Generation::Unmanaged {
-        return;
-    }
-    let rest = |value: &Value| {
-        let fields = value.as_object().into_iter().flatten();
-        fields
-            .filter(|(name, _)| !matches!(name.as_str(), "metadata" | "status"))
-            .map(|(n, v)| (n.clone(), v.clone()))
-            .collect::<Map<_, _>>()
+    let counts_status = match resource.generation {
+        Generation::Unmanaged => return,
+        Generation::Spec => false,
+        Generation::Content => true,
     };
-    if rest(new) != rest(old) {
+    if counted(new, counts_status).ne(counted(old, counts_status)) {
         bump_generation(new);
     }
+}
+
+/// The members of an object whose changes count.
+fn counted(object: &Value, counts_status: bool) -> impl Iterator<Item = (&String, &Value)> {
+    object.as_object().into_iter().flatten().filter(move |(name, _)| match name.as_str() {
+        "metadata" => false,
+        "status" => counts_status,
+        _ => true,
+    })
 }
 
 /// Counts a generation.

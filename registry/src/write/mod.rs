@@ -8,6 +8,7 @@ mod create;
 mod delete;
 pub(crate) mod metadata;
 mod ownership;
+mod turns;
 mod update;
 
 use std::sync::Arc;
@@ -15,18 +16,22 @@ use std::sync::Arc;
 use quarterdeck_core::storage::{Key, Revision, StorageError, Transaction};
 use serde_json::Value;
 
+pub(crate) use delete::check_preconditions;
 pub use delete::{DeleteOptions, Deleted, Preconditions, Propagation};
+pub(crate) use turns::Turns;
 pub use update::Change;
 
-use crate::admission::{Attributes, Operation};
-use crate::cache::World;
+use crate::admission::{Attributes, Companion, Operation};
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::resource::{Resource, Subresource};
 use crate::status::{Result, Status};
-use crate::strategy::Claims;
+use crate::strategy::{Claims, StrategyContext};
 use crate::user::User;
 use crate::validation::FieldError;
+
+/// Who owns what the server writes of its own accord.
+pub(crate) const SERVER: &str = "kube-apiserver";
 
 /// How often a write starts over before the client is told that there is too much contention.
 const ATTEMPTS: usize = 16;
@@ -77,7 +82,7 @@ impl<'a> Target<'a> {
         operation: Operation,
         name: &'a str,
         old: Option<&'a Value>,
-        world: &'a World,
+        context: &StrategyContext<'a>,
     ) -> Attributes<'a> {
         Attributes {
             resource: self.resource,
@@ -88,12 +93,14 @@ impl<'a> Target<'a> {
             old,
             user: self.user,
             dry_run: self.dry_run,
-            world,
+            world: context.world,
+            now: context.now,
         }
     }
 
     fn invalid(&self, name: &str, errors: &[FieldError]) -> Status {
-        Status::invalid(&self.resource.group, &self.resource.kind, name, errors)
+        // As upstream, in the words of the group that is stored: events of `events.k8s.io` are those of the core group.
+        Status::invalid(self.resource.layout().group, &self.resource.kind, name, errors)
     }
 }
 
@@ -110,6 +117,14 @@ impl Registry {
             admission.validate(attributes, object).await?;
         }
         Ok(())
+    }
+
+    async fn companions(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Companion>> {
+        let mut all = Vec::new();
+        for admission in &self.admission {
+            all.extend(admission.companions(attributes, object).await?);
+        }
+        Ok(all)
     }
 }
 
@@ -151,6 +166,17 @@ fn with_claims(mut transaction: Transaction, claims: &Claims, owner: &Key) -> Tr
     }
     for key in &claims.release {
         transaction = transaction.delete(key.clone());
+    }
+    transaction
+}
+
+/// Adds the objects that change with another to a transaction.
+fn with_companions(mut transaction: Transaction, companions: &[Companion]) -> Transaction {
+    use quarterdeck_core::storage::Expect;
+    for Companion { resource, key, revision, value } in companions {
+        transaction = transaction
+            .expect(key.clone(), Expect::Modified(*revision))
+            .put(key.clone(), Draft::new(resource, value).bytes().clone());
     }
     transaction
 }

@@ -18,11 +18,14 @@ impl Registry {
         metadata::put(metadata::of(object), MANAGED, owners);
     }
 
-    /// Says who owns a changed object's fields.
-    pub(super) fn own_changed(&self, target: &Target<'_>, new: &mut Value, old: &Value) {
-        let owners = self.as_writer(target, |writer| {
-            managed::recorded(&target.resource.structure, Some(old), new, writer)
-        });
+    /// Says who owns a changed object's fields: what was decided already, or whom the change makes an owner.
+    pub(super) fn own(&self, target: &Target<'_>, new: &mut Value, old: &Value, decided: Option<Value>) {
+        let owners = match decided {
+            Some(decided) => Some(decided).filter(|owners| !owners.is_null()),
+            None => self.as_writer(target, |writer| {
+                managed::recorded(&target.resource.structure, Some(old), new, writer)
+            }),
+        };
         metadata::put(metadata::of(new), MANAGED, owners);
     }
 
@@ -31,7 +34,8 @@ impl Registry {
         let now = metadata::seconds(self.clock.now());
         let prefix = &target.resource.prefix;
         let is_served = |version: &str| {
-            let mut of_kind = self.resources.all().iter().filter(|resource| resource.prefix == *prefix);
+            let resources = self.resources();
+            let mut of_kind = resources.all().iter().filter(|resource| resource.prefix == *prefix);
             of_kind.any(|resource| resource.api_version() == version)
         };
         then(&Writer {
@@ -39,7 +43,7 @@ impl Registry {
             api_version: &target.resource.api_version(),
             subresource: target.subresource.map_or("", Subresource::name),
             part: match target.subresource {
-                Some(Subresource::Status) => Part::Status,
+                Some(Subresource::Status | Subresource::Approval) => Part::Status,
                 None if target.resource.has(Subresource::Status) => Part::AllButStatus,
                 _ => Part::All,
             },

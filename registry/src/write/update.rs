@@ -5,15 +5,16 @@ use std::sync::Arc;
 use quarterdeck_core::storage::{Expect, Key, Transaction};
 use serde_json::Value;
 
+use super::turns::Turn;
 use super::{
     ATTEMPTS, Failure, Target, Written, contention, failure, has_finalizers, metadata, ownership,
-    revision_of, with_claims,
+    revision_of, with_claims, with_companions,
 };
-use crate::admission::Operation;
+use crate::admission::{Companion, Operation};
 use crate::cache::World;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
-use crate::resource::Subresource;
+use crate::resource::{Resource, Subresource};
 use crate::status::{Result, Status};
 use crate::strategy::Claims;
 use crate::validation::{FieldError, Shown};
@@ -58,6 +59,25 @@ pub trait Change: Send + Sync {
     }
 }
 
+/// One attempt at a write.
+struct Attempt<'a> {
+    /// How many there were before.
+    number: usize,
+    /// The write's turn, once it has to wait for one.
+    turn: &'a mut Option<Turn>,
+    /// What must not change until the commit.
+    guard: Option<(Key, Expect)>,
+    /// Whether the change says who owns what.
+    decides: bool,
+}
+
+/// What is committed along with an object.
+struct Along {
+    claims: Claims,
+    companions: Vec<Companion>,
+    guard: Option<(Key, Expect)>,
+}
+
 /// The present object, as a write finds it.
 pub(super) struct Present {
     pub(super) object: Arc<Object>,
@@ -76,7 +96,7 @@ impl Registry {
                 Arc::new(object.map_err(|error| Status::internal(error.to_string()))?)
             }
         };
-        let value = object.value();
+        let value = target.resource.value_of(&object);
         Ok(Some(Present { object, value }))
     }
 
@@ -88,7 +108,11 @@ impl Registry {
     pub async fn update(&self, target: &Target<'_>, change: &dyn Change) -> Result<Written> {
         let resource = target.resource;
         let key = resource.key(target.namespace, target.name);
-        for attempt in 0..ATTEMPTS {
+        if let Some(object) = change.replacement() {
+            metadata::check_name(object, target)?;
+        }
+        let mut turn = None;
+        for number in 0..ATTEMPTS {
             let Some(present) = self.present(target, &key).await? else {
                 match self.create_instead(target, change).await {
                     // Somebody made it meanwhile.
@@ -102,8 +126,8 @@ impl Registry {
             metadata::check_identity(&mut new, target)?;
             let unconditional = check_version(&new, &present, target, change)?;
             let guard = self.guarded(change, &new).await?;
-            let owners = change.decides_owners();
-            match self.replace(target, &key, &present, new, (guard, owners), attempt).await? {
+            let attempt = Attempt { number, turn: &mut turn, guard, decides: change.decides_owners() };
+            match self.replace(target, &key, &present, new, attempt).await? {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
                 Err(Failure::Contended) if !unconditional => {
@@ -156,43 +180,52 @@ impl Registry {
         key: &Key,
         present: &Present,
         mut new: Value,
-        (guard, owners_decided): (Option<(Key, Expect)>, bool),
-        attempt: usize,
+        attempt: Attempt<'_>,
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
         let old = &present.value;
-        let world = self.cache.world();
-        let context = self.strategy_context(target.user, &world, attempt);
+        // Who starts over has to see why.
+        let world = if attempt.number == 0 { self.cache.world() } else { self.latest().await? };
+        let context = self.strategy_context(target.user, &world, attempt.number);
+        let decided = attempt.decides.then(|| new["metadata"][ownership::MANAGED].take());
         metadata::restore(&mut new, old, target);
-        if target.subresource == Some(Subresource::Status) {
-            resource.strategy.prepare_for_status_update(&mut new, old);
+        match target.subresource {
+            Some(Subresource::Status) => {
+                resource.strategy.prepare_for_status_update(&mut new, old, &context);
+                self.own(target, &mut new, old, decided);
+            }
+            Some(Subresource::Approval) => {
+                resource.strategy.prepare_for_approval(&mut new, old, &context);
+                self.own(target, &mut new, old, decided);
+            }
+            // Only the finalizers are new, and they are what this is for.
+            Some(Subresource::Finalize) => self.own(target, &mut new, old, decided),
+            _ => {
+                self.own(target, &mut new, old, decided);
+                resource.strategy.prepare_for_update(&mut new, old, &context);
+            }
         }
-        if !owners_decided {
-            self.own_changed(target, &mut new, old);
-        }
-        // Of a finalization only the finalizers are new, and they are what it is for.
-        if !matches!(target.subresource, Some(Subresource::Status | Subresource::Finalize)) {
-            resource.strategy.prepare_for_update(&mut new, old, &context);
-        }
-        let attributes = target.attributes(Operation::Update, target.name, Some(old), &world);
+        let attributes = target.attributes(Operation::Update, target.name, Some(old), &context);
         self.mutate(&attributes, &mut new).await?;
         metadata::count_generation(&mut new, old, resource);
-        let errors = match target.subresource {
-            Some(Subresource::Status) => resource.validator.status_update(&new, old),
-            // A binding is checked as such; what it changes, no update may.
-            Some(Subresource::Binding) => Vec::new(),
-            _ => resource.validator.update(&new, old),
-        };
+        let errors = problems(target, &new, old);
         if !errors.is_empty() {
             return Err(target.invalid(target.name, &errors));
         }
         self.admit(&attributes, Some(&new)).await?;
+        let companions = self.companions(&attributes, &new).await?;
+        if !companions.is_empty() && attempt.turn.is_none() {
+            // What was read may have changed when it is this write's turn.
+            *attempt.turn = Some(self.turns.take(target.namespace.unwrap_or_default()).await);
+            return Ok(Err(Failure::Again));
+        }
         let claims = resource.strategy.claim(&mut new, Some(old), &context);
         let claims = claims.map_err(|errors| target.invalid(target.name, &errors))?;
         if is_gone(&new, old) && !resource.strategy.outlives_finalizers(&new) {
             return self.remove_updated(target, key, present, new).await;
         }
-        self.commit_update(target, key, present, new, &claims, guard).await
+        let along = Along { claims, companions, guard: attempt.guard };
+        self.commit_update(target, key, present, new, along).await
     }
 
     async fn commit_update(
@@ -201,8 +234,7 @@ impl Registry {
         key: &Key,
         present: &Present,
         mut new: Value,
-        claims: &Claims,
-        guard: Option<(Key, Expect)>,
+        along: Along,
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
         ownership::settle(&mut new, &present.value);
@@ -217,16 +249,17 @@ impl Registry {
         let mut transaction = Transaction::new()
             .expect(key.clone(), Expect::Modified(present.object.revision))
             .put(key.clone(), draft.bytes().clone());
-        if let Some((guard, found)) = guard {
+        if let Some((guard, found)) = along.guard {
             transaction =
                 transaction.expect(guard.clone(), found).put(guard, key.as_str().as_bytes().to_vec());
         }
-        match self.commit(with_claims(transaction, claims, key), draft).await {
+        let transaction = with_companions(with_claims(transaction, &along.claims, key), &along.companions);
+        match self.commit(transaction, draft).await {
             Ok(stored) => {
                 metadata::of(&mut new).insert("resourceVersion".into(), stored.revision.to_string().into());
                 Ok(Ok(Written::stored(new, stored, false)))
             }
-            Err(error) => Ok(Err(failure(error, key, claims, target, target.name))),
+            Err(error) => Ok(Err(failure(error, key, &along.claims, target, target.name))),
         }
     }
 
@@ -267,6 +300,21 @@ impl Registry {
         let committed = self.storage.commit(transaction).await;
         committed.map_err(|error| failure(error, key, &Claims::default(), target, target.name))
     }
+}
+
+/// Returns what is wrong with the successor of an object.
+fn problems(target: &Target<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
+    let Resource { validator, strategy, .. } = target.resource.as_ref();
+    let (mut errors, more) = match target.subresource {
+        Some(Subresource::Status | Subresource::Approval) => {
+            (validator.status_update(new, old), strategy.validate_status_update(new, old))
+        }
+        // A binding is checked as such; what it changes, no update may.
+        Some(Subresource::Binding) => return Vec::new(),
+        _ => (validator.update(new, old), strategy.validate_update(new, old)),
+    };
+    errors.extend(more);
+    errors
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

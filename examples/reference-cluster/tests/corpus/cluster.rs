@@ -50,7 +50,7 @@ impl Lab {
             .start()
             .await
             .unwrap();
-        cluster.ready().await;
+        cluster.ready().await.unwrap();
         let listener = Listener::insecure(cluster.server().clone(), (Ipv4Addr::LOCALHOST, 0).into()).await;
         let listener = listener.unwrap();
         let address = listener.local_address().unwrap().to_string();

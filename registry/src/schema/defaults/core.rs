@@ -160,6 +160,18 @@ pub(super) fn namespace(namespace: &mut Object) {
     }
 }
 
+/// The first of a node's ranges is also a field of its own. (Kubernetes does this when it converts.)
+pub(super) fn node_spec(spec: &mut Object) {
+    let all = spec.get("podCIDRs").and_then(Value::as_array);
+    let first = all.and_then(|all| all.first()).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let own = text(spec, "podCIDR").to_owned();
+    if !own.is_empty() && first.is_empty() {
+        spec.insert("podCIDRs".into(), json!([own]));
+    } else if own.is_empty() && !first.is_empty() {
+        spec.insert("podCIDR".into(), first.into());
+    }
+}
+
 pub(super) fn node_status(status: &mut Object) {
     if let Some(capacity) = status.get("capacity").cloned() {
         fill(status, "allocatable", capacity);

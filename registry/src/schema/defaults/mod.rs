@@ -24,13 +24,15 @@ pub fn apply_defaults(structure: &Structure, value: &mut Value) {
 }
 
 fn structure_defaults(structure: &Structure, object: &mut Object) {
-    if let Some(rule) = rule(&structure.name) {
+    if structure.custom.is_none()
+        && let Some(rule) = rule(&structure.name)
+    {
         rule(object);
     }
     for field in structure.fields.iter() {
         let name = field.name.as_ref();
         if let Some(default) = &field.rules.default
-            && object.get(name).is_none_or(Value::is_null)
+            && object.get(name).is_none_or(|value| value.is_null() && !matches!(field.ty, Type::Nullable(_)))
         {
             object.insert(name.to_owned(), default.to_value());
         }
@@ -43,6 +45,7 @@ fn structure_defaults(structure: &Structure, object: &mut Object) {
 fn type_defaults(ty: &Type, value: &mut Value) {
     match (ty, value) {
         (Type::Struct(structure), Value::Object(object)) => structure_defaults(structure, object),
+        (Type::Nullable(inner), value) => type_defaults(inner, value),
         (Type::List(element), Value::Array(list)) => {
             list.iter_mut().for_each(|value| type_defaults(element, value))
         }
@@ -68,6 +71,7 @@ fn rule(name: &str) -> Option<fn(&mut Object)> {
         ("api.core.v1", "Container" | "EphemeralContainer") => core::container,
         ("api.core.v1", "LimitRangeItem") => core::limit_range_item,
         ("api.core.v1", "Namespace") => core::namespace,
+        ("api.core.v1", "NodeSpec") => core::node_spec,
         ("api.core.v1", "NodeStatus") => core::node_status,
         ("api.core.v1", "Pod") => core::pod,
         ("api.core.v1", "PodStatus") => core::pod_status,

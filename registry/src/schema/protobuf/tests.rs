@@ -193,6 +193,8 @@ impl Choices<'_> {
                 [json!({}), json!([{"type": "string"}, {}]), json!({"items": {}}), json!({"type": "a"})][pick]
                     .clone()
             }
+            // Only custom kinds have it, and those have no protobuf.
+            Type::Nullable(inner) => self.value(inner, depth),
             Type::SchemaOrStrings => {
                 [json!({}), json!(["a", ""]), json!({"type": "x"}), json!(["b"])][pick].clone()
             }

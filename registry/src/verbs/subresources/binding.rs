@@ -18,7 +18,8 @@ use crate::write::{Change, Target, metadata};
 pub(in super::super) async fn create_binding(call: &Call) -> Result<Response<Body>> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let registry = &call.registry;
-    let pods = registry.resources.get("", "v1", "pods").ok_or_else(Status::unknown_path)?;
+    let resources = registry.resources();
+    let pods = resources.get("", "v1", "pods").ok_or_else(Status::unknown_path)?;
     let binding = body::object_of(call, "Binding", options.validation)?.object;
     let named = binding["metadata"]["name"].as_str().unwrap_or_default();
     let name = match call.resource.backing {

@@ -24,7 +24,8 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     let kind = match call.verb {
         Verb::Get => {
             let world = world_for(call).await?;
-            let object = find(call, &world)?.value();
+            let object =
+                call.resource.value_of(find(call, &world).map_err(|status| not_found(call, status))?);
             return respond::other(call, StatusCode::OK, &scale_of(&call.resource, &object));
         }
         Verb::Patch if apply::is_asked(call) => Kind::Apply,
@@ -50,7 +51,8 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     };
     // The write is one of the object itself: its replicas are in its spec.
     let target = Target { subresource: None, ..call.target(options.dry_run) };
-    let written = call.registry.update(&target, &Rescale { desired, call }).await?;
+    let written = call.registry.update(&target, &Rescale { desired, call }).await;
+    let written = written.map_err(|status| not_found(call, status))?;
     let mut response = respond::other(call, StatusCode::OK, &scale_of(&call.resource, &written.value))?;
     respond::warn(response.headers_mut(), &warnings);
     Ok(response)
@@ -61,6 +63,17 @@ enum Kind {
     Apply,
     Patch,
     Update,
+}
+
+/// Upstream says of what was not found that it has a scale.
+fn not_found(call: &Call, mut status: Status) -> Status {
+    if status.code == StatusCode::NOT_FOUND {
+        let plural = format!("{}/scale", call.resource.plural);
+        let qualified = call.resource.qualified_plural().replacen(call.resource.plural.as_ref(), &plural, 1);
+        status.message = format!("{qualified} {:?} not found", call.name);
+        status.details.insert("kind".into(), plural.into());
+    }
+    status
 }
 
 /// Shows an object as a Scale.
@@ -75,11 +88,20 @@ fn scale_of(resource: &Resource, object: &Value) -> Value {
             scale["metadata"][field] = metadata[field].clone();
         }
     }
-    let replicas = object["spec"]["replicas"].as_i64().unwrap_or(0);
+    let paths = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref());
+    let (replicas, selector) = match paths {
+        None => {
+            let replicas = object["spec"]["replicas"].as_i64().unwrap_or(0);
+            (replicas, selector(resource, &object["spec"]["selector"]))
+        }
+        Some(paths) => {
+            scale["status"]["replicas"] = paths.status_replicas(object).into();
+            (paths.replicas(object).unwrap_or(0), paths.selector(object).to_owned())
+        }
+    };
     if replicas != 0 {
         scale["spec"]["replicas"] = replicas.into();
     }
-    let selector = selector(resource, &object["spec"]["selector"]);
     if !selector.is_empty() {
         scale["status"]["selector"] = selector.into();
     }
@@ -98,8 +120,13 @@ fn selector(resource: &Resource, selector: &Value) -> String {
     Selector::from_label_selector(Some(selector)).map(|selector| selector.to_string()).unwrap_or_default()
 }
 
-/// Where an object keeps how many replicas it wants.
-const REPLICAS: [&str; 2] = ["spec", "replicas"];
+/// Where objects of a kind keep how many replicas they want.
+fn replicas_path(resource: &Resource) -> Vec<&str> {
+    match resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        None => vec!["spec", "replicas"],
+        Some(paths) => paths.replicas_path(),
+    }
+}
 
 enum Desired {
     Given(Value),
@@ -128,7 +155,8 @@ impl Rescale<'_> {
         let structure = schema::builtin("autoscaling", "v1", "Scale");
         let structure = structure.ok_or_else(|| Status::internal("the tables have no Scale"))?;
         let mut before = scale_of(&self.call.resource, present);
-        let managed = owners::of_object(&present["metadata"]["managedFields"], &REPLICAS);
+        let managed =
+            owners::of_object(&present["metadata"]["managedFields"], &replicas_path(&self.call.resource));
         if let Some(managed) = managed {
             before["metadata"]["managedFields"] = managed;
         }
@@ -161,11 +189,15 @@ impl Change for Rescale<'_> {
         let scale = self.desired(present)?;
         check(&scale, self.call)?;
         let mut object = present.clone();
-        object["spec"]["replicas"] = scale["spec"]["replicas"].as_i64().unwrap_or(0).into();
+        let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+        match self.call.resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+            None => object["spec"]["replicas"] = replicas.into(),
+            Some(paths) => paths.set_replicas(&mut object, replicas),
+        }
         let managed = owners::to_object(
             &present["metadata"]["managedFields"],
             &scale["metadata"]["managedFields"],
-            &REPLICAS,
+            &replicas_path(&self.call.resource),
             &self.call.resource.api_version(),
         );
         if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -205,7 +237,8 @@ fn check(scale: &Value, call: &Call) -> Result<()> {
         )));
     }
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if replicas < 0 {
+    // Of a custom kind, the object itself is checked for it.
+    if replicas < 0 && call.resource.custom.is_none() {
         let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", &call.name, &[error]));
     }

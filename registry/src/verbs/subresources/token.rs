@@ -91,7 +91,8 @@ fn bound_object(call: &Call, request: &Value) -> Result<Option<(String, String, 
             )));
         }
     };
-    let resource = call.registry.resources.get("", "v1", plural).ok_or_else(Status::unknown_path)?;
+    let resources = call.registry.resources();
+    let resource = resources.get("", "v1", plural).ok_or_else(Status::unknown_path)?;
     let key = resource.key(call.namespace.as_deref(), name);
     let world = call.registry.cache.world();
     let object = world.get(key.as_str()).ok_or_else(|| Status::not_found(resource, name))?;

@@ -1,0 +1,306 @@
+//! What a definition comes to: the kinds that are served because of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use quarterdeck_core::storage::Key;
+use serde_json::{Value, json};
+
+use super::kind::CustomKind;
+use super::rules::Rules;
+use super::scale::ScalePaths;
+use super::schema::{Schema, strings};
+use super::strategy::CustomStrategy;
+use super::structure;
+use crate::request::Verb;
+use crate::resource::{Backing, Generation, Resource, Scope, Subresource};
+use crate::schema::{GroupVersionKind, Seq, Structure, StructureRef, apply_defaults, decode_value};
+use crate::selector::SelectableField;
+use crate::stored::{Conversion, Stored, Upkeep};
+use crate::table::Columns;
+use crate::validation::{NameRule, Validator};
+
+/// What can be done with custom kinds, in the order of their discovery.
+const VERBS: [Verb; 8] = [
+    Verb::Delete,
+    Verb::DeleteCollection,
+    Verb::Get,
+    Verb::List,
+    Verb::Patch,
+    Verb::Create,
+    Verb::Update,
+    Verb::Watch,
+];
+
+/// Why a definition makes no kind.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DefinitionError {
+    /// It breaks the rules of definitions.
+    #[error("the definition is invalid: {0}")]
+    Invalid(String),
+}
+
+/// A definition that is established, compiled.
+#[derive(Debug, Clone)]
+pub(crate) struct Definition {
+    /// What it was made of.
+    basis: Value,
+    /// The kind, in each version that is served; first the one that is stored, if it is.
+    pub resources: Vec<Arc<Resource>>,
+}
+
+impl Definition {
+    /// Compiles a definition; nothing comes of one that is not established.
+    pub(crate) fn new(definition: &Value) -> Option<Self> {
+        let basis = basis(definition)?;
+        let resources = resources(&basis).into_iter().map(Arc::new).collect();
+        Some(Self { basis, resources })
+    }
+
+    /// Returns whether objects lie in the store as by another definition: nothing of them has to be read again.
+    pub(crate) fn stores_as(&self, other: &Self) -> bool {
+        let stored = |definition: &Self| -> Vec<Value> {
+            let versions = definition.basis["spec"]["versions"].as_array().into_iter().flatten();
+            let relevant = |version: &Value| {
+                ["name", "served", "storage", "schema", "selectableFields"]
+                    .map(|field| version[field].clone())
+            };
+            versions.map(|version| relevant(version).to_vec().into()).collect()
+        };
+        self.basis["names"]["kind"] == other.basis["names"]["kind"] && stored(self) == stored(other)
+    }
+
+    /// Returns whether this is still what the definition comes to.
+    pub(crate) fn is_of(&self, definition: &Value) -> bool {
+        basis(definition).is_some_and(|basis| basis == self.basis)
+    }
+}
+
+/// What a definition's kinds depend on; absent if it is not established.
+fn basis(definition: &Value) -> Option<Value> {
+    if !has_condition(definition, "Established") {
+        return None;
+    }
+    let is_ending = !definition["metadata"]["deletionTimestamp"].is_null();
+    Some(json!({
+        "spec": definition["spec"], "names": definition["status"]["acceptedNames"], "ending": is_ending,
+        "name": definition["metadata"]["name"],
+    }))
+}
+
+/// Whether a definition's condition is true.
+pub(crate) fn has_condition(definition: &Value, kind: &str) -> bool {
+    let conditions = definition["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.into_iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
+}
+
+impl Resource {
+    /// Makes the resources of a CustomResourceDefinition (`apiextensions.k8s.io/v1`), one for each version that it serves:
+    /// kinds compiled in by a program, such as those of kube-rs' `CustomResource` derive, need no definition in the cluster.
+    ///
+    /// # Errors
+    ///
+    /// [`DefinitionError`] if an API server would not take the definition.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quarterdeck_registry::Resource;
+    ///
+    /// let definition = serde_json::json!({
+    ///     "metadata": {"name": "widgets.example.com"},
+    ///     "spec": {
+    ///         "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+    ///         "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+    ///     },
+    /// });
+    ///
+    /// let resources = Resource::from_definition(&definition)?;
+    ///
+    /// assert_eq!(resources[0].plural, "widgets");
+    /// # Ok::<(), quarterdeck_registry::custom::DefinitionError>(())
+    /// ```
+    pub fn from_definition(definition: &Value) -> Result<Vec<Self>, DefinitionError> {
+        let kind = crate::resources::definitions().pop();
+        let kind = kind.ok_or_else(|| DefinitionError::Invalid("definitions are not built in".into()))?;
+        let decoded = decode_value(&kind.structure, definition.clone());
+        let mut definition = decoded.map_err(|error| DefinitionError::Invalid(error.to_string()))?.value;
+        apply_defaults(&kind.structure, &mut definition);
+        let stored = super::lifecycle::storage_version(&definition);
+        definition["status"]["storedVersions"] = stored.into_iter().collect::<Vec<_>>().into();
+        let errors = kind.validator.create(&definition);
+        if let Some(error) = errors.first() {
+            return Err(DefinitionError::Invalid(error.to_string()));
+        }
+        let basis =
+            json!({"spec": definition["spec"], "names": definition["spec"]["names"], "ending": false});
+        Ok(resources(&basis))
+    }
+}
+
+/// Makes a resource for each version that is served, the stored one first.
+fn resources(basis: &Value) -> Vec<Resource> {
+    let spec = &basis["spec"];
+    let versions = || spec["versions"].as_array().into_iter().flatten();
+    let Some(storage) = versions().find(|version| version["storage"] == true) else { return Vec::new() };
+    let schema_of = |version: &Value| version["schema"]["openAPIV3Schema"].clone();
+    let schemas_differ = versions().any(|version| schema_of(version) != schema_of(storage));
+    let store = Store {
+        version: storage["name"].as_str().unwrap_or_default().to_owned(),
+        structure: Arc::new(table(basis, storage, &Schema::new(&schema_of(storage)))),
+        fields: fields_of_all(spec),
+        schemas_differ,
+    };
+    let mut resources: Vec<Resource> = versions()
+        .filter(|version| version["served"] == true)
+        .map(|version| resource(basis, version, &store))
+        .collect();
+    resources.sort_by_key(|resource| resource.version != store.version);
+    resources
+}
+
+/// What the versions of a kind have in common in the store.
+struct Store {
+    version: String,
+    structure: Arc<Structure>,
+    fields: Seq<SelectableField>,
+    /// Whether what one version keeps another may prune.
+    schemas_differ: bool,
+}
+
+fn text(value: &Value, name: &str) -> Cow<'static, str> {
+    Cow::Owned(value[name].as_str().unwrap_or_default().to_owned())
+}
+
+fn texts(value: &Value) -> Vec<Cow<'static, str>> {
+    strings(value).into_iter().map(Cow::Owned).collect()
+}
+
+fn id(basis: &Value, version: &Value) -> GroupVersionKind {
+    let (spec, names) = (&basis["spec"], &basis["names"]);
+    GroupVersionKind { group: text(spec, "group"), version: text(version, "name"), kind: text(names, "kind") }
+}
+
+fn table(basis: &Value, version: &Value, schema: &Schema) -> Structure {
+    structure::kind(schema, &version["schema"]["openAPIV3Schema"], &id(basis, version))
+}
+
+fn resource(basis: &Value, version: &Value, store: &Store) -> Resource {
+    let (spec, names) = (&basis["spec"], &basis["names"]);
+    let GroupVersionKind { group, version: name, kind } = id(basis, version);
+    let schema = Schema::new(&version["schema"]["openAPIV3Schema"]);
+    let is_stored = name == store.version;
+    let structure =
+        if is_stored { store.structure.clone() } else { Arc::new(table(basis, version, &schema)) };
+    let scope = if spec["scope"] == "Cluster" { Scope::Cluster } else { Scope::Namespaced };
+    let has_status = version["subresources"]["status"].is_object();
+    let custom = Arc::new(CustomKind {
+        rules: Rules::new(&version["schema"]["openAPIV3Schema"]),
+        scale: ScalePaths::of(version),
+        definition: basis["name"]
+            .as_str()
+            .map(|name| Key::new(format!("{}{name}", super::lifecycle::PREFIX))),
+        deprecation: deprecation(&group, &name, &kind, version),
+        is_ending: basis["ending"] == true,
+        schema,
+    });
+    let mut subresources = Vec::new();
+    subresources.extend(has_status.then_some(Subresource::Status));
+    subresources.extend(custom.scale.is_some().then_some(Subresource::Scale));
+    Resource {
+        prefix: format!("/registry/{group}/{}/", text(names, "plural")).into(),
+        stored: Some(Arc::new(Stored {
+            group: group.clone(),
+            version: store.version.clone().into(),
+            kind: kind.clone(),
+            fields: store.fields.clone(),
+            conversion: conversion(&structure, store, is_stored),
+            upkeep: Some(Upkeep {
+                structure: StructureRef::Shared(store.structure.clone()),
+                prunes: !store.schemas_differ,
+            }),
+        })),
+        group,
+        version: name,
+        kind,
+        plural: text(names, "plural"),
+        singular: text(names, "singular"),
+        scope,
+        short_names: texts(&names["shortNames"]),
+        categories: texts(&names["categories"]),
+        structure: StructureRef::Shared(structure),
+        strategy: Arc::new(CustomStrategy(custom.clone())),
+        subresources,
+        verbs: &VERBS,
+        backing: Backing::Store,
+        validator: Validator::of_metadata(NameRule::Subdomain, scope == Scope::Namespaced),
+        generation: if has_status { Generation::Spec } else { Generation::Content },
+        initial_status: has_status.then_some(Value::Null),
+        columns: Columns::from_printer_columns(&version["additionalPrinterColumns"])
+            .unwrap_or_else(|_| Columns::fallback()),
+        fields: selectable(version).collect::<Vec<_>>().into(),
+        custom: Some(custom),
+    }
+}
+
+/// What a deprecated version warns of.
+fn deprecation(group: &str, version: &str, kind: &str, definition: &Value) -> Option<String> {
+    (definition["deprecated"] == true).then(|| {
+        let own = definition["deprecationWarning"].as_str().map(str::to_owned);
+        own.unwrap_or_else(|| format!("{group}/{version} {kind} is deprecated"))
+    })
+}
+
+/// The fields by which a version is selected: the paths of its definition, without the dot in front.
+fn selectable(version: &Value) -> impl Iterator<Item = SelectableField> + '_ {
+    let fields = version["selectableFields"].as_array().into_iter().flatten();
+    fields.filter_map(|field| {
+        let path = field["jsonPath"].as_str()?.strip_prefix('.')?;
+        Some(SelectableField::at(path.to_owned()))
+    })
+}
+
+/// The fields by which any version is selected.
+fn fields_of_all(spec: &Value) -> Seq<SelectableField> {
+    let mut all: Vec<SelectableField> = Vec::new();
+    for version in spec["versions"].as_array().into_iter().flatten() {
+        for field in selectable(version) {
+            if !all.contains(&field) {
+                all.push(field);
+            }
+        }
+    }
+    all.into()
+}
+
+/// The way from what is stored to what is served. The stored version needs none, unless other versions may have written
+/// what it does not know.
+fn conversion(structure: &Arc<Structure>, store: &Store, is_stored: bool) -> Option<Arc<dyn Conversion>> {
+    if is_stored && !store.schemas_differ {
+        return None;
+    }
+    Some(Arc::new(Pruned {
+        structure: StructureRef::Shared(structure.clone()),
+        needed: store.schemas_differ,
+    }))
+}
+
+/// Versions that differ in their schemas only: each shows of an object what it knows.
+#[derive(Debug)]
+struct Pruned {
+    structure: StructureRef,
+    needed: bool,
+}
+
+impl Conversion for Pruned {
+    fn to_served(&self, object: &mut Value) {
+        if self.needed
+            && let Ok(decoded) = decode_value(&self.structure, object.clone())
+        {
+            *object = decoded.value;
+        }
+    }
+
+    fn to_stored(&self, _object: &mut Value) {}
+}

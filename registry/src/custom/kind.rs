@@ -1,0 +1,43 @@
+//! What a custom kind is besides its row of facts.
+
+use quarterdeck_core::storage::Key;
+use serde_json::Value;
+
+use super::rules::Rules;
+use super::scale::ScalePaths;
+use super::schema::Schema;
+use super::{check, embedded, lists};
+use crate::validation::FieldError;
+
+/// What a version of a custom kind is besides what every [`Resource`](crate::resource::Resource) says.
+#[derive(Debug)]
+pub struct CustomKind {
+    pub(crate) schema: Schema,
+    pub(crate) rules: Rules,
+    pub(crate) scale: Option<ScalePaths>,
+    /// The key of the definition; absent for kinds that a program compiled in.
+    pub(crate) definition: Option<Key>,
+    /// What clients of the version are warned of.
+    pub(crate) deprecation: Option<String>,
+    /// Whether the definition is being deleted: nothing is made any more.
+    pub(crate) is_ending: bool,
+}
+
+impl CustomKind {
+    /// Returns what is wrong with an object. What is as it was in `old` may stay so, even if its schema has become
+    /// stricter since.
+    pub(crate) fn check(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
+        let mut errors = check::check(&self.schema, object, old, "");
+        let fits = errors.is_empty();
+        embedded::check(&self.schema, object, "", &mut errors);
+        if let Some(scale) = &self.scale {
+            scale.check(object, &mut errors);
+        }
+        lists::check(&self.schema, object, "", &mut errors);
+        // Rules are written for objects of the right form.
+        if fits {
+            self.rules.check(object, old, &mut errors);
+        }
+        errors
+    }
+}

@@ -1,0 +1,32 @@
+//! Kinds that exist because a CustomResourceDefinition says so.
+//!
+//! Start at [`definition::Definition`]: what a definition comes to, a [`Resource`](crate::resource::Resource) for each
+//! version that it serves. From there on a custom kind goes the way of every other. Its schema is compiled ([`schema`]) into
+//! a table of fields ([`structure`]), by which objects are decoded, pruned and defaulted, and into what their values are
+//! checked for ([`check`], [`lists`], [`embedded`], and [`rules`] in the Common Expression Language).
+//!
+//! Whether a definition makes sense is in [`validation`](crate::validation); how it is accepted, established and
+//! taken down is [`lifecycle`].
+
+mod check;
+#[cfg(feature = "cel")]
+mod cost;
+pub(crate) mod definition;
+mod embedded;
+mod formats;
+mod kind;
+pub(crate) mod lifecycle;
+mod lists;
+mod names;
+#[cfg_attr(not(feature = "cel"), path = "rules_absent.rs")]
+pub(crate) mod rules;
+mod scale;
+pub(crate) mod schema;
+mod strategy;
+pub(crate) mod structure;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use check::check;
+pub use definition::DefinitionError;
+pub use kind::CustomKind;

@@ -1,0 +1,176 @@
+//! Hostile schemas and objects: whatever a definition says, it is refused or it works.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::custom::definition::Definition;
+use crate::resource::Resource;
+use crate::schema::{apply_defaults, decode_json, decode_value};
+
+/// Values of any form, some of them those that schemas are made of.
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        prop::sample::select(vec![
+            "object",
+            "array",
+            "string",
+            "integer",
+            "map",
+            "set",
+            "a",
+            "(",
+            "date-time",
+            ".spec.a"
+        ])
+        .prop_map(Value::from),
+        ".{0,6}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 40, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map("[a-c]{1,2}", inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+/// The members that a schema may have, and some that it may not.
+const KEYWORDS: [&str; 34] = [
+    "type",
+    "format",
+    "nullable",
+    "default",
+    "enum",
+    "pattern",
+    "required",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "minProperties",
+    "maxProperties",
+    "title",
+    "x-kubernetes-int-or-string",
+    "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-embedded-resource",
+    "x-kubernetes-list-type",
+    "x-kubernetes-list-map-keys",
+    "x-kubernetes-map-type",
+    "additionalProperties",
+    "items",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "$ref",
+    "definitions",
+    "x-kubernetes-validations",
+];
+
+/// Schemas: mostly sound ones, with whatever else in some places.
+fn schema() -> impl Strategy<Value = Value> {
+    let scalar = prop::sample::select(vec![
+        json!({"type": "string", "maxLength": 5}),
+        json!({"type": "string", "enum": ["a", "b"], "default": "a"}),
+        json!({"type": "integer", "minimum": 0, "default": 3}),
+        json!({"type": "number", "multipleOf": 0.5}),
+        json!({"type": "boolean", "nullable": true}),
+        json!({"x-kubernetes-int-or-string": true}),
+        json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}),
+    ]);
+    scalar.prop_recursive(4, 30, 4, |inner| {
+        let members = prop::collection::btree_map("[a-c]", inner.clone(), 0..4);
+        prop_oneof![
+            members.prop_map(|properties| json!({"type": "object", "properties": properties})),
+            inner.clone().prop_map(|items| json!({"type": "array", "items": items})),
+            inner.clone().prop_map(|of| json!({"type": "object", "additionalProperties": of})),
+            (inner, prop::sample::select(KEYWORDS.to_vec()), anything()).prop_map(
+                |(mut schema, keyword, value)| {
+                    schema[keyword] = value;
+                    schema
+                }
+            ),
+        ]
+    })
+}
+
+fn definition(spec: &Value) -> Value {
+    json!({
+        "metadata": {"name": "widgets.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}},
+            }],
+        },
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_definition_of_any_schema_is_refused_or_serves_any_object(spec in schema(), value in anything()) {
+        let Ok(resources) = Resource::from_definition(&definition(&spec)) else { return Ok(()) };
+        let resource = &resources[0];
+        let object = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"}, "spec": value});
+
+        let Ok(decoded) = decode_value(&resource.structure, object) else { return Ok(()) };
+        let mut once = decoded.value;
+        apply_defaults(&resource.structure, &mut once);
+        resource.strategy.validate(&once);
+        resource.strategy.validate_update(&once, &once);
+        let mut twice = decode_value(&resource.structure, once.clone()).unwrap().value;
+        apply_defaults(&resource.structure, &mut twice);
+
+        prop_assert_eq!(once, twice, "what is pruned and defaulted stays as it is");
+    }
+
+    #[test]
+    fn a_definition_of_anything_is_refused_or_compiled(spec in anything(), schema in anything(), status in anything()) {
+        let mut odd = definition(&json!({}));
+        odd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema;
+        let _ = Resource::from_definition(&odd);
+        odd["status"] = status;
+        let _ = Definition::new(&odd);
+        odd["spec"] = spec;
+        let _ = Resource::from_definition(&odd);
+        let _ = Definition::new(&odd);
+    }
+}
+
+#[test]
+fn a_schema_of_great_depth_or_size_is_refused_before_it_is_compiled() {
+    let kind = crate::resources::definitions().pop().unwrap();
+    let deep =
+        format!("{}{}", r#"{"spec":{"versions":[{"schema":{"openAPIV3Schema":"#, r#"{"not":"#.repeat(20_000));
+    let wide = format!(
+        r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{{"allOf":[{}{{}}]}}}}}}]}}}}"#,
+        "{},".repeat(200_000)
+    );
+
+    for text in [deep, wide] {
+        assert!(decode_json(&kind.structure, text.as_bytes()).is_err());
+    }
+}
+
+#[test]
+fn a_pattern_that_takes_too_much_memory_is_no_pattern() {
+    let spec =
+        json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "(a{1000}){1000}"}}});
+
+    let refusal = Resource::from_definition(&definition(&spec)).unwrap_err();
+
+    assert!(refusal.to_string().contains("must be a valid regular expression"), "{refusal}");
+}
