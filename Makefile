@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Options of `quarterdeck up`, for instance: make run ARGS="--runtime process --nodes 2"
 ARGS ?=
 
-.PHONY: run test verify bench fix tools images
+.PHONY: run test verify bench fuzz fix tools images
 
 run: tools images
 	$(CARGO) run --package reference-cluster --bin quarterdeck -- up $(ARGS)
@@ -25,6 +25,15 @@ bench: tools
 	$(CARGO) bench --package quarterdeck-registry --bench http --bench storage
 	$(CARGO) bench --package quarterdeck-scheduler --bench decisions
 	$(CARGO) bench --package quarterdeck-proxy --bench userspace
+
+# Feeds every decoder with what a fuzzer makes up, for SECONDS each. The sanitizers' flags are unstable, so the stable compiler
+# is told to take them.
+SECONDS ?= 60
+fuzz:
+	@command -v cargo-fuzz > /dev/null || $(CARGO) install cargo-fuzz
+	cd registry && for target in $$(RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(SECONDS) || exit 1; \
+	done
 
 fix:
 	$(CARGO) fmt --all

@@ -14,7 +14,8 @@ pub struct Body(Kind);
 
 enum Kind {
     Full(Option<Bytes>),
-    Stream(BoxStream<'static, Bytes>),
+    /// With about how many bytes will come, as far as anybody knows.
+    Stream(BoxStream<'static, Bytes>, u64),
 }
 
 impl Body {
@@ -33,7 +34,28 @@ impl Body {
 
     /// Makes a body of all that the stream yields, one frame per item.
     pub fn stream(stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
-        Self(Kind::Stream(Box::pin(stream)))
+        Self::pieces(stream, 0)
+    }
+
+    /// Makes a body of all that the stream yields, which is about so many bytes.
+    pub(crate) fn pieces(stream: impl Stream<Item = Bytes> + Send + 'static, about: u64) -> Self {
+        Self(Kind::Stream(Box::pin(stream), about))
+    }
+
+    /// Returns about how many bytes the body has; 0 if nobody knows.
+    pub(crate) fn about(&self) -> u64 {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Kind::Stream(_, about) => *about,
+        }
+    }
+
+    /// Returns the body's bytes in the pieces in which they would be sent.
+    pub(crate) fn into_pieces(self) -> BoxStream<'static, Bytes> {
+        match self.0 {
+            Kind::Full(bytes) => Box::pin(futures::stream::iter(bytes)),
+            Kind::Stream(stream, _) => stream,
+        }
     }
 }
 
@@ -41,7 +63,7 @@ impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
-            Kind::Stream(_) => f.write_str("Body(stream)"),
+            Kind::Stream(..) => f.write_str("Body(stream)"),
         }
     }
 }
@@ -56,7 +78,7 @@ impl http_body::Body for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.0 {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Kind::Stream(stream) => {
+            Kind::Stream(stream, _) => {
                 stream.as_mut().poll_next(cx).map(|item| item.map(|bytes| Ok(Frame::data(bytes))))
             }
         }
@@ -69,7 +91,7 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Stream(_) => SizeHint::default(),
+            Kind::Stream(..) => SizeHint::default(),
         }
     }
 }

@@ -8,8 +8,11 @@
 pub mod admission;
 mod body;
 pub mod cache;
+mod compress;
 pub mod custom;
 mod discovery;
+mod documents;
+mod etag;
 pub mod layers;
 pub mod listener;
 mod managed;

@@ -2,18 +2,23 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use crate::request::{Query, is_true};
+use crate::request::Query;
 use crate::status::{Result, Status};
 use crate::table::{IncludeObject, MetaVersion};
 
 /// The media types that objects are answered in.
 pub(crate) const SERVED: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+/// The media types that watches are answered in.
+const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 /// The media types of the patches that built-in kinds take.
 pub(crate) const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
                                   application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// The media type of a configuration that is applied, in YAML or JSON.
 pub(crate) const APPLY: &str = "application/apply-patch+yaml";
+
+/// How many media ranges of a request are looked at.
+const MAX_RANGES: usize = 64;
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +71,10 @@ pub(crate) fn accepted(headers: &HeaderMap) -> Vec<MediaRange<'_>> {
         .flat_map(|value| value.split(','))
         .map(str::trim)
         .filter(|range| !range.is_empty())
+        .take(MAX_RANGES)
         .map(media_range)
+        // A quality of zero is how a client says what it does not take.
+        .filter(|(quality, _)| *quality > 0.0)
         .collect();
     ranges.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     ranges.into_iter().map(|(_, range)| range).collect()
@@ -86,6 +94,14 @@ fn media_range(text: &str) -> (f32, MediaRange<'_>) {
     (quality, MediaRange { media_type, parameters })
 }
 
+impl<'a> MediaRange<'a> {
+    /// Returns the value of a parameter.
+    #[must_use]
+    pub(crate) fn parameter(&self, name: &str) -> Option<&'a str> {
+        self.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+}
+
 impl Form {
     /// Chooses the form of an answer that is an object or a list.
     ///
@@ -96,17 +112,16 @@ impl Form {
         let pretty = is_pretty(headers, query);
         let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default());
         let include = include.map_err(|error| Status::bad_request(error.to_string()))?;
-        let ranges = accepted(headers);
-        if ranges.is_empty() {
+        if accepts_anything(headers) {
             return Ok(Self { encoding: Encoding::Json, shape: Shape::Object, pretty });
         }
+        let ranges = accepted(headers);
         let form = ranges.iter().find_map(|range| {
             let encoding = encoding(range.media_type)?;
-            Some(Self { encoding, shape: shape(range, include)?, pretty })
+            let pretty = pretty || range.parameter("pretty") == Some("1");
+            Some(Self { encoding, shape: shape(range, encoding, include)?, pretty })
         });
-        let form = form.ok_or_else(|| {
-            Status::not_acceptable(format!("only the following media types are accepted: {SERVED}"))
-        })?;
+        let form = form.ok_or_else(nothing_acceptable)?;
         match form.shape {
             Shape::Metadata(_) if is_list => Err(Status::not_acceptable(format!(
                 "you requested PartialObjectMetadata, but the requested object is a list (*core.{kind}List)"
@@ -115,6 +130,36 @@ impl Form {
                 "you requested PartialObjectMetadataList, but the requested object is not a list (*core.{kind})"
             ))),
             _ => Ok(form),
+        }
+    }
+
+    /// Chooses the form of the objects in a watch's events. Only what can be cut into events is: there is no YAML.
+    ///
+    /// # Errors
+    ///
+    /// 406 if nothing that is accepted can be answered.
+    pub(crate) fn choose_for_watch(headers: &HeaderMap, query: &Query) -> Result<Self> {
+        let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default());
+        let include = include.map_err(|error| Status::bad_request(error.to_string()))?;
+        let form = |encoding, shape| Self { encoding, shape, pretty: false };
+        if accepts_anything(headers) {
+            return Ok(form(Encoding::Json, Shape::Object));
+        }
+        let found = accepted(headers).iter().find_map(|range| {
+            let encoding = encoding(range.media_type).filter(|encoding| *encoding != Encoding::Yaml)?;
+            Some(form(encoding, shape(range, encoding, include)?))
+        });
+        found.ok_or_else(|| {
+            Status::not_acceptable(format!("only the following media types are accepted: {STREAMED}"))
+        })
+    }
+
+    /// Returns the media type that a watch's answer declares.
+    #[must_use]
+    pub(crate) fn stream_type(self) -> &'static str {
+        match self.encoding {
+            Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            _ => self.content_type(),
         }
     }
 
@@ -135,6 +180,32 @@ impl Form {
     }
 }
 
+/// Chooses the form of an answer that has neither a table nor a metadata form, such as a discovery document.
+///
+/// # Errors
+///
+/// 406 if nothing that is accepted can be answered.
+pub(crate) fn plain_form(headers: &HeaderMap, query: &Query) -> Result<Form> {
+    let pretty = is_pretty(headers, query);
+    if accepts_anything(headers) {
+        return Ok(Form { encoding: Encoding::Json, shape: Shape::Object, pretty });
+    }
+    let ranges = accepted(headers);
+    let plain = ranges.iter().filter(|range| range.parameter("as").is_none());
+    let encoding = plain.filter_map(|range| encoding(range.media_type)).next();
+    Ok(Form { encoding: encoding.ok_or_else(nothing_acceptable)?, shape: Shape::Object, pretty })
+}
+
+/// Returns whether a client says nothing of what it accepts.
+fn accepts_anything(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::ACCEPT).iter();
+    values.all(|value| value.as_bytes().iter().all(u8::is_ascii_whitespace))
+}
+
+fn nothing_acceptable() -> Status {
+    Status::not_acceptable(format!("only the following media types are accepted: {SERVED}"))
+}
+
 fn encoding(media_type: &str) -> Option<Encoding> {
     match media_type {
         "application/json" | "application/*" | "*/*" => Some(Encoding::Json),
@@ -150,16 +221,14 @@ pub(crate) fn preferred(ranges: &[MediaRange<'_>]) -> Encoding {
     ranges.iter().find_map(|range| encoding(range.media_type)).unwrap_or(Encoding::Json)
 }
 
-fn shape(range: &MediaRange<'_>, include: IncludeObject) -> Option<Shape> {
-    let parameter =
-        |name: &str| range.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    let Some(what) = parameter("as") else { return Some(Shape::Object) };
-    if parameter("g") != Some("meta.k8s.io") {
+fn shape(range: &MediaRange<'_>, encoding: Encoding, include: IncludeObject) -> Option<Shape> {
+    let Some(what) = range.parameter("as") else { return Some(Shape::Object) };
+    if range.parameter("g") != Some("meta.k8s.io") {
         return None;
     }
-    let version = MetaVersion::parse(parameter("v")?)?;
+    let version = MetaVersion::parse(range.parameter("v")?)?;
     match what {
-        "Table" => Some(Shape::Table(version, include)),
+        "Table" if encoding != Encoding::Protobuf => Some(Shape::Table(version, include)),
         "PartialObjectMetadata" => Some(Shape::Metadata(version)),
         "PartialObjectMetadataList" => Some(Shape::MetadataList(version)),
         _ => None,
@@ -169,11 +238,22 @@ fn shape(range: &MediaRange<'_>, include: IncludeObject) -> Option<Shape> {
 /// Returns whether JSON is written for people: as asked, or, when nobody said, for curl and browsers.
 #[must_use]
 pub(crate) fn is_pretty(headers: &HeaderMap, query: &Query) -> bool {
-    if let Some(pretty) = query.get("pretty") {
-        return is_true(pretty);
+    if let Some(pretty) = query.non_empty("pretty") {
+        return matches!(pretty, "1" | "t" | "T" | "true" | "TRUE" | "True");
     }
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     ["curl", "Wget", "Mozilla/5.0"].iter().any(|reader| agent.starts_with(reader))
+}
+
+/// Returns whether an answer may be compressed.
+#[must_use]
+pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| {
+        let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
+        name.trim() == "gzip"
+            && quality.trim().strip_prefix("q=").is_none_or(|quality| quality.parse() != Ok(0.0))
+    })
 }
 
 /// The form of a body.

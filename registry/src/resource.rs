@@ -65,6 +65,17 @@ impl Subresource {
         }
     }
 
+    /// Returns group, version and kind of what is read and written there; `None` if that is the object itself.
+    #[must_use]
+    pub fn kind(self) -> Option<(&'static str, &'static str, &'static str)> {
+        match self {
+            Self::Scale => Some(("autoscaling", "v1", "Scale")),
+            Self::Token => Some(("authentication.k8s.io", "v1", "TokenRequest")),
+            Self::Binding => Some(("", "v1", "Binding")),
+            _ => None,
+        }
+    }
+
     /// Returns what can be done with it.
     #[must_use]
     pub fn verbs(self) -> &'static [Verb] {
@@ -279,6 +290,12 @@ impl Resource {
     #[must_use]
     pub fn has(&self, subresource: Subresource) -> bool {
         self.subresources.contains(&subresource)
+    }
+
+    /// Returns whether objects can be written as protobuf: those of a user's own kinds cannot.
+    #[must_use]
+    pub fn has_protobuf(&self) -> bool {
+        self.custom.is_none() && crate::schema::builtin(&self.group, &self.version, &self.kind).is_some()
     }
 
     /// Returns group and version as `apiVersion` writes them.

@@ -9,7 +9,7 @@ use quarterdeck_core::storage::StorageError;
 use serde_json::{Map, Value, json};
 
 use crate::body::Body;
-use crate::resource::Resource;
+use crate::resource::{Resource, Subresource};
 use crate::validation::{FieldError, aggregate};
 
 /// A `Status` that refuses a request.
@@ -27,6 +27,8 @@ pub struct Status {
     has_details: bool,
     /// After how many seconds the client should try again.
     pub retry_after_seconds: Option<u32>,
+    /// The token with which a list that expired can be continued.
+    continue_token: Option<String>,
 }
 
 /// The result of serving a request.
@@ -43,6 +45,7 @@ impl Status {
             details: Map::new(),
             has_details: false,
             retry_after_seconds: None,
+            continue_token: None,
         }
     }
 
@@ -158,6 +161,21 @@ impl Status {
         .about(resource, name)
     }
 
+    /// As [`conflict`](Self::conflict), about a path below an object.
+    #[must_use]
+    pub fn conflict_below(
+        resource: &Resource,
+        subresource: Subresource,
+        name: &str,
+        why: impl std::fmt::Display,
+    ) -> Self {
+        let kind = format!("{}/{}", resource.plural, subresource.name());
+        let message = format!("Operation cannot be fulfilled on {kind} \"{name}\": {why}");
+        let mut status = Self::new(StatusCode::CONFLICT, "Conflict", message);
+        status.describe(name, &resource.group, &kind);
+        status
+    }
+
     /// The object was changed since the client read it.
     #[must_use]
     pub fn modified(resource: &Resource, name: &str) -> Self {
@@ -261,6 +279,13 @@ impl Status {
         self
     }
 
+    /// Adds the token with which a list can be continued.
+    #[must_use]
+    pub fn continued(mut self, token: String) -> Self {
+        self.continue_token = Some(token);
+        self
+    }
+
     fn with_details(mut self) -> Self {
         self.has_details = true;
         self
@@ -286,6 +311,9 @@ impl Status {
         }
         if self.has_details || !self.details.is_empty() {
             object["details"] = Value::Object(self.details.clone());
+        }
+        if let Some(token) = &self.continue_token {
+            object["metadata"]["continue"] = token.as_str().into();
         }
         object
     }

@@ -134,13 +134,20 @@ impl Log {
         Ok(Position(log.first + skipped as u64))
     }
 
-    /// Reads at most `limit` events from a position on.
+    /// Reads at most `limit` events from a position on, and no more of them once they hold `bytes`.
     #[must_use]
-    pub fn next(&self, position: Position, limit: usize) -> Read {
+    pub fn next(&self, position: Position, limit: usize, bytes: usize) -> Read {
         let log = self.read();
         let Some(skipped) = position.0.checked_sub(log.first) else { return Read::Lost };
         let skipped = usize::try_from(skipped).expect("a position lies within the log");
-        let events: Vec<_> = log.events.range(skipped.min(log.events.len())..).take(limit).cloned().collect();
+        let (mut events, mut read) = (Vec::new(), 0);
+        for event in log.events.range(skipped.min(log.events.len())..).take(limit) {
+            events.push(event.clone());
+            read += event.weight();
+            if read >= bytes {
+                break;
+            }
+        }
         let next = Position(position.0 + events.len() as u64);
         Read::Events(events, next)
     }

@@ -19,7 +19,7 @@ use crate::resource::{Resource, Subresource};
 use crate::status::Result;
 use crate::user::User;
 use crate::validation::{Approval, approval, is_protected};
-use crate::write::{Change, DeleteOptions, SERVER, Target};
+use crate::write::{Change, DeleteOptions, SERVER_MANAGER, Target};
 
 /// What the keys of definitions begin with.
 pub(crate) const PREFIX: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
@@ -98,7 +98,7 @@ impl Lifecycle {
             let _seen = *published.borrow_and_update();
             let world = self.registry.cache.world();
             let log = self.registry.cache.log(kind);
-            let read = position.and_then(|position| Some(log.as_ref()?.next(position, BATCH)));
+            let read = position.and_then(|position| Some(log.as_ref()?.next(position, BATCH, usize::MAX)));
             match read {
                 Some(Read::Events(events, next)) => {
                     position = Some(next);
@@ -180,7 +180,7 @@ impl Lifecycle {
             namespace: None,
             name,
             user: &self.user,
-            manager: SERVER,
+            manager: SERVER_MANAGER,
             dry_run: false,
         }
     }
@@ -245,7 +245,7 @@ impl Lifecycle {
                 namespace,
                 name,
                 user: &self.user,
-                manager: SERVER,
+                manager: SERVER_MANAGER,
                 dry_run: false,
             };
             match self.registry.delete(&target, &DeleteOptions::default()).await {

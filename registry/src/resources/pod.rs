@@ -19,6 +19,9 @@ impl Strategy for PodStrategy {
         if pod["status"]["qosClass"].is_null() && !old["status"]["qosClass"].is_null() {
             pod["status"]["qosClass"] = old["status"]["qosClass"].clone();
         }
+        if let Some(status) = pod.get_mut("status") {
+            agree_on_address(status);
+        }
     }
 
     fn deletion(&self, pod: &Value, grace_period: Option<i64>) -> Deletion {
@@ -33,6 +36,20 @@ impl Strategy for PodStrategy {
             seconds => seconds,
         };
         Deletion::Graceful { seconds }
+    }
+}
+
+/// The first of a pod's addresses is its address. Where a client says otherwise, the one address counts: older clients
+/// know no other.
+fn agree_on_address(status: &mut Value) {
+    let address = status["podIP"].as_str().filter(|address| !address.is_empty()).map(str::to_owned);
+    let first = status["podIPs"][0]["ip"].as_str().map(str::to_owned);
+    match (address, first) {
+        (Some(address), first) if first.as_ref() != Some(&address) => {
+            status["podIPs"] = json!([{"ip": address}]);
+        }
+        (None, Some(first)) => status["podIP"] = first.into(),
+        _ => {}
     }
 }
 
@@ -64,6 +81,23 @@ mod tests {
 
     fn class(resources: Value) -> &'static str {
         qos_class(&json!({"spec": {"containers": [{"resources": resources}]}}))
+    }
+
+    #[test]
+    fn a_pods_one_address_and_the_first_of_its_addresses_are_the_same() {
+        let agreed = |mut status: Value| {
+            agree_on_address(&mut status);
+            status
+        };
+
+        let one = agreed(json!({"podIP": "10.0.0.1"}));
+        let other = agreed(json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.2"}]}));
+        let several = agreed(json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}));
+
+        assert_eq!(one["podIPs"], json!([{"ip": "10.0.0.1"}]));
+        assert_eq!(other["podIPs"], json!([{"ip": "10.0.0.1"}]));
+        assert_eq!(several["podIP"], "10.0.0.1");
+        assert_eq!(agreed(json!({"phase": "Pending"})), json!({"phase": "Pending"}));
     }
 
     #[test]

@@ -40,6 +40,15 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Returns the name in the document's metadata; empty if there is none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match member(&self.0, "metadata").and_then(|metadata| member(metadata, "name")) {
+            Some(Node::String(name)) => name,
+            _ => "",
+        }
+    }
+
     /// Returns whether a member of a member is a list and empty, which decoding would leave out.
     #[must_use]
     pub fn has_empty_list(&self, outer: &str, inner: &str) -> bool {
@@ -50,15 +59,6 @@ impl<'a> Document<'a> {
         members
             .iter()
             .any(|(name, node)| name == inner && matches!(node, Node::List(list) if list.is_empty()))
-    }
-
-    /// Returns the name in the document's metadata; empty if there is none.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match member(&self.0, "metadata").and_then(|metadata| member(metadata, "name")) {
-            Some(Node::String(name)) => name,
-            _ => "",
-        }
     }
 
     /// Reads the document as an object of this structure.

@@ -27,9 +27,10 @@ pub use defaults::apply_defaults;
 pub use document::{Document, Mark};
 pub use openapi::schemas;
 pub use parse::MAX_DEPTH;
+pub(crate) use protobuf::wire;
 pub use protobuf::{
-    EncodeError, Envelope, decode_envelope, decode_protobuf, encode_protobuf, encode_protobuf_list,
-    open_envelope,
+    EncodeError, Envelope, decode_envelope, decode_protobuf, encode_protobuf, encode_protobuf_event,
+    encode_protobuf_list, encode_protobuf_metadata, open_envelope,
 };
 pub use strategic::{StrategicMergeError, strategic_merge};
 pub use types::{

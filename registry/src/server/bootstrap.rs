@@ -10,7 +10,7 @@ use crate::resource::{Scope, Subresource};
 use crate::schema;
 use crate::status::{Result, Status};
 use crate::user::User;
-use crate::write::{Change, SERVER, Target};
+use crate::write::{Change, SERVER_MANAGER, Target};
 
 /// The namespaces of every cluster.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -94,7 +94,7 @@ async fn ensure(
         namespace,
         name: "",
         user: &user,
-        manager: SERVER,
+        manager: SERVER_MANAGER,
         dry_run: false,
     };
     match registry.create(&target, complete(resource, namespace, object)?).await {
@@ -119,7 +119,7 @@ async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Res
         namespace,
         name: &name,
         user: &user,
-        manager: SERVER,
+        manager: SERVER_MANAGER,
         dry_run: false,
     };
     registry.update(&target, &Overwrite(complete(resource, namespace, object)?)).await.map(|_| ())

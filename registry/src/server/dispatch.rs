@@ -11,10 +11,9 @@ use quarterdeck_core::component::Stop;
 use serde_json::{Value, json};
 use tower::Service;
 
-use super::documents::Documents;
 use crate::body::Body;
+use crate::documents::{Documents, Set};
 use crate::layers::RequestBody;
-use crate::negotiate::is_pretty;
 use crate::registry::Registry;
 use crate::request::{Query, RequestInfo};
 use crate::status::Status;
@@ -36,8 +35,7 @@ struct Inner {
 
 impl Dispatch {
     pub(super) fn new(registry: Arc<Registry>, stop: Stop) -> Self {
-        let documents = Documents::new(registry.resources());
-        Self(Arc::new(Inner { registry, documents, stop }))
+        Self(Arc::new(Inner { registry, documents: Documents::default(), stop }))
     }
 }
 
@@ -87,15 +85,15 @@ impl Inner {
     }
 
     fn document(&self, path: &str, parts: &Parts, query: &Query) -> Option<Response<Body>> {
-        let documents = self.documents.of(&self.registry.resources());
-        if let Some(document) = documents.discovery.find(path) {
-            return Some(object(document, is_pretty(&parts.headers, query)));
+        if path == "/version" {
+            return Some(text(&version()));
         }
-        match path {
-            "/version" => Some(object(&version(), true)),
-            "/" => Some(object(&json!({"paths": documents.discovery.paths()}), true)),
-            path => documents.openapi.answer(path, &parts.headers),
+        let set = self.documents.about(self.registry.resources().all());
+        if path == "/" {
+            return Some(text(&json!({"paths": paths(&set)})));
         }
+        let answer = set.discovery.answer(path, &parts.headers, query);
+        answer.or_else(|| set.openapi.answer(path, &parts.headers, query, self.registry.clock.now()))
     }
 
     /// Answers the paths that tell of health.
@@ -156,9 +154,17 @@ fn platform() -> &'static str {
     }
 }
 
-fn object(value: &Value, pretty: bool) -> Response<Body> {
-    let text = if pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) };
-    let mut answer = Response::new(Body::full(text.expect("a JSON value can be written")));
+/// The paths that answer, in order.
+fn paths(set: &Set) -> Vec<&str> {
+    let others = ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+    let mut paths: Vec<&str> = set.discovery.paths().chain(others).collect();
+    paths.sort_unstable();
+    paths
+}
+
+fn text(value: &Value) -> Response<Body> {
+    let text = serde_json::to_vec_pretty(value).expect("a JSON value can be written");
+    let mut answer = Response::new(Body::full(text));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }

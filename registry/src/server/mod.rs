@@ -7,7 +7,6 @@
 mod bootstrap;
 mod builder;
 mod dispatch;
-mod documents;
 mod housekeeping;
 
 use std::convert::Infallible;

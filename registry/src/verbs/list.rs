@@ -1,15 +1,14 @@
 //! Reading collections: selectors, pages, revisions.
 
+mod token;
+
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream;
 use http::{Response, StatusCode};
 use quarterdeck_core::labels::Selector;
 use quarterdeck_core::storage::{List, Revision, StorageError};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::read::world_for;
@@ -22,6 +21,8 @@ use crate::resource::Resource;
 use crate::selector::FieldSelector;
 use crate::status::{Result, Status};
 use crate::validation::FieldError;
+
+use token::{LATEST, encode_token, read_token, token};
 
 /// About how many bytes of a list are written at a time.
 const CHUNK: usize = 64 * 1024;
@@ -78,22 +79,11 @@ struct Paging {
 enum At {
     /// As the query's resourceVersion says.
     Fresh,
+    /// As of now.
+    Latest,
     /// At exactly this revision.
     Exact(Revision),
 }
-
-/// What a continue token says.
-#[derive(Debug, Serialize, Deserialize)]
-struct Token {
-    #[serde(default)]
-    v: String,
-    #[serde(default)]
-    rv: u64,
-    #[serde(default)]
-    start: String,
-}
-
-const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 
 /// Answers a GET of a collection.
 pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
@@ -103,6 +93,7 @@ pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
     let paging = paging(call)?;
     let page = match paging.at {
         At::Fresh => page_of(call, &selection, &paging, &*world_for(call).await?),
+        At::Latest => page_of(call, &selection, &paging, &*call.registry.latest().await?),
         At::Exact(revision) => exact_page(call, &selection, &paging, revision).await?,
     };
     answer(call, form, page)
@@ -143,11 +134,17 @@ async fn exact_page(call: &Call, selection: &Selection, paging: &Paging, at: Rev
     let limit = paging.limit.unwrap_or(usize::MAX);
     let (mut objects, mut after, mut last) = (Vec::new(), paging.after.clone(), None);
     let left = loop {
-        let mut list = List::prefix(prefix.as_str()).at(at).limit(BATCH.min(limit - objects.len()));
+        // Under a selector many keys may be read for one object.
+        let wanted = if selection.all { BATCH.min(limit - objects.len()) } else { BATCH };
+        let mut list = List::prefix(prefix.as_str()).at(at).limit(wanted);
         list.after = after.map(Into::into);
-        let page = call.registry.storage.list(list).await.map_err(|error| exact_failure(error, paging))?;
+        let page = call.registry.storage.list(list).await;
+        let page = page.map_err(|error| exact_failure(error, paging, &prefix, at))?;
         after = page.entries.last().map(|entry| entry.key.to_string());
-        for entry in page.entries {
+        let mut entries = page.entries.into_iter();
+        while objects.len() < limit
+            && let Some(entry) = entries.next()
+        {
             let object = Object::load(&call.resource, &entry.key, entry.value, entry.modified);
             let object = object.map_err(|error| Status::internal(error.to_string()))?;
             if selection.matches(&object) {
@@ -156,58 +153,34 @@ async fn exact_page(call: &Call, selection: &Selection, paging: &Paging, at: Rev
             last = Some(entry.key.to_string());
         }
         if page.remaining == 0 || objects.len() >= limit {
-            break page.remaining;
+            break page.remaining + entries.len();
         }
     };
     let token = last.filter(|_| left > 0).map(|key| token(at, &prefix, &key));
     Ok(Found { revision: at, objects, token, remaining: remaining(selection, left) })
 }
 
-/// Says that history is gone, in the words for a page or for a revision.
-fn exact_failure(error: StorageError, paging: &Paging) -> Status {
-    match error {
-        StorageError::Compacted(_) if paging.after.is_none() => {
+/// Says that history is gone, in the words for a page or for a revision. Who has read pages gets a token to go on with, if
+/// what changed meanwhile does not matter.
+fn exact_failure(error: StorageError, paging: &Paging, prefix: &str, at: Revision) -> Status {
+    match (error, &paging.after) {
+        (StorageError::Compacted(_), None) => {
             Status::expired("The resourceVersion for the provided list is too old.")
         }
-        other => other.into(),
+        (StorageError::Compacted(_), Some(after)) => {
+            let start = after.strip_prefix(prefix).unwrap_or(after);
+            Status::expired(INCONSISTENT).continued(encode_token(LATEST, format!("{start}\0")))
+        }
+        (StorageError::Future(current), _) => Status::too_large_resource_version(at.0, current.0),
+        (other, _) => other.into(),
     }
 }
+
+const INCONSISTENT: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
 /// How many objects follow; unknown under a selector.
 fn remaining(selection: &Selection, left: usize) -> Option<usize> {
     (selection.all && left > 0).then_some(left)
-}
-
-fn token(revision: Revision, prefix: &str, last: &str) -> String {
-    // The next page begins behind the last key: with the first key that could follow it.
-    let start = format!("{}\0", last.strip_prefix(prefix).unwrap_or(last));
-    let token = Token { v: TOKEN_VERSION.into(), rv: revision.0, start };
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).expect("a token can be written"))
-}
-
-fn read_token(text: &str) -> Result<Token> {
-    let refused = |why: String| {
-        Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
-    };
-    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| {
-        let at = match error {
-            base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-            _ => text.len(),
-        };
-        refused(format!("illegal base64 data at input byte {at}"))
-    })?;
-    let token = crate::schema::parse_json(&bytes).map_err(refused)?;
-    let token: Token = serde_json::from_value(token).map_err(|error| refused(error.to_string()))?;
-    if token.v != TOKEN_VERSION {
-        return Err(refused(format!("server does not recognize this encoded version {:?}", token.v)));
-    }
-    if token.rv == 0 {
-        return Err(refused("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));
-    }
-    if token.start.is_empty() || token.start.split('/').any(|part| part == "..") {
-        return Err(refused("encoded start key empty (version meta.k8s.io/v1)".into()));
-    }
-    Ok(token)
 }
 
 /// Reads limit, continue, resourceVersion and resourceVersionMatch, and checks how they go together.
@@ -217,7 +190,8 @@ fn paging(call: &Call) -> Result<Paging> {
     let version = call.query.non_empty("resourceVersion");
     let continued = call.query.non_empty("continue");
     let matching = call.query.non_empty("resourceVersionMatch");
-    check_match(matching, version, continued)?;
+    let initial = call.query.non_empty("sendInitialEvents").is_some();
+    check_match(matching, version, continued, initial)?;
     if let Some(text) = continued {
         if version.is_some_and(|version| version != "0") {
             return Err(Status::bad_request(
@@ -226,8 +200,10 @@ fn paging(call: &Call) -> Result<Paging> {
         }
         let token = read_token(text)?;
         let prefix = call.resource.key_prefix(call.namespace.as_deref());
-        let after = format!("{prefix}{}", token.start.trim_end_matches('\0'));
-        return Ok(Paging { limit, after: Some(after), at: At::Exact(Revision(token.rv)) });
+        let start = token.start.trim_start_matches('/').trim_end_matches('\0');
+        // A revision below zero is the one that means the latest.
+        let at = u64::try_from(token.rv).map_or(At::Latest, |revision| At::Exact(Revision(revision)));
+        return Ok(Paging { limit, after: Some(format!("{prefix}{start}")), at });
     }
     let number = version.filter(|version| *version != "0").and_then(|version| version.parse().ok());
     if limit.is_some() && version.is_some_and(|version| version != "0") && number.is_none() {
@@ -245,9 +221,22 @@ fn paging(call: &Call) -> Result<Paging> {
     Ok(Paging { limit, after: None, at })
 }
 
-/// Checks `resourceVersionMatch` of a list.
-fn check_match(matching: Option<&str>, version: Option<&str>, continued: Option<&str>) -> Result<()> {
-    let Some(matching) = matching else { return Ok(()) };
+/// Checks `resourceVersionMatch` of a list, and that nothing is asked that watches alone have.
+fn check_match(
+    matching: Option<&str>,
+    version: Option<&str>,
+    continued: Option<&str>,
+    initial: bool,
+) -> Result<()> {
+    let mut errors = matching.map(|matching| match_errors(matching, version, continued)).unwrap_or_default();
+    if initial {
+        let detail = "sendInitialEvents is forbidden for list";
+        errors.push(FieldError::forbidden("sendInitialEvents", detail));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+}
+
+fn match_errors(matching: &str, version: Option<&str>, continued: Option<&str>) -> Vec<FieldError> {
     let field = "resourceVersionMatch";
     let mut errors = Vec::new();
     if version.is_none() {
@@ -271,7 +260,7 @@ fn check_match(matching: Option<&str>, version: Option<&str>, continued: Option<
             "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
         ));
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("meta.k8s.io", "ListOptions", "", &errors)) }
+    errors
 }
 
 fn answer(call: &Call, form: Form, page: Found) -> Result<Response<Body>> {
@@ -286,7 +275,9 @@ fn answer(call: &Call, form: Form, page: Found) -> Result<Response<Body>> {
         "kind": format!("{}List", call.resource.kind), "apiVersion": call.resource.api_version(),
         "metadata": metadata,
     });
-    let body = Body::stream(stream::iter(Chunks::new(&head, call.resource.clone(), page.objects)));
+    let size: usize = page.objects.iter().map(|object| object.written_len()).sum();
+    let body =
+        Body::pieces(stream::iter(Chunks::new(&head, call.resource.clone(), page.objects)), size as u64);
     Ok(respond::text(StatusCode::OK, form.content_type(), body))
 }
 

@@ -5,6 +5,7 @@
 mod apply;
 mod body;
 mod delete;
+mod json_patch;
 mod list;
 mod options;
 mod patch;
@@ -21,6 +22,7 @@ use http::request::Parts;
 use http::{HeaderMap, Response};
 
 use crate::body::Body;
+use crate::compress;
 use crate::layers::RequestBody;
 use crate::layers::authorization::NoCreation;
 use crate::negotiate::{self, accepted, is_pretty, preferred};
@@ -32,6 +34,7 @@ use crate::user::User;
 use crate::write::Target;
 
 pub use body::MAX_BODY;
+pub(crate) use respond::document as respond_document;
 
 /// A request for a resource, taken apart.
 #[derive(Debug)]
@@ -83,7 +86,7 @@ pub(crate) async fn serve(
         Ok(None) => return respond::no_such_page(),
         Err(status) => return refuse(&status, &parts.headers, &query),
     };
-    let (subresource, verb, body) = match find(&resource, &request, body).await {
+    let (subresource, verb, body) = match find(&registry, &resource, &request, &query, body).await {
         Ok(found) => found,
         Err(status) => return refuse(&status, &parts.headers, &query),
     };
@@ -110,6 +113,9 @@ pub(crate) async fn serve(
         stop,
     };
     let mut response = match dispatch(&call).await {
+        Ok(response) if matches!(call.verb, Verb::Get | Verb::List) => {
+            compress::large(response, &call.headers)
+        }
         Ok(response) => response,
         Err(status) => refuse(&status, &call.headers, &call.query),
     };
@@ -139,11 +145,19 @@ async fn find_resource(registry: &Registry, request: &ResourceRequest) -> Result
 
 /// Finds what a request wants with its kind, and reads its body.
 async fn find(
+    registry: &Registry,
     resource: &Resource,
     request: &ResourceRequest,
+    query: &Query,
     body: RequestBody,
 ) -> Result<(Option<Subresource>, Verb, Bytes)> {
-    let subresource = find_subresource(resource, request)?;
+    let subresource = match find_subresource(resource, request) {
+        Ok(subresource) => subresource,
+        Err(status) => {
+            let refusal = subresources::refusal(registry, resource, request, query).await;
+            return Err(refusal.unwrap_or(status));
+        }
+    };
     let verb = allowed_verb(resource, subresource, request)?;
     Ok((subresource, verb, body::read(body).await?))
 }

@@ -20,7 +20,7 @@ const MAX_OPERATIONS: usize = 10_000;
 #[derive(Debug)]
 pub(super) enum Patch {
     /// RFC 6902.
-    Json(json_patch::Patch),
+    Json(::json_patch::Patch),
     /// RFC 7396.
     Merge(Value),
     /// A merge that knows lists' keys and has directives.
@@ -69,15 +69,10 @@ impl Patch {
     /// Applies the patch to an object of a kind.
     pub(super) fn apply(&self, present: &Value, structure: &schema::Structure) -> Result<Value> {
         match self {
-            Self::Json(patch) => {
-                let mut object = present.clone();
-                json_patch::patch(&mut object, patch)
-                    .map_err(|error| Status::unprocessable(error.to_string()))?;
-                Ok(object)
-            }
+            Self::Json(patch) => super::json_patch::apply(present, patch),
             Self::Merge(patch) => {
                 let mut object = present.clone();
-                json_patch::merge(&mut object, patch);
+                ::json_patch::merge(&mut object, patch);
                 Ok(object)
             }
             Self::Strategic(patch) => {

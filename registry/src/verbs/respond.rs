@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::Call;
 use crate::body::Body;
-use crate::negotiate::{Encoding, Form, Shape};
+use crate::negotiate::{Encoding, Form, Shape, is_pretty, plain_form};
 use crate::object::Object;
 use crate::resource::Resource;
+use crate::schema;
 use crate::status::{Result, Status};
 use crate::table::{self, IncludeObject, TableOptions};
 use crate::write::Written;
@@ -42,63 +43,84 @@ pub(super) fn object(call: &Call, form: Form, code: StatusCode, object: &Object)
 
 /// Answers with an object of the call's kind.
 pub(super) fn value(call: &Call, form: Form, code: StatusCode, object: &Value) -> Result<Response<Body>> {
-    let now = call.registry.clock.now();
-    let shaped = match form.shape {
-        Shape::Object if form.encoding == Encoding::Protobuf && call.resource.custom.is_none() => {
-            let bytes =
-                crate::schema::encode_protobuf(&call.resource.structure, object).map_err(Status::internal)?;
-            return Ok(text(code, form.content_type(), Body::full(bytes)));
+    let written = shaped(&call.resource, form, object, call.registry.clock.now(), true)?;
+    Ok(text(code, form.content_type(), Body::full(written)))
+}
+
+/// Writes an object of a kind. A table says what its columns are if `with_definitions`.
+pub(super) fn shaped(
+    resource: &Resource,
+    form: Form,
+    object: &Value,
+    now: Timestamp,
+    with_definitions: bool,
+) -> Result<Bytes> {
+    match form.shape {
+        Shape::Object if form.encoding == Encoding::Protobuf => {
+            schema::encode_protobuf(&resource.structure, object).map(Bytes::from).map_err(Status::internal)
         }
-        Shape::Object => None,
+        Shape::Object => encode(form, object),
         Shape::Table(version, include_object) => {
-            let options = TableOptions { version, include_object, with_definitions: true, now };
-            Some(table::object_table(&call.resource.columns, object, &options))
+            let options = TableOptions { version, include_object, with_definitions, now };
+            encode(form, &table::object_table(&resource.columns, object, &options))
         }
         Shape::Metadata(version) | Shape::MetadataList(version) => {
-            Some(table::partial_object_metadata(object, version))
+            metadata_only(form, &table::partial_object_metadata(object, version))
         }
-    };
-    Ok(text(code, form.content_type(), Body::full(encode(form, shaped.as_ref().unwrap_or(object))?)))
+    }
+}
+
+/// Writes `PartialObjectMetadata` or its list.
+fn metadata_only(form: Form, partial: &Value) -> Result<Bytes> {
+    if form.encoding == Encoding::Protobuf {
+        return schema::encode_protobuf_metadata(partial).map(Bytes::from).map_err(Status::internal);
+    }
+    encode(form, partial)
 }
 
 /// Answers with an object that is of no kind of the tables' own shapes, such as a Scale or a Status.
 pub(super) fn other(call: &Call, code: StatusCode, object: &Value) -> Result<Response<Body>> {
-    let form = plain_form(&call.headers, call)?;
-    Ok(text(code, form.content_type(), Body::full(encode(form, object)?)))
+    let pretty = is_pretty(&call.headers, &call.query);
+    // Statuses and Scales have no tables and no metadata form: whoever accepts those alone gets plain JSON.
+    let json = Form { encoding: Encoding::Json, shape: Shape::Object, pretty };
+    document(code, plain_form(&call.headers, &call.query).unwrap_or(json), object)
+}
+
+/// Answers with an object whose kind the tables know by its name, such as a Status or a list of groups.
+///
+/// # Errors
+///
+/// 406 for protobuf of a kind that has none.
+pub(crate) fn document(code: StatusCode, form: Form, object: &Value) -> Result<Response<Body>> {
+    let written = match form.encoding {
+        Encoding::Protobuf => protobuf(object)?,
+        _ => encode(form, object)?,
+    };
+    Ok(text(code, form.content_type(), Body::full(written)))
+}
+
+/// Writes an object as protobuf by the table of the kind that it says it is of.
+pub(super) fn protobuf(object: &Value) -> Result<Bytes> {
+    let member = |name: &str| object[name].as_str().unwrap_or_default();
+    let (group, version) = member("apiVersion").rsplit_once('/').unwrap_or(("", member("apiVersion")));
+    let structure = schema::builtin(group, version, member("kind")).ok_or_else(no_protobuf)?;
+    schema::encode_protobuf(structure, object).map(Bytes::from).map_err(Status::internal)
+}
+
+fn no_protobuf() -> Status {
+    Status::not_acceptable("only the following media types are accepted: application/json, application/yaml")
 }
 
 /// Answers with a `Status` that refuses the request.
 pub(super) fn refusal(status: &Status, encoding: Encoding, pretty: bool) -> Response<Body> {
-    let object = status.object();
-    let structure = crate::schema::builtin("", "v1", "Status").filter(|_| encoding == Encoding::Protobuf);
-    let protobuf = structure.and_then(|structure| crate::schema::encode_protobuf(structure, &object).ok());
-    let form = Form {
-        encoding: if protobuf.is_some() { encoding } else { Encoding::Json },
-        shape: Shape::Object,
-        pretty,
+    let form = Form { encoding, shape: Shape::Object, pretty };
+    let Ok(mut response) = document(status.code, form, &status.object()) else {
+        return status.clone().into_response();
     };
-    let form = if encoding == Encoding::Yaml { Form { encoding, ..form } } else { form };
-    let written = match protobuf {
-        Some(bytes) => Ok(Bytes::from(bytes)),
-        None => encode(form, &object),
-    };
-    let Ok(written) = written else { return status.clone().into_response() };
-    let mut response = text(status.code, form.content_type(), Body::full(written));
     if let Some(seconds) = status.retry_after_seconds {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     response
-}
-
-fn plain_form(headers: &HeaderMap, call: &Call) -> Result<Form> {
-    let form = Form::choose(headers, &call.query, false, &call.resource.kind);
-    // Statuses and Scales have no tables and no metadata form: whoever prefers those gets plain JSON.
-    let pretty = crate::negotiate::is_pretty(headers, &call.query);
-    let encoding = match form {
-        Ok(Form { encoding: Encoding::Yaml, .. }) => Encoding::Yaml,
-        _ => Encoding::Json,
-    };
-    Ok(Form { encoding, shape: Shape::Object, pretty })
 }
 
 /// Writes a JSON value as JSON or YAML.
@@ -111,11 +133,7 @@ pub(super) fn encode(form: Form, value: &Value) -> Result<Bytes> {
             text
         }
         Encoding::Json => serde_json::to_vec(value).map_err(Status::internal)?,
-        Encoding::Protobuf => {
-            return Err(Status::not_acceptable(
-                "only the following media types are accepted: application/json, application/yaml",
-            ));
-        }
+        Encoding::Protobuf => return Err(no_protobuf()),
     };
     Ok(written.into())
 }
@@ -191,12 +209,12 @@ pub(super) fn shaped_list(
             table::table(&call.resource.columns, metadata, items, &options)
         }
         Shape::Metadata(version) | Shape::MetadataList(version) => {
-            table::partial_object_metadata_list(metadata, items, version)
+            return metadata_only(form, &table::partial_object_metadata_list(metadata, items, version));
         }
         Shape::Object if form.encoding == Encoding::Protobuf && call.resource.custom.is_none() => {
             let list = serde_json::json!({"metadata": metadata, "items": items});
             let kind = format!("{}List", call.resource.kind);
-            return crate::schema::encode_protobuf_list(
+            return schema::encode_protobuf_list(
                 &call.resource.structure,
                 &call.resource.api_version(),
                 &kind,

@@ -1,6 +1,6 @@
 //! Making an object.
 
-use quarterdeck_core::storage::{Expect, Key, StorageError, Transaction};
+use quarterdeck_core::storage::{Expect, Key, Transaction};
 use serde_json::Value;
 
 use super::{
@@ -12,7 +12,7 @@ use crate::object::Draft;
 use crate::registry::Registry;
 use crate::resource::Resource;
 use crate::status::{Result, Status};
-use crate::strategy::{Claims, StrategyContext};
+use crate::strategy::StrategyContext;
 
 /// How many random characters end a generated name.
 const SUFFIX: usize = 5;
@@ -98,7 +98,7 @@ impl Registry {
         let claims = resource.strategy.claim(&mut object, None, context);
         let claims = claims.map_err(|errors| target.invalid(name, &errors))?;
         if target.dry_run {
-            return self.dry_insert(target, name, &key, &claims, object, world).await;
+            return Ok(Self::dry_insert(&key, object, world));
         }
         let draft = Draft::new(resource, &object);
         let mut transaction =
@@ -130,30 +130,13 @@ impl Registry {
         }
     }
 
-    /// Says what a creation would come to.
-    async fn dry_insert(
-        &self,
-        target: &Target<'_>,
-        name: &str,
-        key: &Key,
-        claims: &Claims,
-        object: Value,
-        world: &World,
-    ) -> Result<std::result::Result<Written, Failure>> {
-        if world.get(key.as_str()).is_some() {
-            return Ok(Err(Failure::Contended));
+    /// Says what a creation would come to. Whether its claims are free is not looked at: as in Kubernetes, a dry run neither
+    /// holds nor asks for addresses and ports.
+    fn dry_insert(key: &Key, object: Value, world: &World) -> std::result::Result<Written, Failure> {
+        match world.get(key.as_str()) {
+            Some(_) => Err(Failure::Contended),
+            None => Ok(Written::dry(object, true)),
         }
-        for claim in &claims.take {
-            if let Some(found) = self.storage.get(&claim.key).await? {
-                let conflict = StorageError::Conflict {
-                    key: claim.key.clone(),
-                    expected: Expect::Absent,
-                    found: Some(found),
-                };
-                return Ok(Err(failure(conflict, key, claims, target, name)));
-            }
-        }
-        Ok(Ok(Written::dry(object, true)))
     }
 
     /// Says that the object exists already.

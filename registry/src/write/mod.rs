@@ -30,11 +30,11 @@ use crate::strategy::{Claims, StrategyContext};
 use crate::user::User;
 use crate::validation::FieldError;
 
-/// Who owns what the server writes of its own accord.
-pub(crate) const SERVER: &str = "kube-apiserver";
-
 /// How often a write starts over before the client is told that there is too much contention.
 const ATTEMPTS: usize = 16;
+
+/// The field manager of what the server writes unasked.
+pub const SERVER_MANAGER: &str = "kube-apiserver";
 
 /// What is written, and by whom.
 #[derive(Debug, Clone, Copy)]

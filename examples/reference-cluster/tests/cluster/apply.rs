@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::kubectl::Kubectl;
 use crate::place::Place;
 use crate::running::Running;
-use crate::versions::{others, validates};
+use crate::versions::others;
 use crate::{data, turn};
 
 #[tokio::test]
@@ -21,7 +21,6 @@ async fn kubectl_of_every_release_applies_by_the_server() {
     walk(&newest, data.path()).await;
     for program in others() {
         let kubectl = newest.program(&program);
-        let kubectl = if validates(&program) { kubectl } else { kubectl.without_validation() };
         walk(&kubectl, data.path()).await;
     }
     up.stop(&place).await;

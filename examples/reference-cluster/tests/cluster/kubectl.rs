@@ -16,7 +16,6 @@ pub(crate) struct Kubectl<'a> {
     program: PathBuf,
     kubeconfig: PathBuf,
     namespace: String,
-    validates: bool,
 }
 
 /// How long a command may take.
@@ -26,13 +25,7 @@ impl<'a> Kubectl<'a> {
     /// The kubectl that `$KUBECTL` names, or the one on the path.
     pub(crate) fn new(place: &'a Place, kubeconfig: &Path) -> Self {
         let program = std::env::var_os("KUBECTL").unwrap_or_else(|| "kubectl".into());
-        Self {
-            place,
-            program: program.into(),
-            kubeconfig: kubeconfig.into(),
-            namespace: "default".into(),
-            validates: true,
-        }
+        Self { place, program: program.into(), kubeconfig: kubeconfig.into(), namespace: "default".into() }
     }
 
     /// The same with another program.
@@ -42,18 +35,12 @@ impl<'a> Kubectl<'a> {
             program: program.into(),
             kubeconfig: self.kubeconfig.clone(),
             namespace: self.namespace.clone(),
-            validates: self.validates,
         }
     }
 
     /// The same in another namespace.
     pub(crate) fn namespace(&self, namespace: &str) -> Self {
         Self { namespace: namespace.into(), ..self.program(&self.program) }
-    }
-
-    /// The same, which does not validate what it creates.
-    pub(crate) fn without_validation(&self) -> Self {
-        Self { validates: false, ..self.program(&self.program) }
     }
 
     /// The place where it runs.
@@ -67,9 +54,6 @@ impl<'a> Kubectl<'a> {
         // Its cache of what the server offers is its own per cluster.
         command.arg("--cache-dir").arg(self.kubeconfig.with_extension("cache"));
         command.args(line.split_whitespace());
-        if !self.validates && ["create ", "apply "].iter().any(|verb| line.starts_with(verb)) {
-            command.arg("--validate=false");
-        }
         command
     }
 

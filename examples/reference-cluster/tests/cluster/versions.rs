@@ -1,6 +1,6 @@
 //! The kubectls of other releases that lie beside the one on the path.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::kubectl::Kubectl;
 use crate::place::Place;
@@ -25,7 +25,7 @@ async fn kubectls_of_seven_releases_create_apply_scale_and_delete() {
     let manifest = steps::manifest("process");
     for program in others {
         let kubectl = newest.program(&program);
-        let kubectl = if validates(&program) { kubectl } else { kubectl.without_validation() };
+        explains(&kubectl).await;
         steps::create(&kubectl, &manifest).await;
         steps::apply(&kubectl, &manifest).await;
         steps::scale(&kubectl, 2).await;
@@ -37,9 +37,17 @@ async fn kubectls_of_seven_releases_create_apply_scale_and_delete() {
     up.stop(&place).await;
 }
 
-/// Returns whether a kubectl can validate: releases before 1.29 do so by OpenAPI v2 alone, which is not served.
-pub(crate) fn validates(program: &Path) -> bool {
-    !["1.27", "1.28"].iter().any(|old| program.ends_with(format!("kubectl.{old}")))
+/// What the server says of itself is understood: kinds, versions, fields, and a field that is none.
+async fn explains(kubectl: &Kubectl<'_>) {
+    let kinds = kubectl.run("api-resources --no-headers -o name").await;
+    assert!(kinds.lines().any(|kind| kind == "deployments.apps"), "{kinds}");
+    assert!(kubectl.run("api-versions").await.lines().any(|version| version == "apps/v1"));
+    for kind in kinds.lines().filter(|kind| *kind != "bindings") {
+        let fields = kubectl.run(&format!("explain --recursive {kind}")).await;
+        assert!(fields.contains("metadata"), "explain {kind}: {fields}");
+    }
+    let unknown = kubectl.attempt("explain pod.spec.nothing").await;
+    assert!(!unknown.success, "explain finds what is not there");
 }
 
 /// The programs `kubectl.1.27` to `kubectl.1.33` beside the file that the kubectl on the path is.

@@ -6,7 +6,7 @@
 //! A message says nothing of the kind of its parts, and empty lists do not exist in it: what Go would write as an empty
 //! list comes back absent or null.
 mod read;
-mod wire;
+pub(crate) mod wire;
 mod write;
 
 use serde_json::Value;
@@ -20,6 +20,7 @@ use wire::{Reader, Wire};
 const MAGIC: &[u8] = b"k8s\0";
 
 const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
 
 /// A message with the name of its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,17 +142,60 @@ pub fn encode_protobuf_list(
     list: &Value,
 ) -> Result<Vec<u8>, EncodeError> {
     let mut message = Vec::new();
-    if let (Some(structure), Some(metadata)) = (by_name(LIST_META), list.get("metadata")) {
-        let mut inner = Vec::new();
-        write::message(structure, metadata, &mut inner).map_err(EncodeError)?;
-        wire::write_bytes(1, &inner, &mut message);
-    }
+    metadata(LIST_META, list, &mut message)?;
     for object in list.get("items").and_then(Value::as_array).into_iter().flatten() {
         let mut inner = Vec::new();
         write::message(item, object, &mut inner).map_err(EncodeError)?;
         wire::write_bytes(2, &inner, &mut message);
     }
     Ok(sealed(api_version, kind, &message))
+}
+
+/// Writes `PartialObjectMetadata`, or its list, which no table has: all of an object but its metadata is left out.
+///
+/// # Errors
+///
+/// [`EncodeError`] if the metadata does not fit its structure.
+pub fn encode_protobuf_metadata(partial: &Value) -> Result<Vec<u8>, EncodeError> {
+    let mut message = Vec::new();
+    match partial.get("items").and_then(Value::as_array) {
+        None => metadata(OBJECT_META, partial, &mut message)?,
+        Some(items) => {
+            metadata(LIST_META, partial, &mut message)?;
+            for item in items {
+                let mut inner = Vec::new();
+                metadata(OBJECT_META, item, &mut inner)?;
+                wire::write_bytes(2, &inner, &mut message);
+            }
+        }
+    }
+    let text = |name: &str| partial.get(name).and_then(Value::as_str).unwrap_or_default();
+    Ok(sealed(text("apiVersion"), text("kind"), &message))
+}
+
+/// Writes an object's metadata as the first field of its message.
+fn metadata(structure: &str, object: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let (Some(structure), Some(metadata)) = (by_name(structure), object.get("metadata")) else {
+        return Ok(());
+    };
+    let mut inner = Vec::new();
+    write::message(structure, metadata, &mut inner).map_err(EncodeError)?;
+    wire::write_bytes(1, &inner, out);
+    Ok(())
+}
+
+/// Writes an event of a watch around an object in its envelope: a message behind its length in four bytes, the most
+/// significant one first.
+#[must_use]
+pub fn encode_protobuf_event(kind: &str, object: &[u8]) -> Vec<u8> {
+    let mut raw = Vec::with_capacity(object.len() + 8);
+    wire::write_bytes(1, object, &mut raw);
+    let mut frame = vec![0; 4];
+    wire::write_bytes(1, kind.as_bytes(), &mut frame);
+    wire::write_bytes(2, &raw, &mut frame);
+    let length = u32::try_from(frame.len() - 4).expect("an object is smaller than a body may be");
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame
 }
 
 /// Puts a message into its envelope.

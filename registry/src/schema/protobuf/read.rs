@@ -101,16 +101,22 @@ fn elements<'a>(element: &'a Type, value: Wire<'a>, depth: usize, list: &mut Vec
 }
 
 fn entry<'a>(element: &'a Type, bytes: &'a [u8], depth: usize) -> Outcome<(Cow<'a, str>, Node<'a>)> {
-    let (mut key, mut node) = (Cow::Borrowed(""), Node::Null);
+    let (mut key, mut found) = (Cow::Borrowed(""), None);
     let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.field()? {
         match number {
             1 => key = String::from_utf8_lossy(payload(value)?),
-            2 => node = single(element, value, depth)?,
+            2 => found = Some(value),
             _ => {}
         }
     }
-    Ok((key, node))
+    // Some writers leave out a value that is empty or zero.
+    let value = found.unwrap_or(match element {
+        Type::Bool | Type::Int32 | Type::Int64 => Wire::Varint(0),
+        Type::Double => Wire::Fixed64(0),
+        _ => Wire::Bytes(&[]),
+    });
+    Ok((key, single(element, value, depth)?))
 }
 
 fn single<'a>(ty: &'a Type, value: Wire<'a>, depth: usize) -> Outcome<Node<'a>> {

@@ -86,6 +86,16 @@ fn what_json_inlines_is_read_from_the_message_inside() {
 }
 
 #[test]
+fn a_value_that_a_map_leaves_out_is_empty() {
+    // data {"a"}, binaryData {"b"}
+    let message = [0x12, 3, 0x0a, 1, b'a', 0x1a, 3, 0x0a, 1, b'b'];
+
+    let map = decode(&envelope("v1", "ConfigMap", &message)).unwrap();
+
+    assert_eq!((&map["data"], &map["binaryData"]), (&json!({"a": ""}), &json!({"b": ""})));
+}
+
+#[test]
 fn an_envelope_may_hold_json() {
     let mut bytes = envelope("v1", "ConfigMap", br#"{"data":{"a":"b"}}"#);
     bytes.truncate(bytes.len() - 2);

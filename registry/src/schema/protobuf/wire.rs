@@ -76,7 +76,7 @@ fn unexpected_end() -> String {
 }
 
 /// Writes a number of variable length.
-pub(super) fn write_varint(mut number: u64, out: &mut Vec<u8>) {
+pub(crate) fn write_varint(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
@@ -85,19 +85,19 @@ pub(super) fn write_varint(mut number: u64, out: &mut Vec<u8>) {
 }
 
 /// Writes a field that holds a number.
-pub(super) fn write_number(field: u32, number: u64, out: &mut Vec<u8>) {
+pub(crate) fn write_number(field: u32, number: u64, out: &mut Vec<u8>) {
     write_varint(u64::from(field) << 3, out);
     write_varint(number, out);
 }
 
 /// Writes a field that holds a floating-point number.
-pub(super) fn write_double(field: u32, number: f64, out: &mut Vec<u8>) {
+pub(crate) fn write_double(field: u32, number: f64, out: &mut Vec<u8>) {
     write_varint(u64::from(field) << 3 | 1, out);
     out.extend_from_slice(&number.to_le_bytes());
 }
 
 /// Writes a field that holds bytes, a text or a message.
-pub(super) fn write_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
     write_varint(u64::from(field) << 3 | 2, out);
     write_varint(bytes.len() as u64, out);
     out.extend_from_slice(bytes);

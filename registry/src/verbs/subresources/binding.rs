@@ -24,15 +24,12 @@ pub(in super::super) async fn create_binding(call: &Call) -> Result<Response<Bod
     let named = binding["metadata"]["name"].as_str().unwrap_or_default();
     let name = match call.resource.backing {
         Backing::Binding => named,
-        Backing::Store if named.is_empty() || named == call.name => call.name.as_str(),
+        Backing::Store if named == call.name => named,
         Backing::Store => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({named}) does not match the name on the URL ({})",
-                call.name
-            )));
+            return Err(Status::bad_request("name in URL does not match name in Binding object"));
         }
     };
-    check(&binding, name)?;
+    check(&binding)?;
     let target = Target {
         resource: pods,
         subresource: Some(Subresource::Binding),
@@ -50,17 +47,22 @@ pub(in super::super) async fn create_binding(call: &Call) -> Result<Response<Bod
     respond::other(call, StatusCode::CREATED, &success)
 }
 
-fn check(binding: &Value, name: &str) -> Result<()> {
+/// Checks what the pod is assigned to. Upstream has no better code for it.
+fn check(binding: &Value) -> Result<()> {
     let target = &binding["target"];
     let kind = target["kind"].as_str().unwrap_or_default();
     let mut errors = Vec::new();
     if !kind.is_empty() && kind != "Node" {
-        errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]));
+        errors.push(FieldError::not_supported("target.kind", kind, &["Node", "<empty>"]).to_string());
     }
     if target["name"].as_str().unwrap_or_default().is_empty() {
-        errors.push(FieldError::required("target.name", ""));
+        errors.push(FieldError::required("target.name", "").to_string());
     }
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "Binding", name, &errors)) }
+    match errors.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Status::server_error(one)),
+        several => Err(Status::server_error(format!("[{}]", several.join(", ")))),
+    }
 }
 
 /// Assigns a pod that has no node.
@@ -72,23 +74,20 @@ struct Assign<'a> {
 
 impl Change for Assign<'_> {
     fn apply(&self, present: &Value) -> Result<Value> {
-        let refuse = |why: String| Status::conflict(self.target.resource, self.target.name, why);
+        let (pods, name) = (self.target.resource, self.target.name);
+        let refuse = |why: String| Status::conflict_below(pods, Subresource::Binding, name, why);
         let node = self.binding["target"]["name"].as_str().unwrap_or_default();
         let uid = self.binding["metadata"]["uid"].as_str().unwrap_or_default();
         if !uid.is_empty() && present["metadata"]["uid"] != uid {
-            return Err(refuse(format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                present["metadata"]["uid"].as_str().unwrap_or_default()
-            )));
+            let found = present["metadata"]["uid"].as_str().unwrap_or_default();
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {found}");
+            return Err(Status::conflict(pods, name, why));
         }
         if !present["metadata"]["deletionTimestamp"].is_null() {
-            return Err(refuse(format!(
-                "pod {} is being deleted, cannot be assigned to a host",
-                self.target.name
-            )));
+            return Err(refuse(format!("pod {name} is being deleted, cannot be assigned to a host")));
         }
         if let Some(there) = present["spec"]["nodeName"].as_str().filter(|node| !node.is_empty()) {
-            return Err(refuse(format!("pod {} is already assigned to node {there:?}", self.target.name)));
+            return Err(refuse(format!("pod {name} is already assigned to node {there:?}")));
         }
         let mut pod = present.clone();
         pod["spec"]["nodeName"] = node.into();

@@ -6,16 +6,18 @@ use futures::StreamExt;
 use futures::future::ready;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use quarterdeck_core::component::Stop;
 use quarterdeck_core::node::{NodeBody, NodeConnectError};
-use serde_json::Value;
 use tower::Service;
 
 use super::super::read::{find, world_for};
 use super::super::{Call, body, respond};
+use super::container;
 use crate::body::Body;
 use crate::status::{Result, Status};
+use crate::validation::FieldError;
 
 /// The options that the agent gets as they are.
 const OPTIONS: [&str; 7] =
@@ -23,13 +25,16 @@ const OPTIONS: [&str; 7] =
 
 /// Answers a GET of a pod's log.
 pub(in super::super) async fn log(call: &Call) -> Result<Response<Body>> {
+    check(call)?;
     let world = world_for(call).await?;
     let pod = find(call, &world)?.value();
-    let container = container(call, &pod)?;
+    let container = container::meant(&pod, &call.name, call.query.non_empty("container"))?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     if node.is_empty() {
-        // Upstream answers nothing for a pod that has no node yet.
-        return Ok(respond::text(StatusCode::OK, "text/plain", Body::empty()));
+        // A pod that has no node yet has written nothing.
+        let mut nothing = Response::new(Body::empty());
+        *nothing.status_mut() = StatusCode::NO_CONTENT;
+        return Ok(nothing);
     }
     let answer = ask(call, node, &container).await?;
     if !answer.status().is_success() {
@@ -45,36 +50,35 @@ async fn stopped(mut stop: Stop) {
     stop.wait().await;
 }
 
-/// Returns the container that is meant: the one that is named, or the only one.
-fn container(call: &Call, pod: &Value) -> Result<String> {
-    let named = |list: &str| -> Vec<String> {
-        let containers = pod["spec"][list].as_array().into_iter().flatten();
-        containers.filter_map(|container| container["name"].as_str().map(str::to_owned)).collect()
+/// Checks the options, before anything is looked up.
+fn check(call: &Call) -> Result<()> {
+    let query = &call.query;
+    let mut errors = Vec::new();
+    let tail = query.integer("tailLines")?;
+    if let Some(lines) = tail.filter(|lines| *lines < 0) {
+        errors.push(FieldError::invalid("tailLines", lines, "must be greater than or equal to 0"));
+    }
+    let positive = |name: &str| -> Result<Option<FieldError>> {
+        let value = query.integer(name)?.filter(|value| *value < 1);
+        Ok(value.map(|value| FieldError::invalid(name, value, "must be greater than 0")))
     };
-    let (main, init) = (named("containers"), named("initContainers"));
-    if let Some(wanted) = call.query.non_empty("container") {
-        if main.iter().chain(&init).any(|name| name == wanted) {
-            return Ok(wanted.to_owned());
+    errors.extend(positive("limitBytes")?);
+    let since = positive("sinceSeconds")?;
+    match (query.non_empty("sinceTime"), query.non_empty("sinceSeconds")) {
+        (Some(_), Some(_)) => errors
+            .push(FieldError::forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified")),
+        (Some(time), None) => {
+            let read: std::result::Result<Timestamp, _> = time.parse();
+            read.map_err(|_| {
+                Status::bad_request(format!("sinceTime: {time:?} is no time as RFC 3339 writes it"))
+            })?;
         }
-        return Err(Status::bad_request(format!("container {wanted} is not valid for pod {}", call.name)));
+        _ => errors.extend(since),
     }
-    if let [only] = main.as_slice() {
-        return Ok(only.clone());
+    if query.non_empty("stream").is_some() {
+        errors.push(FieldError::forbidden("stream", "may not be specified"));
     }
-    let annotation = &pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"];
-    if let Some(default) = annotation.as_str().filter(|name| main.iter().any(|main| main == name)) {
-        return Ok(default.to_owned());
-    }
-    let init = if init.is_empty() {
-        String::new()
-    } else {
-        format!(" or one of the init containers: [{}]", init.join(" "))
-    };
-    Err(Status::bad_request(format!(
-        "a container name must be specified for pod {}, choose one of: [{}]{init}",
-        call.name,
-        main.join(" ")
-    )))
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "PodLogOptions", &call.name, &errors)) }
 }
 
 async fn ask(call: &Call, node: &str, container: &str) -> Result<Response<NodeBody>> {

@@ -1,0 +1,291 @@
+//! A watch under way: what it sends, and when it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use quarterdeck_core::component::Stop;
+use quarterdeck_core::storage::Revision;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::super::list::Selection;
+use super::super::{Call, respond};
+use super::Start;
+use crate::cache::{Event, EventKind, Log, Position, Read};
+use crate::negotiate::{Encoding, Form};
+use crate::object::Object;
+use crate::registry::Registry;
+use crate::resource::Resource;
+use crate::schema;
+use crate::status::{Result, Status};
+
+/// How many events are written at a time.
+const BATCH: usize = 256;
+/// About how many bytes of objects are written at a time: what a watcher that does not read holds up in memory.
+const BATCH_BYTES: usize = 256 * 1024;
+/// How often a watch that allows bookmarks gets one.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// The type of the event that tells of nothing but a revision.
+const BOOKMARK: &str = "BOOKMARK";
+/// What a watch sends before it follows the log.
+type Opening = std::vec::IntoIter<Arc<Object>>;
+
+fn open(call: &Call, start: &Start, log: &Log) -> (Opening, Option<Position>, Revision) {
+    match start {
+        Start::After(revision) => (Vec::new().into_iter(), log.after(*revision).ok(), *revision),
+        Start::Everything(world) => {
+            let prefix = call.resource.key_prefix(call.namespace.as_deref());
+            let objects: Vec<_> = world.range(&prefix, None).map(|(_, object)| object.clone()).collect();
+            (objects.into_iter(), log.after(world.revision).ok(), world.revision)
+        }
+    }
+}
+
+enum State {
+    /// What was there at the start is still being sent.
+    Opening { opening: Opening, end_marked: bool },
+    /// The log is followed.
+    Following,
+    /// The last words were said.
+    Ended,
+}
+
+/// One watch.
+pub(super) struct Watcher {
+    registry: Arc<Registry>,
+    resource: Arc<Resource>,
+    namespace: Option<String>,
+    selection: Selection,
+    form: Form,
+    /// Whether a table has said what its columns are.
+    columns_sent: bool,
+    log: Arc<Log>,
+    state: State,
+    /// Where the watch stands; absent if what it asks for is gone.
+    position: Option<Position>,
+    /// Everything up to this revision was sent.
+    revision: Revision,
+    bookmarks: bool,
+    bookmark_due: Instant,
+    ends: Instant,
+    stop: Stop,
+}
+
+/// The next objects of what was there at the start.
+fn opening_batch(opening: &mut Opening) -> Vec<Arc<Object>> {
+    let (mut objects, mut bytes) = (Vec::new(), 0);
+    while objects.len() < BATCH
+        && bytes < BATCH_BYTES
+        && let Some(object) = opening.next()
+    {
+        bytes += object.len();
+        objects.push(object);
+    }
+    objects
+}
+
+impl Watcher {
+    /// Begins a watch that ends after `life` at the latest.
+    pub(super) fn new(
+        call: &Call,
+        form: Form,
+        selection: Selection,
+        start: &Start,
+        end_marked: bool,
+        life: Duration,
+    ) -> Result<Self> {
+        let log = call.registry.cache.log(&call.resource).ok_or_else(Status::unknown_path)?;
+        let (opening, position, revision) = open(call, start, &log);
+        Ok(Self {
+            registry: call.registry.clone(),
+            resource: call.resource.clone(),
+            namespace: call.namespace.clone(),
+            selection,
+            form,
+            columns_sent: false,
+            log,
+            state: State::Opening { opening, end_marked },
+            position,
+            revision,
+            bookmarks: call.query.flag("allowWatchBookmarks"),
+            bookmark_due: Instant::now() + BOOKMARKS,
+            ends: Instant::now() + life,
+            stop: call.stop.clone(),
+        })
+    }
+
+    /// Returns the next piece of the answer; `None` ends it.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            match &mut self.state {
+                State::Ended => return None,
+                State::Opening { opening, end_marked } => {
+                    let objects = opening_batch(opening);
+                    if objects.is_empty() {
+                        let marked = *end_marked;
+                        self.state = State::Following;
+                        if marked {
+                            return Some(self.bookmark(true));
+                        }
+                        continue;
+                    }
+                    let chunk = self.added(&objects);
+                    if !chunk.is_empty() {
+                        return Some(chunk);
+                    }
+                }
+                State::Following => match self.follow().await {
+                    Some(chunk) if chunk.is_empty() => {}
+                    other => return other,
+                },
+            }
+        }
+    }
+
+    fn added(&mut self, objects: &[Arc<Object>]) -> Bytes {
+        let mut out = BytesMut::new();
+        for object in objects {
+            if self.selection.matches(object) {
+                let line = self.line(EventKind::Added, object);
+                out.extend_from_slice(&line);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Sends what the log has, or waits for more. An empty piece means: look again.
+    async fn follow(&mut self) -> Option<Bytes> {
+        // A watch that always has something to send ends in time all the same.
+        let now = Instant::now();
+        if now >= self.ends {
+            self.state = State::Ended;
+            return self.bookmarks.then(|| self.bookmark(false));
+        }
+        if self.bookmarks && now >= self.bookmark_due {
+            self.bookmark_due = now + BOOKMARKS;
+            return Some(self.bookmark(false));
+        }
+        let mut published = self.registry.cache.published();
+        let seen = *published.borrow_and_update();
+        let Some(position) = self.position else { return Some(self.expired()) };
+        let events = match self.log.next(position, BATCH, BATCH_BYTES) {
+            Read::Lost => return Some(self.expired()),
+            Read::Events(events, next) => {
+                self.position = Some(next);
+                events
+            }
+        };
+        if !events.is_empty() {
+            return Some(self.events(&events));
+        }
+        self.revision = self.revision.max(seen);
+        let bookmark = if self.bookmarks { self.bookmark_due } else { self.ends };
+        tokio::select! {
+            biased;
+            () = self.stop.wait() => None,
+            () = tokio::time::sleep_until(self.ends.min(bookmark)) => Some(Bytes::new()),
+            changed = published.changed() => changed.ok().map(|()| Bytes::new()),
+        }
+    }
+
+    fn events(&mut self, events: &[Arc<Event>]) -> Bytes {
+        let mut out = BytesMut::new();
+        for event in events {
+            self.revision = self.revision.max(event.object.revision);
+            if let Some(line) = self.event(event) {
+                out.extend_from_slice(&line);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Writes an event as this watch sees it: what enters its selection is added, what leaves it is deleted.
+    fn event(&mut self, event: &Event) -> Option<Bytes> {
+        if self.namespace.as_deref().is_some_and(|namespace| {
+            self.resource.is_namespaced() && *event.object.header.namespace != *namespace
+        }) {
+            return None;
+        }
+        let matches = |object: &Object| self.selection.matches(object);
+        let is = event.kind != EventKind::Deleted && matches(&event.object);
+        let was = event.previous.as_deref().is_some_and(matches);
+        let (kind, object) = match (was, is) {
+            (false, false) => return None,
+            (false, true) => (EventKind::Added, event.object.clone()),
+            (true, true) => (EventKind::Modified, event.object.clone()),
+            (true, false) => {
+                let last = event.previous.as_deref().map(|last| last.at(event.object.revision));
+                (EventKind::Deleted, last.map_or_else(|| event.object.clone(), Arc::new))
+            }
+        };
+        if kind == event.kind && self.form.is_plain() {
+            return Some(event.line(&self.resource));
+        }
+        Some(self.line(kind, &object))
+    }
+
+    fn line(&mut self, kind: EventKind, object: &Object) -> Bytes {
+        if self.form.is_plain() {
+            return crate::cache::line(kind, object, &self.resource);
+        }
+        let value = self.resource.value_of(object);
+        self.event_of(kind.as_str(), &value)
+    }
+
+    /// Writes an event about an object.
+    fn event_of(&mut self, kind: &str, object: &Value) -> Bytes {
+        let with_definitions = !self.columns_sent && kind != BOOKMARK;
+        let now: Timestamp = self.registry.clock.now();
+        let shaped = respond::shaped(&self.resource, self.form, object, now, with_definitions);
+        self.columns_sent |= with_definitions;
+        match shaped {
+            Ok(object) => self.framed(kind, &object),
+            Err(status) => self.failed(&status),
+        }
+    }
+
+    /// Puts an event around an object that is written already.
+    fn framed(&self, kind: &str, object: &[u8]) -> Bytes {
+        if self.form.encoding == Encoding::Protobuf {
+            return schema::encode_protobuf_event(kind, object).into();
+        }
+        let mut line = BytesMut::with_capacity(object.len() + 64);
+        line.extend_from_slice(b"{\"type\":\"");
+        line.extend_from_slice(kind.as_bytes());
+        line.extend_from_slice(b"\",\"object\":");
+        line.extend_from_slice(object);
+        line.extend_from_slice(b"}\n");
+        line.freeze()
+    }
+
+    /// Says what went wrong, and ends the watch.
+    fn failed(&mut self, status: &Status) -> Bytes {
+        self.state = State::Ended;
+        let object = status.object();
+        let written = match self.form.encoding {
+            Encoding::Protobuf => respond::protobuf(&object).unwrap_or_default(),
+            _ => object.to_string().into(),
+        };
+        self.framed("ERROR", &written)
+    }
+
+    /// Says up to which revision everything was sent.
+    fn bookmark(&mut self, ends_initial_events: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": self.revision.to_string()});
+        if ends_initial_events {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = json!({
+            "kind": self.resource.kind, "apiVersion": self.resource.api_version(), "metadata": metadata,
+        });
+        self.event_of(BOOKMARK, &object)
+    }
+
+    /// Says that what the watch asks for is gone, and ends it.
+    fn expired(&mut self) -> Bytes {
+        let current = self.registry.cache.world().revision;
+        self.failed(&Status::expired(format!("too old resource version: {} ({current})", self.revision)))
+    }
+}

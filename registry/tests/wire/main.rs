@@ -1,0 +1,11 @@
+//! What goes over the wire, in process: discovery, OpenAPI, the forms of answers, lists and watches.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bombs;
+mod discovery;
+mod listing;
+mod negotiation;
+mod openapi;
+mod properties;
+mod support;
+mod watching;
