@@ -293,3 +293,19 @@ async fn a_system_priority_class_cannot_be_deleted() {
 
     assert_eq!(refused.code, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn every_version_that_is_served_has_its_api_service() {
+    let server = server().await;
+
+    let list = get(&server, "/apis/apiregistration.k8s.io/v1/apiservices").await;
+
+    let names: Vec<&str> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["metadata"]["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"v1.") && names.contains(&"v2.autoscaling"), "{names:?}");
+    assert_eq!(list["items"][0]["status"]["conditions"][0]["reason"], "Local");
+}

@@ -4,6 +4,7 @@
 //! rules in [`validation`](crate::validation), and a [`Strategy`](crate::strategy::Strategy) where it needs one.
 
 mod admissionregistration;
+mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
@@ -32,6 +33,7 @@ pub fn builtin() -> Vec<Resource> {
     [
         core::resources(),
         admissionregistration::resources(),
+        apiregistration::resources(),
         apps::resources(),
         autoscaling::resources(),
         batch::resources(),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::api_services;
 use crate::registry::Registry;
 use crate::resource::{Scope, Subresource};
 use crate::schema;
@@ -37,6 +38,11 @@ pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>
         let class = json!({"metadata": {"name": name}, "value": value, "description": description});
         ensure(registry, "scheduling.k8s.io", "PriorityClass", None, class).await?;
     }
+    let services = api_services::wanted(registry);
+    for service in &services {
+        ensure(registry, api_services::GROUP, "APIService", None, service.clone()).await?;
+    }
+    api_services::remove_others(registry, &services).await?;
     own_service(registry, advertise).await
 }
 
