@@ -100,14 +100,14 @@ impl<'a> Target<'a> {
 
 impl Registry {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        for admission in &self.admission {
+        for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {
             admission.mutate(attributes, object).await?;
         }
         Ok(())
     }
 
     async fn admit(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()> {
-        for admission in &self.admission {
+        for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {
             admission.validate(attributes, object).await?;
         }
         Ok(())
@@ -115,7 +115,7 @@ impl Registry {
 
     async fn companions(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Companion>> {
         let mut all = Vec::new();
-        for admission in &self.admission {
+        for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {
             all.extend(admission.companions(attributes, object).await?);
         }
         Ok(all)
