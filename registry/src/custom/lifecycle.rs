@@ -19,7 +19,7 @@ use crate::resource::{Resource, Subresource};
 use crate::status::Result;
 use crate::user::User;
 use crate::validation::{Approval, approval, is_protected};
-use crate::write::{Change, DeleteOptions, SERVER_MANAGER, Target};
+use crate::write::{Change, DeleteOptions, Target};
 
 /// What the keys of definitions begin with.
 pub(crate) const PREFIX: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
@@ -177,15 +177,7 @@ impl Lifecycle {
         name: &'a str,
         subresource: Option<Subresource>,
     ) -> Target<'a> {
-        Target {
-            resource: kind,
-            subresource,
-            namespace: None,
-            name,
-            user: &self.user,
-            manager: SERVER_MANAGER,
-            dry_run: false,
-        }
+        Target { subresource, ..Target::unasked(kind, None, name, &self.user) }
     }
 
     /// Accepts names and establishes the kind.
@@ -242,15 +234,7 @@ impl Lifecycle {
             }
             let (namespace, name) = (&*object.header.namespace, &*object.header.name);
             let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
-            let target = Target {
-                resource,
-                subresource: None,
-                namespace,
-                name,
-                user: &self.user,
-                manager: SERVER_MANAGER,
-                dry_run: false,
-            };
+            let target = Target::unasked(resource, namespace, name, &self.user);
             match self.registry.delete(&target, &DeleteOptions::default()).await {
                 Err(status) if status.code != StatusCode::NOT_FOUND => return Err(status),
                 _ => {}
