@@ -1,10 +1,12 @@
 //! The server as its clients see it, in process.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::time::Duration;
+
 use futures::{StreamExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Pod, Service, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
-use quarterdeck_registry::ApiServer;
+use quarterdeck_registry::{ApiServer, MemoryStorage};
 use serde_json::json;
 
 fn config_map(name: &str) -> ConfigMap {
@@ -150,4 +152,21 @@ async fn of_pods_that_ask_for_one_port_of_a_node_only_one_is_bound_however_many_
     assert_eq!(bind(&pods, &refused[0].1).await, 201, "the port of a pod that is over is free");
     pods.create(&PostParams::default(), &pod_with_port("other", "", 8081)).await.unwrap();
     assert_eq!(bind(&pods, "other").await, 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_that_a_server_is_found_by_comes_back_when_it_is_deleted() {
+    let server = ApiServer::builder(MemoryStorage::new()).advertise_address(([192, 0, 2, 1], 6443).into());
+    let server = server.start().await.unwrap();
+    let services: Api<Service> = Api::default_namespaced(server.client());
+    let endpoints: Api<Endpoints> = Api::default_namespaced(server.client());
+    let address = services.get("kubernetes").await.unwrap().spec.unwrap().cluster_ip;
+
+    services.delete("kubernetes", &DeleteParams::default()).await.unwrap();
+    endpoints.delete("kubernetes", &DeleteParams::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+
+    assert_eq!(services.get("kubernetes").await.unwrap().spec.unwrap().cluster_ip, address);
+    let subsets = endpoints.get("kubernetes").await.unwrap().subsets.unwrap();
+    assert_eq!(subsets[0].addresses.as_ref().unwrap()[0].ip, "192.0.2.1");
 }

@@ -46,10 +46,25 @@ pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>
     own_service(registry, advertise).await
 }
 
+/// Makes what clients in the cluster find the server by again, if somebody deleted it.
+pub(super) async fn restore_own_service(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
+    let (resources, world) = (registry.resources(), registry.cache.world());
+    let mut own = vec![("", "Service")];
+    if advertise.is_some() {
+        own.extend([("", "Endpoints"), ("discovery.k8s.io", "EndpointSlice")]);
+    }
+    let is_missing = |(group, kind): &(&str, &str)| {
+        let resource = resources.by_kind(group, kind);
+        resource
+            .is_some_and(|resource| world.get(resource.key(Some("default"), "kubernetes").as_str()).is_none())
+    };
+    if own.iter().any(is_missing) { own_service(registry, advertise).await } else { Ok(()) }
+}
+
 /// Makes the service `kubernetes`, at the first address of the range, and its endpoint.
 async fn own_service(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
     let cidr = registry.settings.service_cidr;
-    let first = cidr.hosts().next().unwrap_or_else(|| cidr.network());
+    let first = cidr.hosts().find(|host| *host != cidr.network()).unwrap_or_else(|| cidr.network());
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let port = advertise.map_or(6443, |address| address.port());
     let service = json!({

@@ -272,7 +272,7 @@ impl ApiServerBuilder {
         });
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
         tasks.spawn(Lifecycle::new(registry.clone()).run(stop.clone()));
-        tasks.spawn(Housekeeping::new(registry.clone()).run(stop.clone()));
+        tasks.spawn(Housekeeping::new(registry.clone(), self.advertise).run(stop.clone()));
         let mut authorizers = self.authorizers;
         if authorizers.is_empty() {
             authorizers.push(Arc::new(ComponentPolicy));

@@ -1,7 +1,8 @@
-//! What a server does unasked: it forgets old history and old events.
+//! What a server does unasked: it forgets old history and old events, and keeps the service that it is found by.
 //!
-//! Both are conditional writes that any server of a cluster may try; two that do it at once do no harm.
+//! All are conditional writes that any server of a cluster may try; two that do it at once do no harm.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,11 @@ use quarterdeck_core::component::Stop;
 use quarterdeck_core::storage::{Expect, Revision, StorageError, Transaction};
 use serde_json::Value;
 
+use super::bootstrap::restore_own_service;
 use crate::registry::Registry;
 
+/// How often it is looked whether the server's own service is there.
+const LOOK: Duration = Duration::from_secs(10);
 /// How often history is forgotten, and how much of it stays.
 const COMPACTION: Duration = Duration::from_secs(300);
 /// How often events are looked through.
@@ -21,27 +25,35 @@ const EVENT_TTL: SignedDuration = SignedDuration::from_hours(1);
 /// What keys of events begin with.
 const EVENTS: &str = "/registry/events/";
 
-/// Forgets what is old.
+/// Forgets what is old, and makes again what must be there.
 #[derive(Debug)]
 pub(super) struct Housekeeping {
     registry: Arc<Registry>,
+    /// Where the cluster finds the server.
+    advertise: Option<SocketAddr>,
     /// The revision of the last round: what came before it may go in the next.
     last: Revision,
 }
 
 impl Housekeeping {
-    pub(super) fn new(registry: Arc<Registry>) -> Self {
+    pub(super) fn new(registry: Arc<Registry>, advertise: Option<SocketAddr>) -> Self {
         let last = registry.cache.world().revision;
-        Self { registry, last }
+        Self { registry, advertise, last }
     }
 
     /// Runs until the server stops.
     pub(super) async fn run(mut self, mut stop: Stop) {
         let mut rounds = 0;
-        while stop.or(tokio::time::sleep(EXPIRY)).await.is_some() {
+        while stop.or(tokio::time::sleep(LOOK)).await.is_some() {
             rounds += 1;
-            self.expire_events().await;
-            if rounds % (COMPACTION.as_secs() / EXPIRY.as_secs()) == 0 {
+            let is_time = |interval: Duration| rounds % (interval.as_secs() / LOOK.as_secs()) == 0;
+            if let Err(status) = restore_own_service(&self.registry, self.advertise).await {
+                tracing::warn!(%status, "the service kubernetes is gone and could not be made again");
+            }
+            if is_time(EXPIRY) {
+                self.expire_events().await;
+            }
+            if is_time(COMPACTION) {
                 self.compact().await;
             }
         }
