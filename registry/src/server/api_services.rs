@@ -41,13 +41,15 @@ const PRIORITIES: [(&str, &str, i32, i32); 19] = [
 /// The priorities of versions that upstream does not have.
 const OTHERS: (i32, i32) = (1_000, 100);
 
-/// Returns the APIServices of everything served.
+/// Returns the APIServices of all kinds that the server was built with.
 pub(super) fn wanted(registry: &Registry) -> Vec<Value> {
     let resources = registry.resources();
     let versions: BTreeSet<(&str, &str)> = resources
         .all()
         .iter()
         .filter(|resource| resource.backing == Backing::Store && resource.group != GROUP)
+        // Custom kinds come and go while the server runs.
+        .filter(|resource| !resource.is_kept_up())
         .map(|resource| (resource.group.as_ref(), resource.version.as_ref()))
         .collect();
     let now = seconds(registry.clock.now());
