@@ -33,7 +33,15 @@ impl CustomKind {
         if let Some(scale) = &self.scale {
             scale.check(object, &mut errors);
         }
-        lists::check(&self.schema, object, "", &mut errors);
+        let duplicates = |object: &Value| {
+            let mut found = Vec::new();
+            lists::check(&self.schema, object, "", &mut found);
+            found
+        };
+        let found = duplicates(object);
+        if !found.is_empty() && old.is_none_or(|old| duplicates(old).is_empty()) {
+            errors.extend(found);
+        }
         // Rules are written for objects of the right form.
         if fits {
             self.rules.check(object, old, &mut errors);

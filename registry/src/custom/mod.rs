@@ -1,12 +1,13 @@
 //! Kinds that exist because a CustomResourceDefinition says so.
 //!
-//! Start at [`definition::Definition`]: what a definition comes to, a [`Resource`](crate::resource::Resource) for each
-//! version that it serves. From there on a custom kind goes the way of every other. Its schema is compiled ([`schema`]) into
-//! a table of fields ([`structure`]), by which objects are decoded, pruned and defaulted, and into what their values are
-//! checked for ([`check`], [`lists`], [`embedded`], and [`rules`] in the Common Expression Language).
+//! [`Resource::from_definition`](crate::Resource::from_definition) is the way in for programs; a definition in the store
+//! goes the same way. It comes to a [`Resource`](crate::resource::Resource) for each version that it serves (`definition`), and
+//! from there on a custom kind goes the way of every other. Its schema is compiled (`schema`) into a table of fields (`structure`),
+//! by which objects are decoded, pruned and defaulted, and into what their values are checked for (`check`, `lists`, `embedded`,
+//! and `rules` in the Common Expression Language).
 //!
 //! Whether a definition makes sense is in [`validation`](crate::validation); how it is accepted, established and
-//! taken down is [`lifecycle`].
+//! taken down is in `lifecycle`.
 
 mod check;
 #[cfg(feature = "cel")]

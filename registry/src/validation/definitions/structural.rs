@@ -19,7 +19,7 @@ enum Level {
 pub(super) fn check(schema: &Value, path: &Path) -> Errors {
     let mut errors = Errors::new();
     invariants(schema, Level::Root, path, &mut errors);
-    completeness(schema, schema, path, path, &mut errors);
+    complete(schema, path, &mut errors);
     errors.sort_by_key(ToString::to_string);
     errors
 }
@@ -205,6 +205,19 @@ fn nested_validation(schema: &Value, skip_any: bool, path: &Path, errors: &mut E
     if !schema["properties"]["metadata"].is_null() {
         let place = path.child("properties").key("metadata");
         errors.push(FieldError::forbidden(place, "must not be specified in a nested context"));
+    }
+}
+
+/// Checks that a schema and all parts of it are complete.
+fn complete(schema: &Value, path: &Path, errors: &mut Errors) {
+    completeness(schema, schema, path, path, errors);
+    for part in ["items", "additionalProperties"] {
+        if schema[part].is_object() {
+            complete(&schema[part], &path.child(part), errors);
+        }
+    }
+    for (name, property) in properties(schema) {
+        complete(property, &path.child("properties").key(name), errors);
     }
 }
 
