@@ -57,7 +57,7 @@ async fn a_derived_kind_is_defined_watched_changed_and_taken_away() {
     let second = seen.try_next().await.unwrap().unwrap();
     let status = json!({"status": {"ready": true}});
     let ready = widgets.patch_status("a", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
-    definitions.delete(&Widget::crd_name(), &DeleteParams::default()).await.unwrap();
+    definitions.delete(Widget::crd_name(), &DeleteParams::default()).await.unwrap();
     let is_gone = |definition: Option<&CustomResourceDefinition>| definition.is_none();
     let wait = await_condition(definitions, Widget::crd_name(), is_gone);
     tokio::time::timeout(Duration::from_secs(5), wait).await.unwrap().unwrap();
@@ -65,7 +65,7 @@ async fn a_derived_kind_is_defined_watched_changed_and_taken_away() {
     assert_eq!((first.name_any(), first.spec.tags), ("a".to_owned(), vec!["new".to_owned()]));
     assert_eq!((second.spec.size, second.status, second.metadata.generation), (Some(7), None, Some(2)));
     assert_eq!(ready.status, Some(WidgetStatus { ready: true }));
-    assert!(widgets.get_opt("a").await.unwrap().is_none());
+    assert!(matches!(widgets.get("a").await, Err(kube::Error::Api(status)) if status.code == 404));
     server.shutdown().await;
 }
 

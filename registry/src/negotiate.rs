@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::request::Query;
+use crate::resource::Resource;
 use crate::status::{Result, Status};
 use crate::table::{IncludeObject, MetaVersion};
 
@@ -11,7 +12,7 @@ pub(crate) const SERVED: &str = "application/json, application/yaml, application
 /// The media types that watches are answered in.
 const STREAMED: &str = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 /// The media types of the patches that built-in kinds take.
-pub(crate) const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
+const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
                                   application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// The media type of a configuration that is applied, in YAML or JSON.
@@ -19,6 +20,12 @@ pub(crate) const APPLY: &str = "application/apply-patch+yaml";
 
 /// How many media ranges of a request are looked at.
 const MAX_RANGES: usize = 64;
+
+/// Returns the media types of the patches that a kind takes: custom ones know no strategic merge.
+pub(crate) fn patches(resource: &Resource) -> impl Iterator<Item = &'static str> {
+    let is_custom = resource.custom.is_some();
+    PATCHES.split(", ").filter(move |media_type| !is_custom || !media_type.contains("strategic"))
+}
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

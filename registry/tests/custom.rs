@@ -94,6 +94,12 @@ async fn a_kind_is_served_from_its_definition_on_and_in_both_documents() {
     let schema = &openapi["components"]["schemas"]["com.example.v1.Widget"];
     assert_eq!(schema["properties"]["spec"]["properties"]["color"]["type"], "string");
     assert!(openapi["components"]["schemas"]["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"].is_object());
+    let patch = &openapi["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"];
+    let types: Vec<&String> = patch["requestBody"]["content"].as_object().unwrap().keys().collect();
+    assert!(
+        types.iter().all(|media_type| !media_type.contains("strategic")),
+        "kubectl apply goes by it: {types:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -280,6 +280,30 @@ async fn a_claim_gets_the_newest_default_class_and_its_protection() {
 }
 
 #[tokio::test]
+async fn a_claim_grows_only_where_its_class_lets_it() {
+    let server = server().await;
+    let claims = format!("{NS}/persistentvolumeclaims");
+    for (name, expandable) in [("fixed", false), ("elastic", true)] {
+        let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "example.com/p",
+            "metadata": {"name": name}, "allowVolumeExpansion": expandable});
+        post(&server, "/apis/storage.k8s.io/v1/storageclasses", class).await;
+        let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "storageClassName": name, "volumeName": "v",
+            "resources": {"requests": {"storage": "1Gi"}},
+        }});
+        post(&server, &claims, claim).await;
+        let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "1Gi"}}});
+        call(&server, "PATCH", &format!("{claims}/{name}/status"), bound).await;
+    }
+    let more = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+
+    let fixed = call(&server, "PATCH", &format!("{claims}/fixed"), more.clone()).await;
+    let elastic = call(&server, "PATCH", &format!("{claims}/elastic"), more).await;
+
+    assert_eq!((fixed.code, elastic.code), (StatusCode::FORBIDDEN, StatusCode::OK), "{}", elastic.body);
+}
+
+#[tokio::test]
 async fn a_system_priority_class_cannot_be_deleted() {
     let server = server().await;
 
@@ -292,4 +316,20 @@ async fn a_system_priority_class_cannot_be_deleted() {
     .await;
 
     assert_eq!(refused.code, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn every_version_that_is_served_has_its_api_service() {
+    let server = server().await;
+
+    let list = get(&server, "/apis/apiregistration.k8s.io/v1/apiservices").await;
+
+    let names: Vec<&str> = list["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item["metadata"]["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"v1.") && names.contains(&"v2.autoscaling"), "{names:?}");
+    assert_eq!(list["items"][0]["status"]["conditions"][0]["reason"], "Local");
 }

@@ -60,7 +60,11 @@ impl Cluster {
             "status": { "capacity": { "cpu": cpu, "pods": "110" }, "allocatable": { "cpu": cpu, "pods": "110" } },
         });
         let node: Node = serde_json::from_value(node).unwrap();
-        Api::all(self.client.clone()).create(&PostParams::default(), &node).await.unwrap();
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        nodes.create(&PostParams::default(), &node).await.unwrap();
+        // A new node is not ready until its controller, which does not run here, says otherwise.
+        let ready = Patch::Merge(json!({ "spec": { "taints": null } }));
+        nodes.patch(name, &PatchParams::default(), &ready).await.unwrap();
     }
 
     fn pods(&self) -> Api<Pod> {

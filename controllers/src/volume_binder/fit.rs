@@ -122,6 +122,6 @@ mod tests {
 
         volumes.sort_by_key(|volume| rank(volume, meta::name(volume) == "own"));
 
-        assert_eq!(volumes.each_ref().map(|volume| meta::name(volume)), ["own", "same", "small", "big"]);
+        assert_eq!(volumes.each_ref().map(meta::name), ["own", "same", "small", "big"]);
     }
 }

@@ -62,7 +62,7 @@ impl Cluster {
         let resource = resource(kind);
         let client = self.context.client.clone();
         match resource.kind.as_str() {
-            "Namespace" | "Node" => Api::all_with(client, &resource),
+            "Namespace" | "Node" | "PersistentVolume" | "StorageClass" => Api::all_with(client, &resource),
             "Lease" => Api::namespaced_with(client, "kube-node-lease", &resource),
             _ => Api::default_namespaced_with(client, &resource),
         }

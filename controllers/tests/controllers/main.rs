@@ -1,6 +1,8 @@
 //! The controllers against a real API server, in process and in virtual time.
 
 #[cfg(test)]
+mod bounds;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod collection;

@@ -21,14 +21,15 @@ const INGRESS_MARKS: [&str; 1] = ["ingressclass.kubernetes.io/is-default-class"]
 
 #[async_trait]
 impl Admission for DefaultStorageClass {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation == Operation::Create && attributes.is_core("persistentvolumeclaims")
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
         const OLDER: &str = "volume.beta.kubernetes.io/storage-class";
-        let is_new =
-            attributes.operation == Operation::Create && attributes.is_core("persistentvolumeclaims");
         let has_class = !object["spec"]["storageClassName"].is_null()
             || !object["metadata"]["annotations"][OLDER].is_null();
-        if is_new
-            && !has_class
+        if !has_class
             && let Some(class) = default_of(attributes.world, "/registry/storageclasses/", &STORAGE_MARKS)
         {
             object["spec"]["storageClassName"] = class.into();
@@ -39,16 +40,18 @@ impl Admission for DefaultStorageClass {
 
 #[async_trait]
 impl Admission for DefaultIngressClass {
-    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        const OLDER: &str = "kubernetes.io/ingress.class";
-        let is_new = attributes.operation == Operation::Create
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation == Operation::Create
             && attributes.subresource.is_none()
             && attributes.resource.group == "networking.k8s.io"
-            && attributes.resource.plural == "ingresses";
+            && attributes.resource.plural == "ingresses"
+    }
+
+    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
+        const OLDER: &str = "kubernetes.io/ingress.class";
         let has_class = !object["spec"]["ingressClassName"].is_null()
             || !object["metadata"]["annotations"][OLDER].is_null();
-        if is_new
-            && !has_class
+        if !has_class
             && let Some(class) = default_of(attributes.world, "/registry/ingressclasses/", &INGRESS_MARKS)
         {
             object["spec"]["ingressClassName"] = class.into();

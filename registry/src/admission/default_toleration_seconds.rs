@@ -17,10 +17,11 @@ pub struct DefaultTolerationSeconds;
 
 #[async_trait]
 impl Admission for DefaultTolerationSeconds {
-    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        if attributes.operation == Operation::Delete || !attributes.is_core("pods") {
-            return Ok(());
-        }
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation != Operation::Delete && attributes.is_core("pods")
+    }
+
+    async fn mutate(&self, _attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
         let tolerations = object["spec"]["tolerations"].as_array().cloned().unwrap_or_default();
         let missing = TAINTS.iter().filter(|taint| !tolerations.iter().any(|known| tolerates(known, taint)));
         let added: Vec<Value> = missing

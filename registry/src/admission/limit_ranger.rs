@@ -19,8 +19,14 @@ pub struct LimitRanger;
 
 #[async_trait]
 impl Admission for LimitRanger {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        // The containers of a pod do not change.
+        let is_pod = attributes.is_core("pods") && attributes.operation == Operation::Create;
+        is_pod || attributes.is_core("persistentvolumeclaims")
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        if attributes.operation == Operation::Create && attributes.is_core("pods") {
+        if attributes.is_core("pods") {
             for range in ranges(attributes) {
                 fill_in(object, range);
             }
@@ -30,12 +36,7 @@ impl Admission for LimitRanger {
 
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()> {
         let Some(object) = object else { return Ok(()) };
-        // The containers of a pod do not change.
-        let is_pod = attributes.is_core("pods") && attributes.operation == Operation::Create;
-        let is_claim = attributes.is_core("persistentvolumeclaims");
-        if !is_pod && !is_claim {
-            return Ok(());
-        }
+        let is_pod = attributes.is_core("pods");
         for range in ranges(attributes) {
             let limits = range["spec"]["limits"].as_array().into_iter().flatten();
             let problems: Vec<String> = limits

@@ -3,6 +3,7 @@
 //! An [`Admission`] sees every write with the object as it will be, as it was, and who asks. Built-in ones are each in
 //! a file; the server runs them in the order of [`builtin`].
 
+mod claim_resize;
 mod default_class;
 mod default_toleration_seconds;
 mod limit_ranger;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use quarterdeck_core::storage::{Key, Revision};
 use serde_json::Value;
 
+pub use claim_resize::PersistentVolumeClaimResize;
 pub use default_class::{DefaultIngressClass, DefaultStorageClass};
 pub use default_toleration_seconds::DefaultTolerationSeconds;
 pub use limit_ranger::LimitRanger;
@@ -98,6 +100,13 @@ impl Attributes<'_> {
 /// Changes or refuses writes.
 #[async_trait]
 pub trait Admission: Debug + Send + Sync + 'static {
+    /// Returns whether a write is any business of this admission: if not, nothing else is asked. Most writes are of kinds
+    /// that most admission does not look at, and asking costs more than this.
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        let _ = attributes;
+        true
+    }
+
     /// Changes what is written, or refuses it. Runs before validation; not for deletions.
     ///
     /// # Errors
@@ -145,6 +154,7 @@ pub fn builtin() -> Vec<Arc<dyn Admission>> {
         Arc::new(DefaultTolerationSeconds),
         Arc::new(DefaultStorageClass),
         Arc::new(StorageObjectInUseProtection),
+        Arc::new(PersistentVolumeClaimResize),
         Arc::new(RuntimeClass),
         Arc::new(DefaultIngressClass),
         Arc::new(ResourceQuota),

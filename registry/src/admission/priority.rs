@@ -13,6 +13,10 @@ pub struct Priority;
 
 #[async_trait]
 impl Admission for Priority {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.is_core("pods") || attributes.resource.kind == "PriorityClass"
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
         if attributes.operation == Operation::Create && attributes.is_core("pods") {
             return admit_pod(attributes, object);

@@ -17,13 +17,26 @@ pub struct ResourceQuota;
 
 #[async_trait]
 impl Admission for ResourceQuota {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        let group = attributes.resource.group.as_ref();
+        let grows = match attributes.operation {
+            Operation::Create => true,
+            Operation::Update => {
+                group.is_empty()
+                    && matches!(attributes.resource.plural.as_ref(), "services" | "persistentvolumeclaims")
+            }
+            Operation::Delete => false,
+        };
+        grows
+            && attributes.subresource.is_none()
+            && attributes.resource.plural != "events"
+            && has_quota(attributes)
+    }
+
     async fn companions(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Companion>> {
         let group = attributes.resource.group.as_ref();
         let plural = attributes.resource.plural.as_ref();
-        let Some(namespace) = attributes.namespace.filter(|_| is_charged(attributes, group, plural)) else {
-            return Ok(Vec::new());
-        };
-        let prefix = format!("/registry/resourcequotas/{namespace}/");
+        let prefix = prefix(attributes);
         let mut companions = Vec::new();
         for (key, quota) in attributes.world.range(&prefix, None) {
             let Some(resource) = attributes.world.resources().by_kind("", "ResourceQuota") else { continue };
@@ -40,14 +53,13 @@ impl Admission for ResourceQuota {
     }
 }
 
-/// Whether a write can use more than was used before it.
-fn is_charged(attributes: &Attributes<'_>, group: &str, plural: &str) -> bool {
-    let grows = match attributes.operation {
-        Operation::Create => true,
-        Operation::Update => group.is_empty() && matches!(plural, "services" | "persistentvolumeclaims"),
-        Operation::Delete => false,
-    };
-    grows && attributes.subresource.is_none() && plural != "events"
+/// What the keys of the namespace's quotas begin with.
+fn prefix(attributes: &Attributes<'_>) -> String {
+    format!("/registry/resourcequotas/{}/", attributes.namespace.unwrap_or_default())
+}
+
+fn has_quota(attributes: &Attributes<'_>) -> bool {
+    attributes.namespace.is_some() && attributes.world.range(&prefix(attributes), None).next().is_some()
 }
 
 /// Returns a quota with what an object uses charged to it; nothing if it uses nothing of it.

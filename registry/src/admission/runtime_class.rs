@@ -12,10 +12,11 @@ pub struct RuntimeClass;
 
 #[async_trait]
 impl Admission for RuntimeClass {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation == Operation::Create && attributes.is_core("pods")
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        if attributes.operation != Operation::Create || !attributes.is_core("pods") {
-            return Ok(());
-        }
         let refuse = |why: String| Status::forbidden_object(attributes.resource, attributes.name, why);
         let name = object["spec"]["runtimeClassName"].as_str();
         let class = match name {

@@ -20,9 +20,13 @@ pub struct ServiceAccount;
 
 #[async_trait]
 impl Admission for ServiceAccount {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation == Operation::Create && attributes.is_core("pods")
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
         let is_mirror = !object["metadata"]["annotations"]["kubernetes.io/config.mirror"].is_null();
-        if attributes.operation != Operation::Create || !attributes.is_core("pods") || is_mirror {
+        if is_mirror {
             return Ok(());
         }
         if attributes.world.resources().get("", "v1", "serviceaccounts").is_none() {

@@ -15,15 +15,13 @@ pub struct StorageObjectInUseProtection;
 
 #[async_trait]
 impl Admission for StorageObjectInUseProtection {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation == Operation::Create
+            && (attributes.is_core("persistentvolumeclaims") || attributes.is_core("persistentvolumes"))
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        if attributes.operation != Operation::Create {
-            return Ok(());
-        }
-        let finalizer = match () {
-            () if attributes.is_core("persistentvolumeclaims") => CLAIM,
-            () if attributes.is_core("persistentvolumes") => VOLUME,
-            () => return Ok(()),
-        };
+        let finalizer = if attributes.is_core("persistentvolumes") { VOLUME } else { CLAIM };
         let mut finalizers = object["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
         if !finalizers.iter().any(|known| known == finalizer) {
             finalizers.push(finalizer.into());

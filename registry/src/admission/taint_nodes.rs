@@ -14,10 +14,11 @@ pub struct TaintNodesByCondition;
 
 #[async_trait]
 impl Admission for TaintNodesByCondition {
-    async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        if attributes.operation != Operation::Create || !attributes.is_core("nodes") {
-            return Ok(());
-        }
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.operation == Operation::Create && attributes.is_core("nodes")
+    }
+
+    async fn mutate(&self, _attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
         let mut taints = object["spec"]["taints"].as_array().cloned().unwrap_or_default();
         if !taints.iter().any(|taint| taint["key"] == NOT_READY && taint["effect"] == "NoSchedule") {
             taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));

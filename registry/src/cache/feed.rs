@@ -23,6 +23,8 @@ pub struct Feed {
     world: World,
     /// The prefixes of keys that have to be read again, because their kind changed.
     unsettled: BTreeSet<String>,
+    /// Whether a definition changed since the last world was published.
+    redefined: bool,
 }
 
 /// Why a feed ended.
@@ -42,7 +44,7 @@ impl Feed {
     /// [`FeedError::Storage`] if the store does not answer.
     pub async fn start(cache: Cache, storage: Arc<dyn Storage>) -> Result<Self, FeedError> {
         let world = World::clone(&cache.world());
-        let mut feed = Self { cache, storage, world, unsettled: BTreeSet::new() };
+        let mut feed = Self { cache, storage, world, unsettled: BTreeSet::new(), redefined: true };
         feed.reload().await?;
         Ok(feed)
     }
@@ -112,6 +114,9 @@ impl Feed {
         self.world.revision = revision;
         self.cache.0.world.store(Arc::new(self.world.clone()));
         self.cache.0.published.send_replace(revision);
+        if std::mem::take(&mut self.redefined) {
+            self.cache.0.defined.send_replace(revision);
+        }
     }
 
     fn apply_change(&mut self, change: &Change, revision: Revision) {
@@ -137,6 +142,7 @@ impl Feed {
 
     /// Lets the kinds follow a definition that changed.
     fn redefine(&mut self, key: &Key) {
+        self.redefined = true;
         let definition = self.world.objects.get(key).map(|object| object.value());
         if let Some((catalog, prefixes)) = self.world.catalog.redefined(key, definition.as_ref()) {
             let gone = prefixes.iter().filter(|prefix| catalog.log(prefix).is_none());
@@ -186,6 +192,7 @@ impl Feed {
         let page = self.storage.list(List::prefix(ROOT)).await?;
         self.world.objects = OrdMap::new();
         self.unsettled.clear();
+        self.redefined = true;
         self.world.catalog = self.world.catalog.without_definitions();
         // Kinds come before their objects.
         let plain = self.world.catalog.clone();

@@ -78,6 +78,8 @@ struct Shared {
     world: ArcSwap<World>,
     /// Tells of each published world, after all logs hold its events.
     published: latest::Sender<Revision>,
+    /// Tells of each published world in which a definition of kinds changed.
+    defined: latest::Sender<Revision>,
     drafts: Drafts,
 }
 
@@ -90,6 +92,7 @@ impl Cache {
         Self(Arc::new(Shared {
             world: ArcSwap::from_pointee(world),
             published: latest::Sender::new(Revision(0)),
+            defined: latest::Sender::new(Revision(0)),
             drafts: Drafts::default(),
         }))
     }
@@ -110,6 +113,11 @@ impl Cache {
     #[must_use]
     pub fn published(&self) -> latest::Receiver<Revision> {
         self.0.published.subscribe()
+    }
+
+    /// Returns a receiver of the revisions at which definitions of kinds changed.
+    pub(crate) fn defined(&self) -> latest::Receiver<Revision> {
+        self.0.defined.subscribe()
     }
 
     /// Returns a world that is not older than `revision`, waiting up to three seconds for it.

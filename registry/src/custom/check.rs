@@ -89,7 +89,8 @@ fn check_type(schema: &Schema, value: &Value, path: &str, outcome: &mut Outcome)
         "number" => matches!(found, "integer" | "number"),
         kind => kind == found,
     };
-    if !fits && !(value.is_null() && schema.nullable) {
+    let may_be_null = value.is_null() && schema.nullable;
+    if !fits && !may_be_null {
         let detail = format!("{path} in body must be of type {wanted}: {found:?}");
         outcome.add(FieldError::type_invalid(field(path), found, &detail));
     }

@@ -19,7 +19,7 @@ use crate::resource::{Resource, Subresource};
 use crate::status::Result;
 use crate::user::User;
 use crate::validation::{Approval, approval, is_protected};
-use crate::write::{Change, DeleteOptions, SERVER_MANAGER, Target};
+use crate::write::{Change, DeleteOptions, Target};
 
 /// What the keys of definitions begin with.
 pub(crate) const PREFIX: &str = "/registry/apiextensions.k8s.io/customresourcedefinitions/";
@@ -93,9 +93,10 @@ impl Lifecycle {
             return;
         };
         let mut published = self.registry.cache.published();
+        let mut defined = self.registry.cache.defined();
         let mut position = None;
         loop {
-            let _seen = *published.borrow_and_update();
+            let _seen = (*defined.borrow_and_update(), *published.borrow_and_update());
             let world = self.registry.cache.world();
             let log = self.registry.cache.log(kind);
             let read = position.and_then(|position| Some(log.as_ref()?.next(position, BATCH, usize::MAX)));
@@ -116,9 +117,11 @@ impl Lifecycle {
             }
             let done = self.work(kind, &world).await;
             let wait = async {
-                match done {
-                    true => drop(published.changed().await),
-                    false => tokio::time::sleep(PAUSE).await,
+                match (done, self.ending.is_empty()) {
+                    (false, _) => tokio::time::sleep(PAUSE).await,
+                    (true, true) => drop(defined.changed().await),
+                    // Whatever is deleted may be the last object that a definition waits for.
+                    (true, false) => drop(published.changed().await),
                 }
             };
             if stop.or(wait).await.is_none() {
@@ -174,15 +177,7 @@ impl Lifecycle {
         name: &'a str,
         subresource: Option<Subresource>,
     ) -> Target<'a> {
-        Target {
-            resource: kind,
-            subresource,
-            namespace: None,
-            name,
-            user: &self.user,
-            manager: SERVER_MANAGER,
-            dry_run: false,
-        }
+        Target { subresource, ..Target::unasked(kind, None, name, &self.user) }
     }
 
     /// Accepts names and establishes the kind.
@@ -239,15 +234,7 @@ impl Lifecycle {
             }
             let (namespace, name) = (&*object.header.namespace, &*object.header.name);
             let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
-            let target = Target {
-                resource,
-                subresource: None,
-                namespace,
-                name,
-                user: &self.user,
-                manager: SERVER_MANAGER,
-                dry_run: false,
-            };
+            let target = Target::unasked(resource, namespace, name, &self.user);
             match self.registry.delete(&target, &DeleteOptions::default()).await {
                 Err(status) if status.code != StatusCode::NOT_FOUND => return Err(status),
                 _ => {}

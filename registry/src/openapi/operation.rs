@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::parameters::Parameter;
-use crate::negotiate::PATCHES;
+use crate::negotiate::patches;
 use crate::resource::{Resource, Subresource};
 use crate::schema;
 
@@ -77,7 +77,7 @@ impl Place<'_> {
             Action::Post | Action::Put => json!({"*/*": {"schema": reference(&self.object())}}),
             Action::Patch => {
                 let schema = json!({"schema": reference(PATCH)});
-                PATCHES.split(", ").map(|media_type| (media_type.to_owned(), schema.clone())).collect()
+                patches(self.resource).map(|media_type| (media_type.to_owned(), schema.clone())).collect()
             }
             Action::Delete | Action::DeleteCollection => {
                 json!({"*/*": {"schema": reference(DELETE_OPTIONS)}})

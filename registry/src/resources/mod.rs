@@ -5,6 +5,7 @@
 
 mod admissionregistration;
 mod apiextensions;
+mod apiregistration;
 mod apps;
 mod autoscaling;
 mod batch;
@@ -35,6 +36,7 @@ pub fn builtin() -> Vec<Resource> {
         core::resources(),
         apiextensions::resources(),
         admissionregistration::resources(),
+        apiregistration::resources(),
         apps::resources(),
         autoscaling::resources(),
         batch::resources(),

@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::api_services;
 use crate::registry::Registry;
-use crate::resource::{Scope, Subresource};
+use crate::resource::Scope;
 use crate::schema;
 use crate::status::{Result, Status};
 use crate::user::User;
-use crate::write::{Change, SERVER_MANAGER, Target};
+use crate::write::{Change, Target};
 
 /// The namespaces of every cluster.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -37,6 +38,11 @@ pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>
         let class = json!({"metadata": {"name": name}, "value": value, "description": description});
         ensure(registry, "scheduling.k8s.io", "PriorityClass", None, class).await?;
     }
+    let services = api_services::wanted(registry);
+    for service in &services {
+        ensure(registry, api_services::GROUP, "APIService", None, service.clone()).await?;
+    }
+    api_services::remove_others(registry, &services).await?;
     own_service(registry, advertise).await
 }
 
@@ -88,15 +94,7 @@ async fn ensure(
         return Ok(());
     }
     let user = User::admin();
-    let target = Target {
-        resource,
-        subresource: None,
-        namespace,
-        name: "",
-        user: &user,
-        manager: SERVER_MANAGER,
-        dry_run: false,
-    };
+    let target = Target::unasked(resource, namespace, "", &user);
     match registry.create(&target, complete(resource, namespace, object)?).await {
         // Another server of the same cluster was faster.
         Err(status) if status.code == StatusCode::CONFLICT => Ok(()),
@@ -112,16 +110,7 @@ async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Res
     ensure(registry, group, kind, namespace, object.clone()).await?;
     let user = User::admin();
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let subresource: Option<Subresource> = None;
-    let target = Target {
-        resource,
-        subresource,
-        namespace,
-        name: &name,
-        user: &user,
-        manager: SERVER_MANAGER,
-        dry_run: false,
-    };
+    let target = Target::unasked(resource, namespace, &name, &user);
     registry.update(&target, &Overwrite(complete(resource, namespace, object)?)).await.map(|_| ())
 }
 

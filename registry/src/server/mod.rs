@@ -4,6 +4,7 @@
 //! `kube::Client` that calls it directly, and a listener is one more caller. What it runs in the background (the
 //! feed of its cache, compaction, expiry) ends with it.
 
+mod api_services;
 mod bootstrap;
 mod builder;
 mod dispatch;

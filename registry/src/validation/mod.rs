@@ -83,6 +83,10 @@ pub fn validator(group: &str, kind: &str) -> Option<&'static Validator> {
         ("", "Service") => &services::SERVICE,
         ("", "ServiceAccount") => &cluster::SERVICE_ACCOUNT,
         ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &policy::MUTATING_WEBHOOKS,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => &policy::ADMISSION_POLICY,
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding") => {
+            &policy::ADMISSION_POLICY_BINDING
+        }
         ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration") => &policy::VALIDATING_WEBHOOKS,
         ("apiextensions.k8s.io", "CustomResourceDefinition") => &definitions::DEFINITION,
         ("apiregistration.k8s.io", "APIService") => &policy::API_SERVICE,

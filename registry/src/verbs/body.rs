@@ -209,6 +209,11 @@ impl TypeMeta {
                 expected.kind, expected.version, expected.kind
             )));
         }
+        if self.api_version.is_empty() {
+            return Err(Status::internal(
+                "Object 'apiVersion' is missing in 'object has no apiVersion field'",
+            ));
+        }
         let api_version = expected.api_version();
         if self.api_version != api_version {
             return Err(Status::bad_request(format!(

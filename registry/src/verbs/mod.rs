@@ -83,6 +83,9 @@ pub(crate) async fn serve(
     let query = Query::parse(&parts.uri);
     let resource = match find_resource(&registry, &request).await {
         Ok(Some(resource)) => resource,
+        Ok(None) if is_own_group(&registry, &request.group) => {
+            return refuse(&Status::unknown_path(), &parts.headers, &query);
+        }
         Ok(None) => return respond::no_such_page(),
         Err(status) => return refuse(&status, &parts.headers, &query),
     };
@@ -127,6 +130,12 @@ pub(crate) async fn serve(
 
 fn refuse(status: &Status, headers: &HeaderMap, query: &Query) -> Response<Body> {
     respond::refusal(status, preferred(&accepted(headers)), is_pretty(headers, query))
+}
+
+/// Whether a group is one of the server's own. Upstream has a router for each of these, which answers in the API's words; nobody
+/// answers for other groups.
+fn is_own_group(registry: &Registry, group: &str) -> bool {
+    registry.resources().all().iter().any(|resource| resource.group == group && resource.custom.is_none())
 }
 
 /// Finds the kind of a request. A kind may have been defined through another server a moment ago.

@@ -57,9 +57,8 @@ impl Patch {
             "application/json-patch+json" => json(&call.body),
             "application/merge-patch+json" => merge().map(Self::Merge),
             "application/strategic-merge-patch+json" if call.resource.custom.is_some() => {
-                Err(Status::unsupported_media_type(
-                    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-                ))
+                let accepted: Vec<&str> = negotiate::patches(&call.resource).collect();
+                Err(Status::unsupported_media_type(&accepted.join(", ")))
             }
             "application/strategic-merge-patch+json" => merge().map(Self::Strategic),
             _ => Err(Status::unsupported_patch()),

@@ -34,7 +34,7 @@ use crate::validation::FieldError;
 const ATTEMPTS: usize = 16;
 
 /// The field manager of what the server writes unasked.
-pub const SERVER_MANAGER: &str = "kube-apiserver";
+const SERVER_MANAGER: &str = "kube-apiserver";
 
 /// What is written, and by whom.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +77,16 @@ impl Written {
 }
 
 impl<'a> Target<'a> {
+    /// Returns the target of a write that the server makes unasked.
+    pub(crate) fn unasked(
+        resource: &'a Arc<Resource>,
+        namespace: Option<&'a str>,
+        name: &'a str,
+        user: &'a User,
+    ) -> Self {
+        Self { resource, subresource: None, namespace, name, user, manager: SERVER_MANAGER, dry_run: false }
+    }
+
     fn attributes(
         &self,
         operation: Operation,
@@ -106,14 +116,14 @@ impl<'a> Target<'a> {
 
 impl Registry {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        for admission in &self.admission {
+        for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {
             admission.mutate(attributes, object).await?;
         }
         Ok(())
     }
 
     async fn admit(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()> {
-        for admission in &self.admission {
+        for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {
             admission.validate(attributes, object).await?;
         }
         Ok(())
@@ -121,7 +131,7 @@ impl Registry {
 
     async fn companions(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Companion>> {
         let mut all = Vec::new();
-        for admission in &self.admission {
+        for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {
             all.extend(admission.companions(attributes, object).await?);
         }
         Ok(all)

@@ -74,7 +74,7 @@ async fn a_kind_is_defined_explained_used_and_taken_away() {
     assert!(refused.stderr.contains("supported values: \"red\", \"green\""), "{}", refused.stderr);
     kubectl.run(&format!("apply -f {}", red.display())).await;
     kubectl.run("scale widget one --replicas=4").await;
-    assert_eq!(kubectl.json("get widget one -o json").await["spec"]["replicas"], 4);
+    assert_eq!(kubectl.json("widget one").await["spec"]["replicas"], 4);
     let refused =
         kubectl.attempt("patch widget one --type=merge --patch {\"spec\":{\"color\":\"green\"}}").await;
     assert!(refused.stderr.contains("too many green ones"), "{}", refused.stderr);

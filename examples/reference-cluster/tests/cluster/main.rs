@@ -1,12 +1,13 @@
 //! The reference cluster as its users have it: the built binary, kubectl as it is, real processes and containers.
 //!
 //! [`place`] is where things run, [`running`] what runs there, [`kubectl`] the way in. The walks are in [`process`],
-//! [`unprivileged`], [`docker`] and [`processes`]; [`crash`] kills, [`custom`] defines kinds, [`apply`] is about kubectl's
-//! server-side apply, [`refusals`] about bad input.
+//! [`unprivileged`], [`docker`], [`processes`] and [`bounds`]; [`crash`] kills, [`custom`] defines kinds, [`apply`] is about
+//! kubectl's server-side apply, [`refusals`] about bad input.
 //!
 //! Tests take turns, because they share the machine. Most need root; what a machine cannot do is said and left out.
 
 mod apply;
+mod bounds;
 mod crash;
 mod custom;
 mod docker;

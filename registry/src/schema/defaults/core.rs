@@ -55,21 +55,6 @@ pub(super) fn pod(pod: &mut Object) {
     fill(spec, "enableServiceLinks", true);
 }
 
-/// `podIP` is the first of `podIPs`, whichever the client wrote; where both stand and differ, `podIP` counts.
-pub(super) fn pod_status(status: &mut Object) {
-    let first = status.get("podIPs").map(|list| text_of(&list[0]["ip"])).unwrap_or_default().to_owned();
-    let own = text(status, "podIP").to_owned();
-    if own.is_empty() && !first.is_empty() {
-        status.insert("podIP".into(), first.into());
-    } else if own != first {
-        status.insert("podIPs".into(), json!([{"ip": own}]));
-    }
-}
-
-fn text_of(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
 fn requests_from_limits(container: &mut Object) {
     let Some(resources) = object_mut(container, "resources") else { return };
     let Some(limits) = object(resources, "limits").cloned() else { return };
@@ -160,15 +145,25 @@ pub(super) fn namespace(namespace: &mut Object) {
     }
 }
 
-/// The first of a node's ranges is also a field of its own. (Kubernetes does this when it converts.)
+/// The first of a node's ranges is also a field of its own, which counts if they differ. (Kubernetes does this when it converts.)
 pub(super) fn node_spec(spec: &mut Object) {
-    let all = spec.get("podCIDRs").and_then(Value::as_array);
-    let first = all.and_then(|all| all.first()).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let first = spec.get("podCIDRs").and_then(|all| all[0].as_str()).unwrap_or_default().to_owned();
     let own = text(spec, "podCIDR").to_owned();
-    if !own.is_empty() && first.is_empty() {
+    if !own.is_empty() && own != first {
         spec.insert("podCIDRs".into(), json!([own]));
-    } else if own.is_empty() && !first.is_empty() {
+    } else if !first.is_empty() {
         spec.insert("podCIDR".into(), first.into());
+    }
+}
+
+/// The same of a pod's addresses.
+pub(super) fn pod_status(status: &mut Object) {
+    let first = status.get("podIPs").and_then(|all| all[0]["ip"].as_str()).unwrap_or_default().to_owned();
+    let own = text(status, "podIP").to_owned();
+    if !own.is_empty() && own != first {
+        status.insert("podIPs".into(), json!([{"ip": own}]));
+    } else if !first.is_empty() {
+        status.insert("podIP".into(), first.into());
     }
 }
 

@@ -1,7 +1,8 @@
-//! Rules for kinds that say what others may do: quotas and limits, roles, network policies and ingresses, webhooks,
-//! certificates, further API servers.
+//! Rules for kinds that say what others may do: quotas and limits, roles, network policies and ingresses, webhooks and
+//! admission policies, certificates, further API servers.
 
 mod access;
+mod admission_policies;
 mod certificates;
 mod ingresses;
 mod limits;
@@ -12,6 +13,7 @@ mod tests;
 mod webhooks;
 
 pub(super) use access::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
+pub(super) use admission_policies::{ADMISSION_POLICY, ADMISSION_POLICY_BINDING};
 pub(super) use certificates::SIGNING_REQUEST;
 pub(super) use ingresses::{INGRESS, INGRESS_CLASS};
 pub(super) use limits::LIMIT_RANGE;

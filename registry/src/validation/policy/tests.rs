@@ -140,3 +140,59 @@ fn an_api_service_is_named_after_what_it_serves() {
         ]
     );
 }
+
+#[test]
+fn an_admission_policy_says_what_it_matches_and_what_it_checks() {
+    let policy = |spec: Value| {
+        let policy = named("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy", false);
+        created(with(policy, "/spec", spec))
+    };
+    let rules =
+        json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]);
+
+    assert_eq!(
+        policy(
+            json!({"matchConstraints": {"resourceRules": rules}, "validations": [{"expression": "true"}]})
+        ),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        policy(json!({"matchConstraints": {}})),
+        [
+            "spec.matchConstraints.resourceRules: Required value".to_owned(),
+            "spec.validations: Required value: validations or auditAnnotations must be non-empty; neither were specified"
+                .to_owned(),
+            "spec.auditAnnotations: Required value: validations or auditAnnotations must be non-empty; neither were \
+             specified"
+                .to_owned(),
+        ]
+    );
+    assert_eq!(
+        policy(
+            json!({"matchConstraints": {"resourceRules": rules}, "validations": [{"expression": " ", "reason": "X"}]})
+        ),
+        [
+            "spec.validations[0].expression: Required value: expression is not specified",
+            "spec.validations[0].reason: Unsupported value: \"X\": supported values: \"Forbidden\", \"Invalid\", \
+             \"RequestEntityTooLarge\", \"Unauthorized\"",
+        ]
+    );
+}
+
+#[test]
+fn an_admission_policy_s_binding_names_the_policy_and_actions_that_go_together() {
+    let binding = |spec: Value| {
+        let binding = named("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicyBinding", false);
+        created(with(binding, "/spec", spec))
+    };
+
+    assert_eq!(
+        binding(json!({"policyName": "p", "validationActions": ["Deny", "Audit"]})),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        binding(json!({})),
+        ["spec.policyName: Required value", "spec.validationActions: Required value"]
+    );
+    assert_eq!(binding(json!({"policyName": "p", "validationActions": ["Deny", "Warn", "Deny"]})).len(), 2);
+}

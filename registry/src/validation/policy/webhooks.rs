@@ -96,7 +96,7 @@ fn versions(versions: &At, errors: &mut Errors) {
     }
 }
 
-fn rule(rule: &At, errors: &mut Errors) {
+pub(super) fn rule(rule: &At, errors: &mut Errors) {
     let operations = rule.child("operations");
     operations.require(errors);
     if operations.len() > 1 && operations.strings().any(|operation| operation == "*") {
