@@ -413,3 +413,61 @@ async fn a_component_whose_agent_says_nothing_owns_by_its_own_name() {
 
     assert_eq!(made.metadata.managed_fields.unwrap()[0].manager.as_deref(), Some("kubelet"));
 }
+
+/// A kind that keeps its replicas elsewhere, may have nulls, and keeps what its schema does not name.
+fn definition() -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "things.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList"},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "subresources": {
+                    "status": {}, "scale": {"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.size"},
+                },
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+                        "size": {"type": "integer"},
+                        "maybe": {"type": "object", "nullable": true, "properties": {"a": {"type": "string"}}},
+                    }},
+                    "status": {"type": "object", "properties": {"size": {"type": "integer"}}},
+                }}},
+            }],
+        },
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_kinds_status_scale_nulls_and_unknown_members_have_owners() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    send(&server, "POST", definitions, "application/json", &definition().to_string()).await;
+    let things = "/apis/example.com/v1/namespaces/default/things";
+    let path = format!("{things}/t");
+    let thing = |part: &str, value: Value| json!({"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": "t"}, part: value});
+    let spec = json!({"size": 1, "maybe": {"a": "b"}, "free": {"x": {"y": 1}, "list": [1]}});
+    let made = async || apply(&server, &format!("{path}?fieldManager=m"), thing("spec", spec.clone())).await;
+    while made().await.0 != StatusCode::CREATED {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+
+    let status = thing("status", json!({"size": 1}));
+    let (status_code, _) = apply(&server, &format!("{path}/status?fieldManager=s"), status).await;
+    let (scale_code, _) =
+        merge(&server, &format!("{path}/scale?fieldManager=k"), json!({"spec": {"replicas": 3}})).await;
+    let (_, now) = send(&server, "GET", &path, "application/json", "").await;
+
+    assert_eq!((status_code, scale_code), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(now["spec"]["size"], 3);
+    assert_eq!(owner(&now, "s Apply status"), json!({"f:status": {"f:size": {}}}));
+    assert_eq!(owner(&now, "k Update scale"), json!({"f:spec": {"f:size": {}}}));
+    assert_eq!(
+        owner(&now, "m Apply"),
+        json!({"f:spec": {
+            "f:free": {".": {}, "f:list": {}, "f:x": {".": {}, "f:y": {}}},
+            "f:maybe": {"f:a": {}},
+        }})
+    );
+}

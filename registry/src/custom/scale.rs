@@ -30,6 +30,11 @@ impl ScalePaths {
         at(object, &self.replicas)?.as_i64()
     }
 
+    /// Returns the way to the replicas that are wanted.
+    pub(crate) fn replicas_path(&self) -> Vec<&str> {
+        names(&self.replicas).collect()
+    }
+
     /// Returns the replicas that there are.
     pub(crate) fn status_replicas(&self, object: &Value) -> i64 {
         at(object, &self.status_replicas).and_then(Value::as_i64).unwrap_or_default()

@@ -54,6 +54,7 @@ impl Walk {
             let typed = Typed::member(structure, name);
             self.below(Element::field(name), |walk| match typed {
                 Some(typed) => walk.value(typed, value),
+                None if structure.is_open() => {}
                 None => walk.problem("field not declared in schema"),
             });
         }
@@ -61,6 +62,7 @@ impl Walk {
 
     fn value(&mut self, typed: Typed<'_>, value: &Value) {
         match typed.ty {
+            Type::Nullable(inner) => self.value(typed.inner(inner), value),
             Type::Struct(structure) => self.structure(structure, value),
             Type::Map(element) => {
                 let Some(members) = self.object(value) else { return };

@@ -55,8 +55,14 @@ impl<'s> Typed<'s> {
         Self { ty, topology: &UNSET, ..self }
     }
 
+    /// Returns the type that this one is if it is not null: in the same place.
+    pub(super) fn inner(self, ty: &'s Type) -> Self {
+        Self { ty, ..self }
+    }
+
     pub(super) fn shape(self) -> Shape<'s> {
         match (self.ty, self.topology) {
+            (Type::Nullable(inner), _) => self.inner(inner).shape(),
             (Type::Any, _) if self.deduces => Shape::Deduced,
             (_, Topology::Atomic) => Shape::Whole,
             (Type::Struct(structure), _) if structure.atomic => Shape::Whole,

@@ -18,11 +18,14 @@ impl Registry {
         metadata::put(metadata::of(object), MANAGED, owners);
     }
 
-    /// Says who owns a changed object's fields.
-    pub(super) fn own_changed(&self, target: &Target<'_>, new: &mut Value, old: &Value) {
-        let owners = self.as_writer(target, |writer| {
-            managed::recorded(&target.resource.structure, Some(old), new, writer)
-        });
+    /// Says who owns a changed object's fields: what was decided already, or whom the change makes an owner.
+    pub(super) fn own(&self, target: &Target<'_>, new: &mut Value, old: &Value, decided: Option<Value>) {
+        let owners = match decided {
+            Some(decided) => Some(decided).filter(|owners| !owners.is_null()),
+            None => self.as_writer(target, |writer| {
+                managed::recorded(&target.resource.structure, Some(old), new, writer)
+            }),
+        };
         metadata::put(metadata::of(new), MANAGED, owners);
     }
 

@@ -68,7 +68,7 @@ struct Attempt<'a> {
     /// What must not change until the commit.
     guard: Option<(Key, Expect)>,
     /// Whether the change says who owns what.
-    owners_decided: bool,
+    decides: bool,
 }
 
 /// What is committed along with an object.
@@ -126,7 +126,7 @@ impl Registry {
             metadata::check_identity(&mut new, target)?;
             let unconditional = check_version(&new, &present, target, change)?;
             let guard = self.guarded(change, &new).await?;
-            let attempt = Attempt { number, turn: &mut turn, guard, owners_decided: change.decides_owners() };
+            let attempt = Attempt { number, turn: &mut turn, guard, decides: change.decides_owners() };
             match self.replace(target, &key, &present, new, attempt).await? {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
@@ -187,21 +187,23 @@ impl Registry {
         // Who starts over has to see why.
         let world = if attempt.number == 0 { self.cache.world() } else { self.latest().await? };
         let context = self.strategy_context(target.user, &world, attempt.number);
+        let decided = attempt.decides.then(|| new["metadata"][ownership::MANAGED].take());
         metadata::restore(&mut new, old, target);
         match target.subresource {
             Some(Subresource::Status) => {
                 resource.strategy.prepare_for_status_update(&mut new, old, &context);
+                self.own(target, &mut new, old, decided);
             }
-            Some(Subresource::Approval) => resource.strategy.prepare_for_approval(&mut new, old, &context),
-            _ => {}
-        }
-        if !attempt.owners_decided {
-            self.own_changed(target, &mut new, old);
-        }
-        let kept = [Some(Subresource::Status), Some(Subresource::Approval), Some(Subresource::Finalize)];
-        // Of a finalization only the finalizers are new, and they are what it is for.
-        if !kept.contains(&target.subresource) {
-            resource.strategy.prepare_for_update(&mut new, old, &context);
+            Some(Subresource::Approval) => {
+                resource.strategy.prepare_for_approval(&mut new, old, &context);
+                self.own(target, &mut new, old, decided);
+            }
+            // Only the finalizers are new, and they are what this is for.
+            Some(Subresource::Finalize) => self.own(target, &mut new, old, decided),
+            _ => {
+                self.own(target, &mut new, old, decided);
+                resource.strategy.prepare_for_update(&mut new, old, &context);
+            }
         }
         let attributes = target.attributes(Operation::Update, target.name, Some(old), &context);
         self.mutate(&attributes, &mut new).await?;

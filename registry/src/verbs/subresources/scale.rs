@@ -120,8 +120,13 @@ fn selector(resource: &Resource, selector: &Value) -> String {
     Selector::from_label_selector(Some(selector)).map(|selector| selector.to_string()).unwrap_or_default()
 }
 
-/// Where an object keeps how many replicas it wants.
-const REPLICAS: [&str; 2] = ["spec", "replicas"];
+/// Where objects of a kind keep how many replicas they want.
+fn replicas_path(resource: &Resource) -> Vec<&str> {
+    match resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        None => vec!["spec", "replicas"],
+        Some(paths) => paths.replicas_path(),
+    }
+}
 
 enum Desired {
     Given(Value),
@@ -150,7 +155,8 @@ impl Rescale<'_> {
         let structure = schema::builtin("autoscaling", "v1", "Scale");
         let structure = structure.ok_or_else(|| Status::internal("the tables have no Scale"))?;
         let mut before = scale_of(&self.call.resource, present);
-        let managed = owners::of_object(&present["metadata"]["managedFields"], &REPLICAS);
+        let managed =
+            owners::of_object(&present["metadata"]["managedFields"], &replicas_path(&self.call.resource));
         if let Some(managed) = managed {
             before["metadata"]["managedFields"] = managed;
         }
@@ -191,7 +197,7 @@ impl Change for Rescale<'_> {
         let managed = owners::to_object(
             &present["metadata"]["managedFields"],
             &scale["metadata"]["managedFields"],
-            &REPLICAS,
+            &replicas_path(&self.call.resource),
             &self.call.resource.api_version(),
         );
         if let Some(metadata) = object["metadata"].as_object_mut() {
