@@ -24,6 +24,13 @@ impl Sockets {
                 "--insecure-listen {address} is reachable from other machines: choose a loopback address such as 127.0.0.1:8080"
             )));
         }
+        if let Some(address) =
+            options.advertise_address.filter(|address| address.is_loopback() || address.is_unspecified())
+        {
+            return Err(Failure::new(format!(
+                "--advertise-address {address} cannot be reached by nodes and pods: choose an address of this machine, or leave it out"
+            )));
+        }
         let secure = Socket::bind(options.listen).await.map_err(failed)?;
         let insecure = match options.insecure_listen {
             Some(address) => Some(Socket::bind(address).await.map_err(failed)?),

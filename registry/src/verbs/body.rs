@@ -186,12 +186,15 @@ fn read_document<'a>(text: &'a [u8], expected: &Expected<'_>) -> Result<Document
         return Err(unrecognized(format!("unexpected GroupVersion string: {}", found.api_version)));
     }
     if expected.custom {
-        found.check_custom(expected, document.name())?;
+        found.check_custom(expected, document.name(), text)?;
     } else {
         found.check(expected)?;
     }
     Ok(document)
 }
+
+/// How much of a body is shown to its sender, in bytes.
+const SHOWN_BODY: usize = 1024;
 
 /// What a body says that it is.
 #[derive(Default)]
@@ -202,11 +205,14 @@ struct TypeMeta {
 
 impl TypeMeta {
     /// Checks what the body of a custom kind says that it is: no kind is guessed.
-    fn check_custom(&self, expected: &Expected<'_>, name: &str) -> Result<()> {
+    fn check_custom(&self, expected: &Expected<'_>, name: &str, text: &[u8]) -> Result<()> {
         if self.kind.is_empty() {
             return Err(Status::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: Object 'Kind' is missing",
-                expected.kind, expected.version, expected.kind
+                "{} in version {:?} cannot be handled as a {}: Object 'Kind' is missing in '{}'",
+                expected.kind,
+                expected.version,
+                expected.kind,
+                String::from_utf8_lossy(&text[..text.len().min(SHOWN_BODY)])
             )));
         }
         if self.api_version.is_empty() {

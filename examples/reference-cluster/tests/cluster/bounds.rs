@@ -50,9 +50,9 @@ async fn drain(kubectl: &Kubectl<'_>) {
         .await;
     let node = "node-1";
 
-    let held = kubectl.attempt(&format!("drain {node} --force --timeout=8s")).await;
+    let held = kubectl.attempt(&format!("drain {node} --force --delete-emptydir-data --timeout=8s")).await;
     kubectl.run("delete pdb demo").await;
-    let drained = kubectl.run(&format!("drain {node} --force --timeout=50s")).await;
+    let drained = kubectl.run(&format!("drain {node} --force --delete-emptydir-data --timeout=50s")).await;
 
     assert!(!held.success);
     assert!(
