@@ -208,6 +208,12 @@ impl Status {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
     }
 
+    /// The patch does not fit the object. Upstream does not say why.
+    #[must_use]
+    pub fn patch_does_not_fit() -> Self {
+        Self::unprocessable("the server rejected our request due to an error in our request").with_details()
+    }
+
     /// The history that the client asks for is gone.
     #[must_use]
     pub fn expired(message: impl Into<String>) -> Self {

@@ -11,9 +11,6 @@ use crate::status::{Result, Status};
 /// How many bytes of JSON the operations of a patch may copy.
 const MAX_COPIED: usize = 3 * 1024 * 1024;
 
-/// What upstream says of a patch that does not fit its object. It does not say why.
-const REFUSED: &str = "the server rejected our request due to an error in our request";
-
 /// Applies a patch to an object.
 ///
 /// # Errors
@@ -25,7 +22,7 @@ pub(super) fn apply(present: &Value, patch: &json_patch::Patch) -> Result<Value>
     for operation in patch.iter() {
         check(operation, &object, &mut copied)?;
         json_patch::patch(&mut object, std::slice::from_ref(operation))
-            .map_err(|_| Status::unprocessable(REFUSED))?;
+            .map_err(|_| Status::patch_does_not_fit())?;
     }
     Ok(object)
 }
