@@ -7,7 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, ResourceQuota};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions::is_pod_running};
 use quarterdeck::ControlPlaneBuilder;
@@ -236,4 +237,53 @@ fn an_assembly_that_does_not_fit_together_names_everything_that_is_wrong() {
     };
     assert_eq!(wrong(twice), [Problem::TwoNodes("a".into()), Problem::IdleScheduler, Problem::NoProxy]);
     assert_eq!(wrong(idle), [Problem::NoAgents]);
+}
+
+/// Nobody means such durations. They must not be added to a time that ends with the year 9999.
+#[tokio::test(start_paused = true)]
+async fn durations_and_times_that_clients_make_up_end_no_part_of_a_cluster() {
+    let clock = Clock::following_tokio("2026-01-01T00:00:00Z".parse().unwrap());
+    let plane = ControlPlane::builder(MemoryStorage::new())
+        .clock(clock.clone())
+        .random(Random::seeded(1))
+        .node("node-1", SimulatedRuntime::new(clock))
+        .build();
+    let mut cluster = plane.unwrap().start().await.unwrap();
+    cluster.ready().await.unwrap();
+    let (client, params) = (cluster.client(), PostParams::default());
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let make = |name: &str, more: Value| -> Pod {
+        let mut pod = json!({"metadata": {"name": name, "labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        pod["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(pod).unwrap()
+    };
+    let patient = json!({"terminationGracePeriodSeconds": i64::MAX,
+        "tolerations": [{"key": "x", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": i64::MAX}]});
+    for (name, more) in [("patient", patient), ("late", json!({"activeDeadlineSeconds": i32::MAX}))] {
+        pods.create(&params, &make(name, more)).await.unwrap();
+        await_condition(pods.clone(), name, is_pod_running()).await.unwrap();
+    }
+    let merge = PatchParams::default();
+    let last = "9999-12-30T21:59:59Z";
+    let started = Patch::Merge(json!({"status": {"startTime": last}}));
+    pods.patch_status("late", &merge, &started).await.unwrap();
+    let budgets: Api<PodDisruptionBudget> = Api::default_namespaced(client.clone());
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    budgets.create(&params, &serde_json::from_value(budget).unwrap()).await.unwrap();
+    let disrupted = Patch::Merge(json!({"status": {"disruptedPods": {"late": last}}}));
+    budgets.patch_status("b", &merge, &disrupted).await.unwrap();
+    let quotas: Api<ResourceQuota> = Api::default_namespaced(client.clone());
+    let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "9"}}});
+    quotas.create(&params, &serde_json::from_value(quota).unwrap()).await.unwrap();
+    let nodes: Api<Node> = Api::all(client.clone());
+    let taint = Patch::Merge(json!({"spec": {"taints": [{"key": "x", "effect": "NoExecute"}]}}));
+    nodes.patch("node-1", &merge, &taint).await.unwrap();
+    pods.delete("patient", &DeleteParams::default()).await.unwrap();
+
+    let ended = tokio::time::timeout(Duration::from_secs(900), cluster.ended()).await;
+
+    assert!(ended.is_err(), "a part of the cluster ended");
+    assert!(quotas.get("q").await.is_ok());
+    cluster.stop().await;
 }

@@ -167,7 +167,10 @@ impl Pod {
     /// Whether it has been ready for `minimum`.
     pub(crate) fn is_available(&self, minimum: Duration, now: Timestamp) -> bool {
         self.is_ready()
-            && (minimum.is_zero() || self.ready_since().is_some_and(|since| since + minimum <= now))
+            && (minimum.is_zero()
+                || self
+                    .ready_since()
+                    .is_some_and(|since| now.duration_since(since).unsigned_abs() >= minimum && since <= now))
     }
 
     /// The restarts of the container that restarted most.

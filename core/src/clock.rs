@@ -4,6 +4,8 @@
 //! with [`Clock::following_tokio`] reads the same time that tokio's timers follow, so that a test that pauses tokio's time
 //! moves dates and timers together.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
@@ -63,6 +65,31 @@ impl Clock {
             }
         }
     }
+}
+
+/// Returns the time so much later, or the last one that there is: what clients say of durations has no bound.
+///
+/// # Examples
+///
+/// ```
+/// use jiff::{SignedDuration, Timestamp};
+/// use quarterdeck_core::clock::later;
+///
+/// assert_eq!(later(Timestamp::UNIX_EPOCH, SignedDuration::from_secs(60)).as_second(), 60);
+/// assert_eq!(later(Timestamp::UNIX_EPOCH, SignedDuration::MAX), Timestamp::MAX);
+/// ```
+#[must_use]
+pub fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+    let end = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+    time.checked_add(by).unwrap_or(end)
+}
+
+/// Returns the moment that is so far away, or one that nobody lives to see.
+#[must_use]
+pub fn moment_in(wait: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let now = Instant::now();
+    now.checked_add(wait).unwrap_or_else(|| now + FAR)
 }
 
 impl Default for Clock {

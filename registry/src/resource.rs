@@ -163,6 +163,8 @@ pub struct Resource {
     pub columns: Columns,
     /// By which fields lists and watches select, besides name and namespace.
     pub fields: Seq<SelectableField>,
+    /// Whether a deletion is answered with the object that is gone, and not with a Status.
+    pub answers_with_deleted: bool,
     /// How objects are kept in the store; absent if that is how they are served.
     pub stored: Option<Arc<Stored>>,
     /// What it is besides if a definition made it.
@@ -208,9 +210,17 @@ impl Resource {
             initial_status: None,
             columns: crate::table::columns(group, kind),
             fields: Seq::Fixed(crate::selector::selectable_fields(group, kind)),
+            answers_with_deleted: false,
             stored: None,
             custom: None,
         }
+    }
+
+    /// Answers deletions with the object that is gone (default: with a Status).
+    #[must_use]
+    pub fn answers_with_deleted(mut self) -> Self {
+        self.answers_with_deleted = true;
+        self
     }
 
     /// Sets the short names (default: none).

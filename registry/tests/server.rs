@@ -6,8 +6,10 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Pod, Service, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
-use quarterdeck_registry::{ApiServer, MemoryStorage};
+use quarterdeck_core::clock::Clock;
+use quarterdeck_registry::{ApiServer, Body, MemoryStorage, User};
 use serde_json::json;
+use tower::ServiceExt;
 
 fn config_map(name: &str) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name}, "data": {"k": "v"}})).unwrap()
@@ -169,4 +171,41 @@ async fn the_service_that_a_server_is_found_by_comes_back_when_it_is_deleted() {
     assert_eq!(services.get("kubernetes").await.unwrap().spec.unwrap().cluster_ip, address);
     let subsets = endpoints.get("kubernetes").await.unwrap().subsets.unwrap();
     assert_eq!(subsets[0].addresses.as_ref().unwrap()[0].ip, "192.0.2.1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_deletion_with_less_grace_counts_from_the_first_one() {
+    let clock = Clock::following_tokio("2026-01-01T00:00:00Z".parse().unwrap());
+    let server = ApiServer::builder(MemoryStorage::new()).clock(clock).start().await.unwrap();
+    let accounts: Api<ServiceAccount> = Api::default_namespaced(server.client());
+    let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
+    accounts.create(&PostParams::default(), &account).await.unwrap();
+    let pods: Api<Pod> = Api::default_namespaced(server.client());
+    pods.create(&PostParams::default(), &pod_with_port("p", "", 80)).await.unwrap();
+    assert_eq!(bind(&pods, "p").await, 201);
+    let delete = async |grace| {
+        let options = DeleteParams { grace_period_seconds: Some(grace), ..DeleteParams::default() };
+        let pod = pods.delete("p", &options).await.unwrap().left().unwrap();
+        pod.metadata.deletion_timestamp.unwrap().0.to_string()
+    };
+
+    let first = delete(30).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let longer = delete(60).await;
+    let shorter = delete(20).await;
+
+    assert_eq!(first, "2026-01-01T00:00:30Z");
+    assert_eq!(longer, first);
+    assert_eq!(shorter, "2026-01-01T00:00:20Z");
+}
+
+#[tokio::test]
+async fn a_watch_may_be_asked_for_longer_than_anybody_lives() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let path = "/api/v1/configmaps?watch=1&timeoutSeconds=9223372036854775807";
+
+    let request = http::Request::get(path).body(Body::empty()).unwrap();
+    let answer = server.as_user(User::admin()).oneshot(request).await.unwrap();
+
+    assert_eq!(answer.status(), 200);
 }

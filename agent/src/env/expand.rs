@@ -1,7 +1,15 @@
 //! References to variables in texts: `$(NAME)`.
 
+/// How long an argument or a variable may be, in bytes: longer ones no program can be started with (Linux'
+/// `MAX_ARG_STRLEN`). References to references would otherwise double without end.
+const LONGEST: usize = 128 * 1024;
+
 /// Replaces `$(NAME)` by what `lookup` knows of `NAME`. What it does not know stays as it is; `$$` is one `$`.
-pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> String {
+///
+/// # Errors
+///
+/// The text becomes too long; for the user.
+pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -19,9 +27,12 @@ pub(crate) fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Str
         } else {
             expanded.push('$');
         }
+        if expanded.len() > LONGEST {
+            return Err(format!("a text is longer than {LONGEST} bytes once its references are replaced"));
+        }
     }
     expanded.push_str(rest);
-    expanded
+    Ok(expanded)
 }
 
 #[cfg(test)]
@@ -41,7 +52,19 @@ mod tests {
         ];
 
         for (text, expected) in cases {
-            assert_eq!(expand(text, lookup), expected, "{text}");
+            assert_eq!(expand(text, lookup).unwrap(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn references_that_double_without_end_are_refused() {
+        let mut value = "x".repeat(64);
+        let outcome = (0..40).try_for_each(|_| {
+            value = expand("$(A)$(A)", |_| Some(value.clone()))?;
+            Ok::<(), String>(())
+        });
+
+        assert!(outcome.unwrap_err().contains("131072 bytes"));
+        assert!(value.len() <= 2 * 128 * 1024);
     }
 }

@@ -39,7 +39,8 @@ pub(crate) async fn environment(
         // A reference finds what stands before it in the list, then services; `envFrom` it does not see (upstream's way).
         let value = value(&configs, facts, container, variable).await?;
         let value = match value {
-            Given::Plain(text) => expand(&text, |name| env.get(name).or_else(|| services.get(name)).cloned()),
+            Given::Plain(text) => expand(&text, |name| env.get(name).or_else(|| services.get(name)).cloned())
+                .map_err(|what| format!("environment variable {:?}: {what}", variable.name))?,
             Given::Found(text) => text,
             Given::Absent => continue,
         };

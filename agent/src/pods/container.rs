@@ -118,7 +118,7 @@ impl Worker {
         let env = env::environment(&self.host, &self.known(pod, machine), container).await?;
         let lookup = |name: &str| env.get(name).cloned();
         let expand = |list: &Option<Vec<String>>| {
-            list.iter().flatten().map(|text| env::expand(text, lookup)).collect::<Vec<_>>()
+            list.iter().flatten().map(|text| env::expand(text, lookup)).collect::<Result<Vec<_>, _>>()
         };
         let mut mounts = self.volumes.mounts(container, &env)?;
         mounts.extend(self.volumes.message_mount(container, attempt)?);
@@ -126,8 +126,8 @@ impl Worker {
             name: container.name.as_str().into(),
             attempt,
             image: container.image.clone().unwrap_or_default(),
-            command: expand(&container.command),
-            args: expand(&container.args),
+            command: expand(&container.command)?,
+            args: expand(&container.args)?,
             working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
             mounts,
             resources: sandbox::resources(container)?,

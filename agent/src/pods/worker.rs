@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use quarterdeck_core::client::EventType::Warning;
+use quarterdeck_core::clock::later;
 use quarterdeck_core::runtime::{PodStatus, PodUid, RuntimeError};
 
 use super::container::field;
@@ -219,7 +220,7 @@ impl Worker {
     fn deadline(&self) -> Option<Timestamp> {
         let seconds = self.pod.spec.as_ref()?.active_deadline_seconds?;
         let started = self.pod.status.as_ref()?.start_time.as_ref()?;
-        Some(started.0 + SignedDuration::from_secs(seconds))
+        Some(later(started.0, SignedDuration::from_secs(seconds)))
     }
 
     fn is_overdue(&mut self) -> bool {

@@ -49,7 +49,7 @@ fn sub_path(mount: &VolumeMount, env: &BTreeMap<String, String>) -> Result<Optio
             Some(name) => {
                 Err(format!("subPathExpr {text:?} names {name:?}, which the environment does not have"))
             }
-            None => Ok(Some(expanded)),
+            None => expanded.map(Some),
         };
     }
     Ok(mount.sub_path.clone().filter(|path| !path.is_empty()))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use quarterdeck_core::clock::later;
 use quarterdeck_core::labels::Selector;
 
 use crate::meta;
@@ -82,7 +83,7 @@ impl Selected<'_> {
             let Some(since) = before.disrupted_pods.as_ref().and_then(|pods| pods.get(name)) else {
                 continue;
             };
-            let left = (since.0 + EVICTION_PATIENCE).duration_since(self.now);
+            let left = later(since.0, EVICTION_PATIENCE).duration_since(self.now);
             if left.is_positive() {
                 let left = left.unsigned_abs();
                 recheck = Some(recheck.map_or(left, |known| known.min(left)));

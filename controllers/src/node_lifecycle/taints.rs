@@ -1,10 +1,9 @@
 //! What a node's taints should be, and which pods bear them for how long.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use quarterdeck_core::clock::later;
 
 use super::health::{Ready, conditions};
 
@@ -94,7 +93,7 @@ pub(super) fn eviction(node: &Node, tolerations: &[Toleration], now: Timestamp) 
             Some(now)
         } else {
             let seconds = bearing.iter().filter_map(|toleration| toleration.toleration_seconds).min();
-            seconds.map(|seconds| added + Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+            seconds.map(|seconds| later(added, SignedDuration::from_secs(seconds.max(0))))
         };
         earliest = earliest.into_iter().chain(until).min();
     }

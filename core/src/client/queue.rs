@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::clock::moment_in;
+
 /// A queue of things to work on, each at most once at a time. Clones are the same queue.
 ///
 /// An item that is added while it waits is there once. One that is added while a worker has it waits until that worker
@@ -72,7 +74,7 @@ impl<T: Ord + Clone> WorkQueue<T> {
         if state.closed {
             return;
         }
-        let at = Instant::now() + delay;
+        let at = moment_in(delay);
         if let Some(known) = state.due.get(&item).copied() {
             if known.0 <= at {
                 return;

@@ -1,8 +1,11 @@
+use std::any::Any;
 use std::fmt::Debug;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use tokio::task::JoinSet;
 
 use super::{Recorder, WorkQueue};
@@ -44,11 +47,8 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs `workers` over `queue` until `stop` fires; then shuts the queue down and waits for what is in hand.
 ///
-/// What is not finished within 5 seconds is dropped. When this returns, no task is left.
-///
-/// # Panics
-///
-/// Panics if a reconciliation does.
+/// What is not finished within 5 seconds is dropped. When this returns, no task is left. A reconciliation that panics has
+/// failed, and is tried again: one object must not end the work on all others.
 pub async fn work<R: Reconcile>(
     name: &str,
     queue: &WorkQueue<R::Key>,
@@ -87,7 +87,9 @@ fn resume(end: Result<(), tokio::task::JoinError>) {
 
 async fn one<R: Reconcile>(name: String, queue: WorkQueue<R::Key>, reconciler: Arc<R>) {
     while let Some(key) = queue.next().await {
-        match reconciler.reconcile(&key).await {
+        let outcome = AssertUnwindSafe(reconciler.reconcile(&key)).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|panic| Err(format!("panicked: {}", message(&*panic)).into()));
+        match outcome {
             Ok(requeue) => {
                 if requeue == Requeue::RateLimited {
                     queue.add_rate_limited(key.clone());
@@ -105,6 +107,12 @@ async fn one<R: Reconcile>(name: String, queue: WorkQueue<R::Key>, reconciler: A
         }
         queue.done(&key);
     }
+}
+
+/// Returns what a panic says.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// Conflicts are everyday: the informer is a little behind, and the next try has the new state.
@@ -149,6 +157,7 @@ mod tests {
             seen.push(*key);
             match seen.iter().filter(|seen| *seen == key).count() {
                 1 => Err("not yet".into()),
+                2 if *key == 3 => panic!("the third key is a bad one"),
                 2 => Ok(Requeue::After(Duration::from_secs(60))),
                 _ => Ok(Requeue::No),
             }
@@ -156,20 +165,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_failed_key_is_tried_again_and_a_delayed_one_comes_back() {
+    async fn a_key_that_failed_or_panicked_is_tried_again_and_a_delayed_one_comes_back() {
         let (queue, reconciler) = (WorkQueue::new(), Arc::new(Second::default()));
         let (signal, stop) = Stop::channel();
         queue.add(1);
         queue.add(2);
+        queue.add(3);
 
         tokio::join!(work("test", &queue, 1, reconciler.clone(), stop), async {
             tokio::time::sleep(Duration::from_secs(30)).await;
-            assert_eq!(*reconciler.0.lock().unwrap(), [1, 2, 1, 2]);
+            assert_eq!(*reconciler.0.lock().unwrap(), [1, 2, 3, 1, 2, 3, 3]);
             tokio::time::sleep(Duration::from_secs(31)).await;
             signal.stop();
         });
 
-        assert_eq!(*reconciler.0.lock().unwrap(), [1, 2, 1, 2, 1, 2]);
+        assert_eq!(*reconciler.0.lock().unwrap(), [1, 2, 3, 1, 2, 3, 3, 1, 2]);
     }
 
     struct Reporter(Recorder);

@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{Amounts, add, amounts};
+use crate::clock::later;
 use crate::quantity::Quantity;
 
 /// Resources that quotas count both as they are called and as requests.
@@ -96,7 +97,7 @@ fn counted(requests: &Amounts, limits: &Amounts) -> Amounts {
     counted
 }
 
-/// Whether a pod uses nothing any more: it is finished, or its time to end is over.
+/// Whether a pod uses nothing any more: it is finished, or its time to end is over and as long again (as upstream).
 fn is_over(pod: &Value, now: Timestamp) -> bool {
     if matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded")) {
         return true;
@@ -105,7 +106,7 @@ fn is_over(pod: &Value, now: Timestamp) -> bool {
     let deleted = metadata["deletionTimestamp"].as_str().and_then(|time| time.parse::<Timestamp>().ok());
     let grace = metadata["deletionGracePeriodSeconds"].as_i64();
     match (deleted, grace) {
-        (Some(deleted), Some(grace)) => now > deleted + SignedDuration::from_secs(grace),
+        (Some(deleted), Some(grace)) => now > later(deleted, SignedDuration::from_secs(grace)),
         _ => false,
     }
 }

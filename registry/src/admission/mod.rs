@@ -62,7 +62,7 @@ pub struct Attributes<'a> {
     pub operation: Operation,
     /// The object's namespace, if it has one.
     pub namespace: Option<&'a str>,
-    /// The object's name; empty while the server has still to generate it.
+    /// The object's name; while the server has still to generate it, what it begins with.
     pub name: &'a str,
     /// The object as it was, for updates and deletions.
     pub old: Option<&'a Value>,

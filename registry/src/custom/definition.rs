@@ -210,6 +210,7 @@ fn resource(basis: &Value, version: &Value, store: &Store) -> Resource {
     subresources.extend(custom.scale.is_some().then_some(Subresource::Scale));
     Resource {
         prefix: format!("/registry/{group}/{}/", text(names, "plural")).into(),
+        answers_with_deleted: false,
         stored: Some(Arc::new(Stored {
             group: group.clone(),
             version: store.version.clone().into(),

@@ -48,7 +48,7 @@ pub(super) fn resources() -> Vec<Resource> {
             .categories(&["all"])
             .subresources(&[Binding, Eviction, Log, Status])
             .strategy(PodStrategy),
-        kind("PodTemplate", "podtemplates", Namespaced).counts_generations(),
+        kind("PodTemplate", "podtemplates", Namespaced).counts_generations().answers_with_deleted(),
         kind("ReplicationController", "replicationcontrollers", Namespaced)
             .short_names(&["rc"])
             .categories(&["all"])
@@ -56,7 +56,10 @@ pub(super) fn resources() -> Vec<Resource> {
             .subresources(&[Scale, Status])
             .counts_generations()
             .strategy(OrphansByDefault),
-        kind("ResourceQuota", "resourcequotas", Namespaced).short_names(&["quota"]).subresources(&[Status]),
+        kind("ResourceQuota", "resourcequotas", Namespaced)
+            .short_names(&["quota"])
+            .subresources(&[Status])
+            .answers_with_deleted(),
         kind("Secret", "secrets", Namespaced).strategy(SecretStrategy),
         kind("Service", "services", Namespaced)
             .short_names(&["svc"])
@@ -64,7 +67,10 @@ pub(super) fn resources() -> Vec<Resource> {
             .prefix("/registry/services/specs/")
             .subresources(&[Status])
             .strategy(ServiceStrategy),
-        kind("ServiceAccount", "serviceaccounts", Namespaced).short_names(&["sa"]).subresources(&[Token]),
+        kind("ServiceAccount", "serviceaccounts", Namespaced)
+            .short_names(&["sa"])
+            .subresources(&[Token])
+            .answers_with_deleted(),
     ]
 }
 

@@ -12,15 +12,19 @@ pub(super) fn resources() -> Vec<Resource> {
         Resource::builtin("", "v1", kind, plural, scope).subresources(&[Subresource::Status])
     };
     vec![
-        kind("CSIDriver", "csidrivers", Scope::Cluster),
-        kind("CSINode", "csinodes", Scope::Cluster),
+        kind("CSIDriver", "csidrivers", Scope::Cluster).answers_with_deleted(),
+        kind("CSINode", "csinodes", Scope::Cluster).answers_with_deleted(),
         kind("CSIStorageCapacity", "csistoragecapacities", Scope::Namespaced).strategy(Conditional),
-        kind("StorageClass", "storageclasses", Scope::Cluster).short_names(&["sc"]),
-        kind("VolumeAttachment", "volumeattachments", Scope::Cluster).subresources(&[Subresource::Status]),
+        kind("StorageClass", "storageclasses", Scope::Cluster).answers_with_deleted().short_names(&["sc"]),
+        kind("VolumeAttachment", "volumeattachments", Scope::Cluster)
+            .answers_with_deleted()
+            .subresources(&[Subresource::Status]),
         core("PersistentVolume", "persistentvolumes", Scope::Cluster)
+            .answers_with_deleted()
             .short_names(&["pv"])
             .strategy(VolumeStrategy),
         core("PersistentVolumeClaim", "persistentvolumeclaims", Scope::Namespaced)
+            .answers_with_deleted()
             .short_names(&["pvc"])
             .strategy(ClaimStrategy),
     ]

@@ -46,8 +46,8 @@ pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>
     own_service(registry, advertise).await
 }
 
-/// Makes what clients in the cluster find the server by again, if somebody deleted it.
-pub(super) async fn restore_own_service(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
+/// Makes the namespaces that every cluster has, and what the server is found by, again if somebody deleted them.
+pub(super) async fn restore(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
     let (resources, world) = (registry.resources(), registry.cache.world());
     let mut own = vec![("", "Service")];
     if advertise.is_some() {
@@ -58,6 +58,9 @@ pub(super) async fn restore_own_service(registry: &Registry, advertise: Option<S
         resource
             .is_some_and(|resource| world.get(resource.key(Some("default"), "kubernetes").as_str()).is_none())
     };
+    for name in NAMESPACES {
+        ensure(registry, "", "Namespace", None, json!({"metadata": {"name": name}})).await?;
+    }
     if own.iter().any(is_missing) { own_service(registry, advertise).await } else { Ok(()) }
 }
 

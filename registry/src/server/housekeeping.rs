@@ -1,4 +1,4 @@
-//! What a server does unasked: it forgets old history and old events, and keeps the service that it is found by.
+//! What a server does unasked: it forgets old history and old events, and keeps what every cluster has.
 //!
 //! All are conditional writes that any server of a cluster may try; two that do it at once do no harm.
 
@@ -11,10 +11,10 @@ use quarterdeck_core::component::Stop;
 use quarterdeck_core::storage::{Expect, Revision, StorageError, Transaction};
 use serde_json::Value;
 
-use super::bootstrap::restore_own_service;
+use super::bootstrap::restore;
 use crate::registry::Registry;
 
-/// How often it is looked whether the server's own service is there.
+/// How often it is looked whether all is there that every cluster has.
 const LOOK: Duration = Duration::from_secs(10);
 /// How often history is forgotten, and how much of it stays.
 const COMPACTION: Duration = Duration::from_secs(300);
@@ -47,8 +47,8 @@ impl Housekeeping {
         while stop.or(tokio::time::sleep(LOOK)).await.is_some() {
             rounds += 1;
             let is_time = |interval: Duration| rounds % (interval.as_secs() / LOOK.as_secs()) == 0;
-            if let Err(status) = restore_own_service(&self.registry, self.advertise).await {
-                tracing::warn!(%status, "the service kubernetes is gone and could not be made again");
+            if let Err(status) = restore(&self.registry, self.advertise).await {
+                tracing::warn!(%status, "something that every cluster has is gone and could not be made again");
             }
             if is_time(EXPIRY) {
                 self.expire_events().await;

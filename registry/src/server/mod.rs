@@ -12,11 +12,13 @@ mod housekeeping;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use quarterdeck_core::component::{BoxError, Stop, StopSignal};
@@ -32,6 +34,7 @@ use crate::layers::authentication::Authentication;
 use crate::layers::authorization::Authorization;
 use crate::layers::gate::Gated;
 use crate::registry::Registry;
+use crate::status::Status;
 use crate::user::User;
 use dispatch::Dispatch;
 
@@ -168,13 +171,26 @@ where
             HeaderValue::from_str(&self.registry.random.uuid()).expect("a uuid is a header's value")
         });
         let request: Request<RequestBody> = request.map(|body| RequestBody::new(body.map_err(Into::into)));
-        let answer = self.stack.call(request);
+        let mut stack = self.stack.clone();
+        let answer = AssertUnwindSafe(async move { stack.call(request).await }).catch_unwind();
         Box::pin(async move {
-            let mut answer = answer.await?;
+            let mut answer = match answer.await {
+                Ok(answer) => answer?,
+                // The message is in the log already: who panics writes it there. One request must not end the others.
+                Err(_) => respond_to_panic(),
+            };
             answer.headers_mut().insert(AUDIT_ID, id);
             Ok(answer)
         })
     }
+}
+
+fn respond_to_panic() -> Response<Body> {
+    let status = Status::internal("This request caused apiserver to panic. Look in the logs for details.");
+    let answer = Response::builder().status(status.code).header("content-type", "application/json");
+    answer
+        .body(Body::full(Bytes::from(status.object().to_string())))
+        .expect("constant headers make a response")
 }
 
 /// A server, as one user calls it.

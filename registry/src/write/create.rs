@@ -34,7 +34,7 @@ impl Registry {
         for attempt in 0..ATTEMPTS {
             let world = self.latest().await?;
             let mut object = object.clone();
-            let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let name = name_so_far(&object);
             let context = self.strategy_context(target.user, &world, attempt);
             let attributes = target.attributes(Operation::Create, &name, None, &context);
             self.mutate(&attributes, &mut object).await?;
@@ -156,6 +156,12 @@ impl Registry {
 fn serves(world: &World, resource: &Resource) -> bool {
     let present = world.resources().get(&resource.group, &resource.version, &resource.plural);
     present.and_then(|present| present.custom.as_ref()).is_some_and(|custom| !custom.is_ending)
+}
+
+/// Returns the name of an object, or what it will begin with.
+fn name_so_far(object: &Value) -> String {
+    let names = ["name", "generateName"].map(|field| object["metadata"][field].as_str().unwrap_or_default());
+    names.into_iter().find(|name| !name.is_empty()).unwrap_or_default().to_owned()
 }
 
 /// Gives an object whose status is the server's an empty one.

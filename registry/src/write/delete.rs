@@ -1,6 +1,7 @@
 //! Deleting an object.
 
 use jiff::{SignedDuration, Timestamp};
+use quarterdeck_core::clock::later;
 use quarterdeck_core::storage::{Expect, Key, Transaction};
 use serde_json::Value;
 
@@ -9,6 +10,7 @@ use super::{ATTEMPTS, Failure, Target, contention, failure, has_finalizers, meta
 use crate::admission::Operation;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
+use crate::resource::Resource;
 use crate::status::{Result, Status};
 use crate::strategy::{Claims, Deletion, Strategy};
 
@@ -110,7 +112,7 @@ impl Registry {
             return self.commit_mark(target, key, object, &value, marked).await;
         }
         if target.dry_run {
-            return Ok(gone(deletion, object, value));
+            return Ok(gone(target.resource, deletion, object, value));
         }
         let revision = self.remove(target, key, object, &value).await?;
         let mut last = value;
@@ -118,7 +120,7 @@ impl Registry {
             mark(&mut last, 0, self.clock.now());
         }
         metadata::of(&mut last).insert("resourceVersion".into(), revision.to_string().into());
-        Ok(gone(deletion, object, last))
+        Ok(gone(target.resource, deletion, object, last))
     }
 
     async fn commit_mark(
@@ -147,8 +149,9 @@ impl Registry {
     }
 }
 
-fn gone(deletion: Deletion, object: &Object, last: Value) -> Deleted {
+fn gone(resource: &Resource, deletion: Deletion, object: &Object, last: Value) -> Deleted {
     match deletion {
+        Deletion::Immediate if resource.answers_with_deleted => Deleted::Object(last),
         Deletion::Immediate => Deleted::Gone { uid: object.header.uid.to_string() },
         Deletion::Graceful { .. } => Deleted::Object(last),
     }
@@ -162,7 +165,14 @@ fn mark(object: &mut Value, seconds: i64, now: Timestamp) {
     if is_marked && present <= seconds {
         return;
     }
-    let due = now + SignedDuration::from_secs(seconds);
+    // The time that it has begins with the first deletion.
+    let begun = if is_marked {
+        let due = known["deletionTimestamp"].as_str().and_then(|due| due.parse().ok()).unwrap_or(now);
+        later(due, SignedDuration::from_secs(present.saturating_neg()))
+    } else {
+        now
+    };
+    let due = later(begun, SignedDuration::from_secs(seconds));
     if !is_marked && object["metadata"]["generation"].as_i64().is_some_and(|generation| generation > 0) {
         metadata::bump_generation(object);
     }

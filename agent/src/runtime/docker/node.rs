@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bollard::errors::Error;
 use futures::future::try_join_all;
+use quarterdeck_core::clock::moment_in;
 use quarterdeck_core::runtime::{
     ContainerKey, ContainerSpec, ContainerState, PodSandbox, PodState, PodStatus, PodUid, RuntimeError,
     Started,
@@ -140,7 +141,7 @@ impl Node {
             return Ok(());
         };
         let signal = held.seen.config.as_ref().and_then(|config| config.stop_signal.as_deref());
-        let deadline = Instant::now() + grace;
+        let deadline = moment_in(grace);
         self.engine.kill(&held.id, signal.unwrap_or("SIGTERM")).await?;
         if !self.ends_by(&held.id, deadline).await? {
             self.engine.kill(&held.id, "SIGKILL").await?;

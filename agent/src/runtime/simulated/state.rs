@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use quarterdeck_core::clock::moment_in;
 use quarterdeck_core::runtime::{
     ContainerKey, ContainerSpec, ContainerState, ContainerStatus, Event, EventKind, Exit, ExitReason,
     PodSandbox, PodState, PodStatus, PodUid,
@@ -149,7 +150,7 @@ impl State {
         let script = container.script.clone();
         match script.stop_after {
             Some(after) if after < grace => self.end(key, now + after, script.stop),
-            _ => self.end(key, now + grace, Ending::Signal(9)),
+            _ => self.end(key, moment_in(grace), Ending::Signal(9)),
         }
     }
 

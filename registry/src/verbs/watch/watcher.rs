@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
+use quarterdeck_core::clock::moment_in;
 use quarterdeck_core::component::Stop;
 use quarterdeck_core::storage::Revision;
 use serde_json::{Value, json};
@@ -111,7 +112,7 @@ impl Watcher {
             revision,
             bookmarks: call.query.flag("allowWatchBookmarks"),
             bookmark_due: Instant::now() + BOOKMARKS,
-            ends: Instant::now() + life,
+            ends: moment_in(life),
             stop: call.stop.clone(),
         })
     }
