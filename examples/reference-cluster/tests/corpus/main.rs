@@ -1,4 +1,5 @@
-//! What kubectl prints: transcripts of terminal sessions, each against a cluster of its own.
+//! What clients see: kubectl by transcripts of terminal sessions, each against a cluster of its own, and the Python client
+//! (`python.rs`).
 //!
 //! A transcript (`transcripts/*.txt`) is what a person would see: lines of `$ ` are commands for a shell, those of `> ` go
 //! on with the command above, all others are what was printed; `[exit N]` ends the output of what failed. A line of `# `
@@ -11,6 +12,7 @@
 
 mod cluster;
 mod masks;
+mod python;
 mod transcript;
 
 use std::path::{Path, PathBuf};
