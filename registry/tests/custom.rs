@@ -348,6 +348,40 @@ async fn a_kind_that_a_program_compiled_in_outlives_a_definition_of_the_same_nam
 }
 
 #[tokio::test(start_paused = true)]
+async fn whole_floats_are_integers_but_where_a_scale_looks_for_them() {
+    let server = server().await;
+    let number = |kind: &str| json!({"type": kind});
+    let spec = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+        "size": number("integer"), "part": number("number"), "replicas": number("integer"),
+    }});
+    let mut scaled = version("v1", true, spec);
+    scaled["subresources"] =
+        json!({"scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}});
+    define(&server, definition(json!([scaled]))).await;
+    let floats = json!({"size": 2.0, "part": 2.0, "free": [1e3, 2.5]});
+    let path = format!("{WIDGETS}/a");
+
+    let (_, made) = call(&server, "POST", WIDGETS, widget("v1", "a", floats.clone())).await;
+    let (_, same) = call(&server, "PATCH", &path, json!({"spec": floats})).await;
+    let applied = send(
+        &server,
+        "PATCH",
+        &format!("{path}?fieldManager=other"),
+        &[("content-type", "application/apply-patch+yaml")],
+        widget("v1", "a", floats),
+    )
+    .await;
+    let (refused, _) = call(&server, "PATCH", &path, json!({"spec": {"replicas": 2.0}})).await;
+
+    let integers = json!({"size": 2, "part": 2, "free": [1000, 2.5]});
+    assert_eq!(made["spec"], integers);
+    assert_eq!(same, made, "nothing changed");
+    assert_eq!((applied.code, &applied.body["spec"]), (StatusCode::OK, &integers), "{}", applied.body);
+    assert_eq!(applied.body["metadata"]["generation"], made["metadata"]["generation"]);
+    assert_eq!(refused, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test(start_paused = true)]
 async fn forms_that_custom_kinds_do_not_have_are_refused() {
     let server = server().await;
     define(&server, definition(json!([version("v1", true, string())]))).await;
