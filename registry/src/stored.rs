@@ -201,6 +201,7 @@ impl Resource {
             Some(Err(_)) | None => value,
         };
         schema::apply_defaults(&upkeep.structure, &mut value);
+        crate::custom::numbers::make_whole(&mut value);
         value
     }
 

@@ -32,7 +32,7 @@ async fn send(
     let response: Response<_> = server.as_user(User::admin()).oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap_or_else(|_| panic!("a body")).to_bytes();
-    (parts.status, serde_json::from_slice(&bytes).unwrap())
+    (parts.status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
 async fn apply(server: &ApiServer, path: &str, object: Value) -> (StatusCode, Value) {
@@ -470,4 +470,44 @@ async fn a_custom_kinds_status_scale_nulls_and_unknown_members_have_owners() {
             "f:maybe": {"f:a": {}},
         }})
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_applier_by_a_version_that_is_gone_conflicts_with_nobody() {
+    let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let things = |version: &str| {
+        format!("/apis/example.com/{version}/namespaces/default/things/t?fieldManager=gitops")
+    };
+    let thing = |version: &str, size: i64| {
+        let api_version = format!("example.com/{version}");
+        json!({"apiVersion": api_version, "kind": "Thing", "metadata": {"name": "t"}, "spec": {"size": size}})
+    };
+    let mut both = definition();
+    let old = both["spec"]["versions"][0].clone();
+    let mut new = old.clone();
+    (new["name"], both["spec"]["versions"][0]["storage"]) = ("v2".into(), false.into());
+    both["spec"]["versions"].as_array_mut().unwrap().push(new.clone());
+    let mut unserved = both["spec"]["versions"][0].clone();
+    unserved["served"] = false.into();
+
+    for left in [json!([new]), json!([unserved, new])] {
+        let server = ApiServer::in_memory().await.unwrap();
+        let until = async |path: &str, object: &Value, wanted: StatusCode| {
+            while apply(&server, path, object.clone()).await.0 != wanted {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        send(&server, "POST", definitions, "application/json", &both.to_string()).await;
+        until(&things("v1"), &thing("v1", 1), StatusCode::CREATED).await;
+        let patch = json!({"spec": {"versions": left}});
+        let (code, answer) = merge(&server, &format!("{definitions}/things.example.com"), patch).await;
+        assert_eq!(code, StatusCode::OK, "{answer}");
+        until(&things("v1"), &thing("v1", 1), StatusCode::NOT_FOUND).await;
+
+        let (code, applied) = apply(&server, &things("v2"), thing("v2", 2)).await;
+
+        assert_eq!(code, StatusCode::OK, "{applied}");
+        assert_eq!(applied["spec"]["size"], 2);
+        assert_eq!(owners(&applied), [("gitops Apply".into(), json!({"f:spec": {"f:size": {}}}))]);
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use quarterdeck_core::storage::Storage;
+use quarterdeck_core::storage::{List, Storage, Transaction};
 use quarterdeck_registry::{ApiServer, Body, MemoryStorage, Resource, User};
 use serde_json::{Value, json};
 use support::{call, send};
@@ -234,6 +234,151 @@ async fn a_deleted_definition_waits_for_its_objects_and_takes_no_new_ones() {
         (StatusCode::METHOD_NOT_ALLOWED, StatusCode::OK, StatusCode::NOT_FOUND)
     );
     assert_eq!(why["message"], "create not allowed while custom resource definition is terminating");
+}
+
+/// Stops serving widgets.
+async fn unserve(server: &ApiServer) {
+    let mut unserved = version("v1", true, string());
+    unserved["served"] = false.into();
+    let patch = json!({"spec": {"versions": [unserved]}});
+    let (code, answer) = call(server, "PATCH", &format!("{DEFINITIONS}/widgets.example.com"), patch).await;
+    assert_eq!(code, StatusCode::OK, "{answer}");
+    eventually(server, "no version is served", async |server| {
+        call(server, "GET", WIDGETS, Value::Null).await.0 == StatusCode::NOT_FOUND
+    })
+    .await;
+}
+
+async fn goes(server: &ApiServer) {
+    eventually(server, "the definition goes", async |server| {
+        let path = format!("{DEFINITIONS}/widgets.example.com");
+        call(server, "GET", &path, Value::Null).await.0 == StatusCode::NOT_FOUND
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_serves_no_version_waits_for_its_objects_too() {
+    let server = server().await;
+    define(&server, definition(json!([version("v1", true, string())]))).await;
+    let mut held = widget("v1", "held", json!({}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    call(&server, "POST", WIDGETS, held).await;
+    unserve(&server).await;
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+
+    let (_, discovery) = call(&server, "GET", "/apis/example.com/v1", Value::Null).await;
+    call(&server, "DELETE", &path, Value::Null).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (still, _) = call(&server, "GET", &path, Value::Null).await;
+    let served = json!({"spec": {"versions": [version("v1", true, string())]}});
+    call(&server, "PATCH", &path, served).await;
+    let (_, left) = call(&server, "GET", &format!("{WIDGETS}/held"), Value::Null).await;
+    let none = json!({"metadata": {"finalizers": null}});
+    call(&server, "PATCH", &format!("{WIDGETS}/held"), none).await;
+
+    assert_eq!(still, StatusCode::OK);
+    assert!(discovery["resources"].is_null(), "{discovery}");
+    assert!(left["metadata"]["deletionTimestamp"].is_string(), "{left}");
+    goes(&server).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_definition_left_unserved_does_not_come_back_with_the_next_one() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let server = ApiServer::builder_shared(storage.clone()).start().await.unwrap();
+    define(&server, definition(json!([version("v1", true, string())]))).await;
+    for name in ["a", "b"] {
+        call(&server, "POST", WIDGETS, widget("v1", name, json!({}))).await;
+    }
+    unserve(&server).await;
+
+    call(&server, "DELETE", &format!("{DEFINITIONS}/widgets.example.com"), Value::Null).await;
+    goes(&server).await;
+    let left = storage.list(List::prefix("/registry/example.com/widgets/")).await.unwrap();
+    let mut of_cluster = definition(json!([version("v1", true, string())]));
+    of_cluster["spec"]["scope"] = "Cluster".into();
+    define(&server, of_cluster).await;
+    let (code, list) = call(&server, "GET", "/apis/example.com/v1/widgets", Value::Null).await;
+
+    assert_eq!((code, &list["items"]), (StatusCode::OK, &json!([])));
+    assert_eq!(left.entries, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_request_reaches_does_not_hold_a_definition() {
+    for (scope, unreached) in [("Cluster", "default/a"), ("Namespaced", "a")] {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let server = ApiServer::builder_shared(storage.clone()).start().await.unwrap();
+        let mut scoped = definition(json!([version("v1", true, string())]));
+        scoped["spec"]["scope"] = scope.into();
+        define(&server, scoped).await;
+        let prefix = "/registry/example.com/widgets/";
+        let mut old = widget("v1", "a", json!({}));
+        old["metadata"]["finalizers"] = json!(["example.com/hold"]);
+        if scope == "Cluster" {
+            old["metadata"]["namespace"] = "default".into();
+        }
+        let broken = Transaction::new().put(format!("{prefix}broken"), "no object");
+        storage.commit(broken.put(format!("{prefix}{unreached}"), old.to_string())).await.unwrap();
+
+        call(&server, "DELETE", &format!("{DEFINITIONS}/widgets.example.com"), Value::Null).await;
+
+        goes(&server).await;
+        assert_eq!(storage.list(List::prefix(prefix)).await.unwrap().entries, []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_a_program_compiled_in_outlives_a_definition_of_the_same_name() {
+    let own = definition(json!([version("v1", true, string())]));
+    let mut builder = ApiServer::builder(MemoryStorage::new());
+    for resource in Resource::from_definition(&own).unwrap() {
+        builder = builder.resource(resource);
+    }
+    let server = builder.start().await.unwrap();
+    call(&server, "POST", WIDGETS, widget("v1", "a", json!({}))).await;
+    define(&server, own).await;
+
+    call(&server, "DELETE", &format!("{DEFINITIONS}/widgets.example.com"), Value::Null).await;
+    goes(&server).await;
+    let (code, _) = call(&server, "GET", &format!("{WIDGETS}/a"), Value::Null).await;
+
+    assert_eq!(code, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whole_floats_are_integers_but_where_a_scale_looks_for_them() {
+    let server = server().await;
+    let number = |kind: &str| json!({"type": kind});
+    let spec = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": {
+        "size": number("integer"), "part": number("number"), "replicas": number("integer"),
+    }});
+    let mut scaled = version("v1", true, spec);
+    scaled["subresources"] =
+        json!({"scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}});
+    define(&server, definition(json!([scaled]))).await;
+    let floats = json!({"size": 2.0, "part": 2.0, "free": [1e3, 2.5]});
+    let path = format!("{WIDGETS}/a");
+
+    let (_, made) = call(&server, "POST", WIDGETS, widget("v1", "a", floats.clone())).await;
+    let (_, same) = call(&server, "PATCH", &path, json!({"spec": floats})).await;
+    let applied = send(
+        &server,
+        "PATCH",
+        &format!("{path}?fieldManager=other"),
+        &[("content-type", "application/apply-patch+yaml")],
+        widget("v1", "a", floats),
+    )
+    .await;
+    let (refused, _) = call(&server, "PATCH", &path, json!({"spec": {"replicas": 2.0}})).await;
+
+    let integers = json!({"size": 2, "part": 2, "free": [1000, 2.5]});
+    assert_eq!(made["spec"], integers);
+    assert_eq!(same, made, "nothing changed");
+    assert_eq!((applied.code, &applied.body["spec"]), (StatusCode::OK, &integers), "{}", applied.body);
+    assert_eq!(applied.body["metadata"]["generation"], made["metadata"]["generation"]);
+    assert_eq!(refused, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,7 +69,7 @@ impl Catalog {
         }
         let keeps = matches!((before, &new), (Some(before), Some(new)) if before.stores_as(new));
         let both = before.iter().copied().chain(&new);
-        let prefixes = both.filter(|_| !keeps).flat_map(|definition| &definition.resources);
+        let prefixes = both.filter(|_| !keeps).filter_map(|definition| definition.stored.as_ref());
         let prefixes = prefixes.map(|resource| resource.prefix.to_string()).collect();
         let mut defined = BTreeMap::clone(&self.defined);
         match new {
@@ -86,7 +86,9 @@ impl Catalog {
             false => Arc::new(fixed.with(defined.values().flat_map(|definition| &definition.resources))),
         };
         let mut stored: BTreeMap<String, StoredKind> = BTreeMap::new();
-        for resource in resources.all().iter().filter(|resource| resource.backing == Backing::Store) {
+        let served = resources.all().iter().filter(|resource| resource.backing == Backing::Store);
+        // What lies in the store is known even if no version of its kind is served.
+        for resource in served.chain(defined.values().filter_map(|definition| definition.stored.as_ref())) {
             let prefix = resource.prefix.to_string();
             let log = || before.stored.get(&prefix).map(|kind| kind.log.clone()).unwrap_or_default();
             stored
@@ -102,6 +104,14 @@ impl Catalog {
         let (prefix, kind) =
             self.stored.range::<str, _>((Bound::Unbounded, Bound::Included(text))).next_back()?;
         text.starts_with(prefix.as_str()).then_some(kind)
+    }
+
+    /// Returns the kind that a definition makes, in the version that is stored; absent if it makes none, or the kind is
+    /// served whatever the store holds.
+    pub(super) fn defined(&self, key: &str) -> Option<&Arc<Resource>> {
+        let resource = self.defined.get(key)?.stored.as_ref()?;
+        let is_resource = |one: &Arc<Resource>| one.group == resource.group && one.plural == resource.plural;
+        (!self.fixed.all().iter().any(is_resource)).then_some(resource)
     }
 
     /// Returns the log behind a prefix.

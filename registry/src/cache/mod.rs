@@ -47,6 +47,11 @@ impl World {
         &self.catalog.resources
     }
 
+    /// Returns the kind that the definition at a key makes, in the version that is stored, even if none is served.
+    pub(crate) fn defined(&self, key: &str) -> Option<&Arc<Resource>> {
+        self.catalog.defined(key)
+    }
+
     /// Returns the object at a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Arc<Object>> {

@@ -48,14 +48,19 @@ pub(crate) struct Definition {
     basis: Value,
     /// The kind, in each version that is served; first the one that is stored, if it is.
     pub resources: Vec<Arc<Resource>>,
+    /// The kind in the version that is stored, served or not: its objects lie in the store either way.
+    pub stored: Option<Arc<Resource>>,
 }
 
 impl Definition {
     /// Compiles a definition; nothing comes of one that is not established.
     pub(crate) fn new(definition: &Value) -> Option<Self> {
         let basis = basis(definition)?;
-        let resources = resources(&basis).into_iter().map(Arc::new).collect();
-        Some(Self { basis, resources })
+        let versions = versions(&basis);
+        let stored =
+            versions.iter().find(|version| version.is_stored).map(|version| version.resource.clone());
+        let served = versions.into_iter().filter(|version| version.is_served);
+        Some(Self { basis, resources: served.map(|version| version.resource).collect(), stored })
     }
 
     /// Returns whether objects lie in the store as by another definition: nothing of them has to be read again.
@@ -135,12 +140,20 @@ impl Resource {
         }
         let basis =
             json!({"spec": definition["spec"], "names": definition["spec"]["names"], "ending": false});
-        Ok(resources(&basis))
+        let served = versions(&basis).into_iter().filter(|version| version.is_served);
+        Ok(served.map(|version| Arc::unwrap_or_clone(version.resource)).collect())
     }
 }
 
-/// Makes a resource for each version that is served, the stored one first.
-fn resources(basis: &Value) -> Vec<Resource> {
+/// A version of a kind.
+struct Version {
+    is_served: bool,
+    is_stored: bool,
+    resource: Arc<Resource>,
+}
+
+/// Makes a resource for each version that is served or stored, the stored one first.
+fn versions(basis: &Value) -> Vec<Version> {
     let spec = &basis["spec"];
     let versions = || spec["versions"].as_array().into_iter().flatten();
     let Some(storage) = versions().find(|version| version["storage"] == true) else { return Vec::new() };
@@ -152,12 +165,16 @@ fn resources(basis: &Value) -> Vec<Resource> {
         fields: fields_of_all(spec),
         schemas_differ,
     };
-    let mut resources: Vec<Resource> = versions()
-        .filter(|version| version["served"] == true)
-        .map(|version| resource(basis, version, &store))
+    let mut made: Vec<Version> = versions()
+        .map(|version| (version, version["served"] == true, version["storage"] == true))
+        .filter(|(_, is_served, is_stored)| *is_served || *is_stored)
+        .map(|(version, is_served, is_stored)| {
+            let resource = Arc::new(resource(basis, version, &store));
+            Version { is_served, is_stored, resource }
+        })
         .collect();
-    resources.sort_by_key(|resource| resource.version != store.version);
-    resources
+    made.sort_by_key(|version| !version.is_stored);
+    made
 }
 
 /// What the versions of a kind have in common in the store.

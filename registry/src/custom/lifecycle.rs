@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use quarterdeck_core::component::Stop;
+use quarterdeck_core::storage::{Entry, Expect, Key, List, Transaction};
 use serde_json::{Value, json};
 
 use super::names;
 use crate::cache::{Read, World};
+use crate::object::Object;
 use crate::registry::Registry;
 use crate::resource::{Resource, Subresource};
 use crate::status::Result;
@@ -207,11 +209,7 @@ impl Lifecycle {
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(true);
         }
-        let (group, plural) = (&definition["spec"]["group"], &definition["spec"]["names"]["plural"]);
-        let served = world.resources().all().iter().find(|resource| {
-            resource.custom.is_some() && *group == *resource.group && *plural == *resource.plural
-        });
-        if let Some(resource) = served
+        if let Some(resource) = world.defined(&format!("{PREFIX}{name}"))
             && !self.delete_all(resource, &world).await?
         {
             return Ok(false);
@@ -226,22 +224,50 @@ impl Lifecycle {
     /// Deletes all objects of a kind. Returns whether none is left.
     async fn delete_all(&self, resource: &Arc<Resource>, world: &World) -> Result<bool> {
         let mut is_empty = true;
-        for (_, object) in world.range(&resource.prefix, None) {
+        for (_, object) in
+            world.range(&resource.prefix, None).filter(|(key, object)| fits(resource, key, object))
+        {
             is_empty = false;
             let value = object.value();
             if !value["metadata"]["deletionTimestamp"].is_null() {
                 continue;
             }
-            let (namespace, name) = (&*object.header.namespace, &*object.header.name);
-            let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+            let (namespace, name) = (namespace(object), &*object.header.name);
             let target = Target::unasked(resource, namespace, name, &self.user);
             match self.registry.delete(&target, &DeleteOptions::default()).await {
                 Err(status) if status.code != StatusCode::NOT_FOUND => return Err(status),
                 _ => {}
             }
         }
+        Ok(is_empty && self.sweep(resource).await?)
+    }
+
+    /// Deletes what the store holds of a kind and no request reaches: what is no object, and what was written when the
+    /// kind had another scope. Returns whether the store held nothing at all.
+    async fn sweep(&self, resource: &Arc<Resource>) -> Result<bool> {
+        let page = self.registry.storage.list(List::prefix(&*resource.prefix).limit(BATCH)).await?;
+        let is_empty = page.entries.is_empty();
+        for Entry { key, value, modified, .. } in page.entries {
+            let object = Object::load(resource, &key, value, modified);
+            // The cache is about to show an object that fits.
+            if !object.is_ok_and(|object| fits(resource, &key, &object)) {
+                let only = Transaction::new().expect(key.clone(), Expect::Modified(modified)).delete(key);
+                self.registry.storage.commit(only).await?;
+            }
+        }
         Ok(is_empty)
     }
+}
+
+/// The namespace that an object says it is in.
+fn namespace(object: &Object) -> Option<&str> {
+    Some(&*object.header.namespace).filter(|namespace| !namespace.is_empty())
+}
+
+/// Whether an object is where requests look for it.
+fn fits(resource: &Resource, key: &Key, object: &Object) -> bool {
+    let namespace = namespace(object);
+    namespace.is_some() == resource.is_namespaced() && resource.key(namespace, &object.header.name) == *key
 }
 
 /// Says of an API of the community whether it is approved.

@@ -19,6 +19,7 @@ mod kind;
 pub(crate) mod lifecycle;
 mod lists;
 mod names;
+pub(crate) mod numbers;
 #[cfg_attr(not(feature = "cel"), path = "rules_absent.rs")]
 pub(crate) mod rules;
 mod scale;

@@ -89,10 +89,11 @@ impl Run<'_> {
         Shape::Struct(self.structure)
     }
 
-    /// Gives an object without owners one for all that is there.
+    /// Gives an object without owners one for all that is there. Owners by versions that are gone were owners all the same.
     fn begin(&mut self) {
+        let has_none = self.managed.entries.is_empty();
         self.writer.bring_up_to_date(self.structure, &mut self.managed);
-        if self.managed.entries.is_empty() {
+        if has_none {
             let before = Writer { manager: BEFORE, ..*self.writer };
             let there = before.compare(self.structure, &crate::schema::empty(self.structure), self.live);
             before.update(self.structure, &mut self.managed, there);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::element::Element;
+use super::element::{self, Element};
 use super::set::{FieldSet, Node};
 use super::shape::Shape;
 
@@ -54,7 +54,7 @@ pub(super) fn compare(
 
 /// Compares the values of one field. Nothing is different from absent, and from null, too.
 fn values(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> Difference {
-    if old == new {
+    if is_same(old, new) {
         return Difference::default();
     }
     if shape.is_list() {
@@ -69,10 +69,18 @@ fn values(shape: Shape<'_>, old: Option<&Value>, new: Option<&Value>) -> Differe
     objects(shape, old, new)
 }
 
+/// Whether two values are equal; 1 and 1.0 are.
+fn is_same(old: Option<&Value>, new: Option<&Value>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => old == new || element::compare(old, new).is_eq(),
+        (old, new) => old.is_none() && new.is_none(),
+    }
+}
+
 /// Compares values that are owned as a whole.
 fn whole(old: Option<&Value>, new: Option<&Value>) -> Difference {
     match (old, new) {
-        (Some(old), Some(new)) if old == new => Difference::default(),
+        (Some(_), Some(_)) if is_same(old, new) => Difference::default(),
         (_, Some(_)) => Difference { written: Node::member(), ..Difference::default() },
         (Some(_), None) => Difference { removed: Node::member(), ..Difference::default() },
         (None, None) => Difference::default(),

@@ -142,7 +142,7 @@ fn compare_keys(one: &[(Box<str>, Value)], other: &[(Box<str>, Value)]) -> Order
 }
 
 /// Orders values: numbers by size, whole or not; then texts, truth values, lists, objects, null.
-fn compare(one: &Value, other: &Value) -> Ordering {
+pub(super) fn compare(one: &Value, other: &Value) -> Ordering {
     fn rank(value: &Value) -> u8 {
         match value {
             Value::Number(_) => 0,

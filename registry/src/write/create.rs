@@ -45,6 +45,7 @@ impl Registry {
             resource.strategy.prepare_for_create(&mut object, &context);
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             self.validate_new(target, &name, &object)?;
+            metadata::settle_numbers(&mut object, resource);
             let attributes = target.attributes(Operation::Create, &name, None, &context);
             self.admit(&attributes, Some(&object)).await?;
             let companions = self.companions(&attributes, &object).await?;

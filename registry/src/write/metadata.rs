@@ -156,6 +156,13 @@ pub(super) fn put(map: &mut Map<String, Value>, field: &str, value: Option<Value
     }
 }
 
+/// Makes integers of the whole floats of a custom object that passed its checks: some of them tell the two apart.
+pub(super) fn settle_numbers(object: &mut Value, resource: &Resource) {
+    if resource.custom.is_some() {
+        crate::custom::numbers::make_whole(object);
+    }
+}
+
 /// Counts a generation if anything but metadata and status changed.
 pub(super) fn count_generation(new: &mut Value, old: &Value, resource: &Resource) {
     let counts_status = match resource.generation {

@@ -207,11 +207,12 @@ impl Registry {
         }
         let attributes = target.attributes(Operation::Update, target.name, Some(old), &context);
         self.mutate(&attributes, &mut new).await?;
-        metadata::count_generation(&mut new, old, resource);
         let errors = problems(target, &new, old);
         if !errors.is_empty() {
             return Err(target.invalid(target.name, &errors));
         }
+        metadata::settle_numbers(&mut new, resource);
+        metadata::count_generation(&mut new, old, resource);
         self.admit(&attributes, Some(&new)).await?;
         let companions = self.companions(&attributes, &new).await?;
         if !companions.is_empty() && attempt.turn.is_none() {
