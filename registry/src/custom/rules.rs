@@ -115,10 +115,13 @@ impl Run<'_> {
         let Some(rules) = rules else { return };
         let place = if path.is_empty() { "<nil>" } else { path };
         for rule in rules.validations.iter().flatten() {
-            let found =
-                Found::of(rule.program.expression(), Values::of(value), Values::of(old.unwrap_or(value)));
-            self.budget = match self.budget.checked_sub(found.cost) {
-                Some(left) if found.cost <= PER_CALL => left,
+            let programs = [Some(&rule.program), rule.message_program.as_ref()];
+            let cost = programs.into_iter().flatten().map(|program| {
+                Found::of(program.expression(), Values::of(value), Values::of(old.unwrap_or(value))).cost
+            });
+            let cost = cost.fold(0, u64::saturating_add);
+            self.budget = match self.budget.checked_sub(cost) {
+                Some(left) if cost <= PER_CALL => left,
                 _ => {
                     let detail = "validation failed due to running out of cost budget, no further validation rules will \
                                   be run";
