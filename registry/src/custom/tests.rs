@@ -175,9 +175,36 @@ fn a_pattern_that_takes_too_much_memory_is_no_pattern() {
     assert!(refusal.to_string().contains("must be a valid regular expression"), "{refusal}");
 }
 
+#[test]
+fn what_is_wrong_with_a_long_text_is_told_in_short() {
+    let part = json!({"pattern": "^b", "minLength": 2_000_000});
+    let spec = json!({"type": "object", "properties": {"a": {"type": "string", "allOf": vec![part; 200]}}});
+    let resource = &Resource::from_definition(&definition(&spec)).unwrap()[0];
+    let object = json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "a"},
+        "spec": {"a": "é".repeat(500_000)}});
+
+    let errors = resource.strategy.validate(&object);
+
+    assert!(errors.len() > 200);
+    assert!(errors.iter().all(|error| error.to_string().len() < 10_000));
+}
+
 #[cfg(feature = "cel")]
 mod rules {
     use super::*;
+
+    #[test]
+    fn a_definition_has_no_more_rules_than_can_be_compiled_at_once() {
+        let rules: Vec<Value> =
+            (0..1001).map(|number| json!({"rule": format!("self != {number}")})).collect();
+        let spec = |rules: &[Value]| {
+            definition(&json!({"type": "object", "properties": {
+                "a": {"type": "integer", "x-kubernetes-validations": rules}}}))
+        };
+
+        assert!(Resource::from_definition(&spec(&rules[1..])).is_ok());
+        assert!(Resource::from_definition(&spec(&rules)).is_err());
+    }
 
     /// A definition whose objects have lists and texts, and one rule.
     fn with_rule(rule: &str) -> Value {

@@ -90,27 +90,6 @@ fn outcome<G: Ground>(name: &str, written: &[&Expr], parts: &[Part<G>]) -> Resul
         "contains" | "startsWith" | "endsWith" | "indexOf" | "lastIndexOf" | "isSorted" | "sum" => {
             scalar(steps(weight))
         }
-        "sets.contains" | "sets.equivalent" | "sets.intersects" => {
-            scalar(size(0).max(1).saturating_mul(size(1).max(1)).saturating_mul(2).saturating_add(weight))
-        }
-        "distinct" => (first(), size(0).saturating_mul(size(0)).saturating_add(weight)),
-        "sort" => (first(), size(0).saturating_mul(32).saturating_add(weight)),
-        "slice" | "reverse" => (first(), steps(weight)),
-        "flatten" => {
-            // As if each element were a list of the same size as all.
-            let inner = first().elements();
-            let many = first().size().saturating_mul(inner.size().max(1));
-            let element = inner.elements().or(&inner);
-            (Part::list(many, element), steps(many))
-        }
-        "first" | "last" | "min" | "max" | "math.greatest" | "math.least" => {
-            (any().elements().or(&any()), steps(weight))
-        }
-        "dyn" | "value" | "orValue" | "or" | "optional.of" | "optional.ofNonZeroValue" => {
-            let either = any().elements().or(&any());
-            (Part { element: either.element.clone(), ..either }, 0)
-        }
-        "optional.none" => scalar(0),
         "matches" | "find" | "findAll" => return pattern(name, written, parts),
         "replace" => {
             let made = size(0).saturating_add(1).saturating_mul(size(2)).saturating_add(size(0));
@@ -149,6 +128,40 @@ fn outcome<G: Ground>(name: &str, written: &[&Expr], parts: &[Part<G>]) -> Resul
             let made = sum.saturating_add(64);
             (Part::made(made), steps(made))
         }
+        name => return lists(name, parts),
+    })
+}
+
+/// What functions on lists and on options return, and how many steps they take.
+fn lists<G: Ground>(name: &str, parts: &[Part<G>]) -> Result<(Part<G>, u64), String> {
+    let size = |index: usize| parts.get(index).map_or(0, Part::size);
+    let first = || parts.first().cloned().unwrap_or_else(|| Part::made(0));
+    let any = || parts.iter().cloned().reduce(|one, two| one.or(&two)).unwrap_or_else(|| Part::made(0));
+    let weight = parts.iter().map(Part::weight).fold(0, u64::saturating_add);
+    let steps = |bytes: u64| bytes / BYTES_PER_STEP;
+    Ok(match name {
+        "sets.contains" | "sets.equivalent" | "sets.intersects" => {
+            let pairs = size(0).max(1).saturating_mul(size(1).max(1));
+            (Part::made(1), pairs.saturating_mul(2).saturating_add(weight))
+        }
+        "distinct" => (first(), size(0).saturating_mul(size(0)).saturating_add(weight)),
+        "sort" => (first(), size(0).saturating_mul(32).saturating_add(weight)),
+        "slice" | "reverse" => (first(), steps(weight)),
+        "flatten" => {
+            // As if each element were a list of the same size as all.
+            let inner = first().elements();
+            let many = first().size().saturating_mul(inner.size().max(1));
+            let element = inner.elements().or(&inner);
+            (Part::list(many, element), steps(many))
+        }
+        "first" | "last" | "min" | "max" | "math.greatest" | "math.least" => {
+            (any().elements().or(&any()), steps(weight))
+        }
+        "dyn" | "value" | "orValue" | "or" | "optional.of" | "optional.ofNonZeroValue" => {
+            let either = any().elements().or(&any());
+            (Part { element: either.element.clone(), ..either }, 0)
+        }
+        "optional.none" => (Part::made(1), 0),
         name => return Err(format!("undeclared reference to '{name}' (in container '')")),
     })
 }
