@@ -8,6 +8,8 @@ use crate::validation::{FieldError, Shown};
 
 /// How many errors are reported at most: one value may break every rule at every element.
 const MOST_ERRORS: usize = 1000;
+/// How much of a text is shown: with each error it is shown again.
+const MOST_SHOWN: usize = 4096;
 
 /// What is wrong with a value, and how much of its schema it met.
 #[derive(Debug, Default)]
@@ -173,19 +175,25 @@ fn best_of(schemas: &[Schema], value: &Value, path: &str) -> Best {
 fn string(checks: &Checks, text: &str, path: &str, outcome: &mut Outcome) {
     outcome.score += 1;
     let length = text.chars().count();
+    let shown = beginning(text);
     if let Some(limit) = checks.max_length.filter(|limit| length > *limit) {
         outcome.add(FieldError::too_long(field(path), limit));
     }
     if let Some(limit) = checks.min_length.filter(|limit| length < *limit) {
-        outcome.add(invalid(path, text, &format!("{path} in body should be at least {limit} chars long")));
+        outcome.add(invalid(path, shown, &format!("{path} in body should be at least {limit} chars long")));
     }
     if let Some(pattern) = checks.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
-        outcome.add(invalid(path, text, &format!("{path} in body should match '{}'", pattern.text)));
+        outcome.add(invalid(path, shown, &format!("{path} in body should match '{}'", pattern.text)));
     }
     if !formats::holds(&checks.format, text) {
-        let detail = format!("{path} in body must be of type {}: {text:?}", checks.format);
-        outcome.add(FieldError::type_invalid(field(path), text, &detail));
+        let detail = format!("{path} in body must be of type {}: {shown:?}", checks.format);
+        outcome.add(FieldError::type_invalid(field(path), shown, &detail));
     }
+}
+
+/// The part of a text that is shown.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MOST_SHOWN)]
 }
 
 fn number(checks: &Checks, value: &Value, path: &str, outcome: &mut Outcome) {
@@ -320,7 +328,8 @@ fn object(
 pub(super) fn shown(value: &Value) -> Shown {
     match value {
         Value::Number(_) => Shown::verbatim(go_number(value)),
-        Value::Array(_) | Value::Object(_) => Shown::verbatim(value.to_string()),
+        Value::Array(_) | Value::Object(_) => Shown::verbatim(beginning(&value.to_string())),
+        Value::String(text) => Shown::from(beginning(text)),
         other => Shown::from(other),
     }
 }

@@ -5,12 +5,14 @@
 
 mod compile;
 
+use std::sync::OnceLock;
+
 use kube_cel::{CompiledSchema, ErrorKind, ValidationError, Validator};
 use serde_json::Value;
 
 use super::cost::{Found, Values};
 use super::lists::counterpart;
-use super::schema::{Additional, List, Schema};
+use super::schema::{Additional, List, Schema, has_rules};
 use crate::validation::FieldError;
 
 pub(crate) use compile::validate;
@@ -20,17 +22,21 @@ const PER_CALL: u64 = 1_000_000;
 /// What all rules together may cost on one object.
 const PER_OBJECT: u64 = 2_000_000;
 
-/// The rules of a schema.
-#[derive(Default)]
+/// The rules of a schema, compiled when the first object is checked: no other kind waits for that.
 pub(crate) struct Rules {
     /// Absent if there are none.
-    root: Option<Node>,
-    validator: Option<Validator>,
+    schema: Option<Value>,
+    compiled: OnceLock<Option<Compiled>>,
+}
+
+struct Compiled {
+    root: Node,
+    validator: Validator,
 }
 
 impl std::fmt::Debug for Rules {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rules").field("any", &self.root.is_some()).finish()
+        f.debug_struct("Rules").field("any", &self.schema.is_some()).finish()
     }
 }
 
@@ -49,15 +55,18 @@ struct Node {
 }
 
 impl Rules {
-    /// Compiles the rules of a schema.
+    /// Takes the rules of a schema.
     pub(crate) fn new(schema: &Value) -> Self {
-        let root = compile::node(schema);
-        Self { validator: root.is_some().then(Validator::new), root }
+        Self { schema: has_rules(schema).then(|| schema.clone()), compiled: OnceLock::new() }
     }
 
     /// Returns what is wrong with an object. What is as it was in `old` may stay so.
     pub(super) fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-        let (Some(root), Some(validator)) = (&self.root, &self.validator) else { return };
+        let Some(schema) = &self.schema else { return };
+        let compiled = self
+            .compiled
+            .get_or_init(|| compile::node(schema).map(|root| Compiled { root, validator: Validator::new() }));
+        let Some(Compiled { root, validator }) = compiled else { return };
         let mut run = Run { validator, budget: PER_OBJECT, errors };
         run.node(root, object, old, "");
     }
@@ -115,10 +124,13 @@ impl Run<'_> {
         let Some(rules) = rules else { return };
         let place = if path.is_empty() { "<nil>" } else { path };
         for rule in rules.validations.iter().flatten() {
-            let found =
-                Found::of(rule.program.expression(), Values::of(value), Values::of(old.unwrap_or(value)));
-            self.budget = match self.budget.checked_sub(found.cost) {
-                Some(left) if found.cost <= PER_CALL => left,
+            let programs = [Some(&rule.program), rule.message_program.as_ref()];
+            let cost = programs.into_iter().flatten().map(|program| {
+                Found::of(program.expression(), Values::of(value), Values::of(old.unwrap_or(value))).cost
+            });
+            let cost = cost.fold(0, u64::saturating_add);
+            self.budget = match self.budget.checked_sub(cost) {
+                Some(left) if cost <= PER_CALL => left,
                 _ => {
                     let detail = "validation failed due to running out of cost budget, no further validation rules will \
                                   be run";

@@ -101,7 +101,7 @@ impl Pattern {
     ///
     /// What is wrong with it.
     pub(crate) fn compile(text: &str) -> Result<Regex, regex::Error> {
-        regex::RegexBuilder::new(text).size_limit(PATTERN_BYTES).build()
+        regex::RegexBuilder::new(text).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build()
     }
 
     /// Returns whether the text has a match. A pattern that cannot be compiled, which no definition may have, matches
@@ -184,7 +184,6 @@ impl Checks {
 }
 
 /// Returns whether a JSON schema has rules in the Common Expression Language, at any depth.
-#[cfg_attr(feature = "cel", allow(dead_code, reason = "only servers without CEL ask"))]
 pub(crate) fn has_rules(schema: &Value) -> bool {
     match schema {
         Value::Object(members) => members.iter().any(|(name, value)| {

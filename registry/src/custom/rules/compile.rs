@@ -12,6 +12,8 @@ use crate::validation::{FieldError, Path, Shown};
 const RULES: &str = "x-kubernetes-validations";
 /// How long a rule may be.
 const LONGEST: usize = 16 * 1024;
+/// How many rules a schema may have: each is compiled, however little it does.
+const MOST_RULES: usize = 1000;
 /// How deep a rule may nest.
 const DEEPEST: usize = 64;
 /// What one rule may cost by the bounds of its schema.
@@ -49,7 +51,8 @@ pub(super) fn node(schema: &Value) -> Option<Node> {
 }
 
 fn is_transition(rule: &Value) -> bool {
-    let program = rule["rule"].as_str().and_then(|rule| compile(rule).ok());
+    let text = rule["rule"].as_str().filter(|text| text.contains("oldSelf"));
+    let program = text.and_then(|rule| compile(rule).ok());
     program.is_some_and(|program| program.references().has_variable("oldSelf"))
 }
 
@@ -96,6 +99,11 @@ fn compile(text: &str) -> Result<Program, String> {
 
 /// Returns what is wrong with the rules of a schema at a path.
 pub(crate) fn validate(schema: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if count(schema) > MOST_RULES {
+        let detail = format!("the schema has more than {MOST_RULES} x-kubernetes-validations");
+        errors.push(FieldError::forbidden(path, &detail));
+        return;
+    }
     let compiled = Schema::new(schema);
     let mut check = Check { errors, total: 0, expensive: Vec::new() };
     check.node(
@@ -112,6 +120,22 @@ pub(crate) fn validate(schema: &Value, path: &str, errors: &mut Vec<FieldError>)
         }
         let what = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema";
         errors.push(FieldError::forbidden(path, &exceeds(what, total, PER_SCHEMA)));
+    }
+}
+
+/// How many rules a schema has, at any depth.
+fn count(schema: &Value) -> usize {
+    match schema {
+        Value::Object(members) => {
+            let own = schema[RULES].as_array().map_or(0, Vec::len);
+            own + members
+                .iter()
+                .filter(|(name, _)| name.as_str() != RULES)
+                .map(|(_, part)| count(part))
+                .sum::<usize>()
+        }
+        Value::Array(items) => items.iter().map(count).sum(),
+        _ => 0,
     }
 }
 
