@@ -153,9 +153,12 @@ mod tests {
         type Key = u8;
 
         async fn reconcile(&self, key: &u8) -> Result<Requeue, BoxError> {
-            let mut seen = self.0.lock().unwrap();
-            seen.push(*key);
-            match seen.iter().filter(|seen| *seen == key).count() {
+            let times = {
+                let mut seen = self.0.lock().unwrap();
+                seen.push(*key);
+                seen.iter().filter(|seen| *seen == key).count()
+            };
+            match times {
                 1 => Err("not yet".into()),
                 2 if *key == 3 => panic!("the third key is a bad one"),
                 2 => Ok(Requeue::After(Duration::from_secs(60))),
