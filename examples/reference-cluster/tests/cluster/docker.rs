@@ -63,35 +63,19 @@ async fn a_newcomer_walks_through_a_cluster_of_containers() {
     let up = Running::ready(&place, &arguments).await;
 
     let root = Kubectl::new(&place, &data.path().join("kubeconfig"));
-    steps::nodes(&root).await;
-    root.run("create namespace walk").await;
-    let kubectl = root.namespace("walk");
-    let manifest = steps::manifest("docker");
-    let pods = steps::create(&kubectl, &manifest).await;
-    steps::logs(&kubectl, &pods[0]).await;
+    steps::walk(&root, "docker", "quarterdeck/demo", false).await;
+
+    let pods = steps::create(&root, &steps::manifest("docker")).await;
     let shown = place.ask("docker ps --no-trunc --quiet").await;
     assert!(pods.iter().all(|pod| shown.contains(id(&pod.container))), "{shown} shows {pods:#?}");
-
     let victim = &pods[0];
     place.ask(&format!("docker kill {}", id(&victim.container))).await;
     eventually("a killed container is started anew", Duration::from_secs(40), async || {
-        let now = kubectl.pods("app=web", 3).await;
+        let now = root.pods("app=web", 3).await;
         let now = now.into_iter().find(|pod| pod.name == victim.name).ok_or("the pod is gone")?;
         if now.restarts == 1 && now.container != victim.container { Ok(()) } else { Err(format!("{now:?}")) }
     })
     .await;
-
-    steps::scale(&kubectl, 4).await;
-    steps::delete_pod(&kubectl, 4).await;
-    steps::release(&kubectl, 4).await;
-    steps::apply(&kubectl, &manifest).await;
-    steps::roll(&kubectl, "quarterdeck/demo").await;
-    steps::last_words(&kubectl, "quarterdeck/demo:v1").await;
-    steps::describe(&kubectl).await;
-    kubectl.run("delete pods --all --grace-period=1 --wait=false").await;
-    steps::delete_namespace(&root, "walk").await;
-
-    steps::create(&root, &manifest).await;
     // Three pods, each with a sandbox.
     assert_eq!(containers.all().len(), 6);
     up.stop(&place).await;

@@ -18,27 +18,11 @@ async fn a_newcomer_walks_through_a_cluster_of_processes() {
     let up = Running::ready(&place, &["up", "--runtime", "process", "--data", directory]).await;
 
     let root = Kubectl::new(&place, &data.path().join("kubeconfig"));
-    steps::nodes(&root).await;
-    root.run("create namespace walk").await;
-    let kubectl = root.namespace("walk");
-    let manifest = steps::manifest("process");
-    let pods = steps::create(&kubectl, &manifest).await;
-    steps::logs(&kubectl, &pods[0]).await;
-    steps::scale(&kubectl, 5).await;
-    steps::delete_pod(&kubectl, 5).await;
-    steps::release(&kubectl, 5).await;
-    let url = steps::cluster_url(&kubectl).await;
-    steps::reach(&kubectl, &url, 5).await;
-    steps::apply(&kubectl, &manifest).await;
-    steps::roll(&kubectl, "host").await;
-    steps::watch(&kubectl).await;
-    steps::last_words(&kubectl, "host").await;
+    steps::walk(&root, "process", "host", true).await;
     assert!(!place.sh("test -e /dev/termination-log").await.success, "nothing is written on the host");
-    steps::describe(&kubectl).await;
-    steps::delete_namespace(&root, "walk").await;
 
     let demo = root.namespace("default");
-    steps::create(&demo, &manifest).await;
+    steps::create(&demo, &steps::manifest("process")).await;
     up.stop(&place).await;
     place.is_clean(&before).await;
 

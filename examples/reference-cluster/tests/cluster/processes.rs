@@ -17,15 +17,10 @@ async fn five_processes_are_one_cluster_and_each_can_be_started_again_alone() {
         start(&place, data.path()).await;
 
     let kubectl = Kubectl::new(&place, &data.path().join("kubeconfig"));
-    steps::nodes(&kubectl).await;
-    let pods = steps::create(&kubectl, &steps::manifest("process")).await;
-    steps::logs(&kubectl, &pods[0]).await;
+    steps::walk(&kubectl, "process", "host", true).await;
+    steps::create(&kubectl, &steps::manifest("process")).await;
     let url = steps::cluster_url(&kubectl).await;
     steps::reach(&kubectl, &url, 3).await;
-    steps::delete_pod(&kubectl, 3).await;
-    steps::roll(&kubectl, "host").await;
-    steps::watch(&kubectl).await;
-    steps::describe(&kubectl).await;
 
     apiserver.stop(&place).await;
     apiserver = part(&place, data.path(), "apiserver").await;

@@ -19,6 +19,30 @@ pub(crate) fn manifest(runtime: &str) -> PathBuf {
     here.with_file_name("manifests").join(runtime).join("web.yaml")
 }
 
+/// The whole walk in a namespace of its own, which goes at its end. `image` is the demo's without its tag; `is_reached` says
+/// whether the service's address leads somewhere from here.
+pub(crate) async fn walk(root: &Kubectl<'_>, runtime: &str, image: &str, is_reached: bool) {
+    nodes(root).await;
+    root.run("create namespace walk").await;
+    let kubectl = &root.namespace("walk");
+    let manifest = manifest(runtime);
+    let pods = create(kubectl, &manifest).await;
+    logs(kubectl, &pods[0]).await;
+    scale(kubectl, 5).await;
+    delete_pod(kubectl, 5).await;
+    release(kubectl, 5).await;
+    if is_reached {
+        reach(kubectl, &cluster_url(kubectl).await, 5).await;
+    }
+    apply(kubectl, &manifest).await;
+    roll(kubectl, image).await;
+    watch(kubectl).await;
+    last_words(kubectl, &format!("{image}:v1")).await;
+    describe(kubectl).await;
+    kubectl.run("delete pods --all --grace-period=1 --wait=false").await;
+    delete_namespace(root, "walk").await;
+}
+
 /// The node is there and ready.
 pub(crate) async fn nodes(kubectl: &Kubectl<'_>) {
     kubectl.until("get nodes -o wide", &["node-1", " Ready "]).await;
