@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Admission, Attributes, Operation};
 use crate::status::{Result, Status};
+use crate::validation::precise;
 
 /// Where a pod says what it got.
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
@@ -214,11 +215,6 @@ impl Bounds<'_> {
         let provided = precise(limit) / precise(request);
         (provided > precise(ratio)).then(|| problem(format!("provided ratio is {provided:.6}")))
     }
-}
-
-/// An amount as a number to divide: quotients are for comparing and showing only.
-fn precise(amount: Quantity) -> f64 {
-    if amount.is_integer() { amount.value() as f64 } else { amount.milli_value() as f64 / 1000.0 }
 }
 
 #[cfg(test)]

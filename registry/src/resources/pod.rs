@@ -13,6 +13,13 @@ pub(super) struct PodStrategy;
 impl Strategy for PodStrategy {
     fn prepare_for_create(&self, pod: &mut Value, _context: &StrategyContext<'_>) {
         pod["status"] = json!({"phase": "Pending", "qosClass": qos_class(pod)});
+        if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+            pod["status"]["conditions"] = json!([{
+                "type": "PodScheduled", "status": "False", "lastProbeTime": null, "lastTransitionTime": null,
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]);
+        }
     }
 
     fn prepare_for_status_update(&self, pod: &mut Value, old: &Value, _context: &StrategyContext<'_>) {

@@ -21,8 +21,16 @@ const SERVICES: &str = "/registry/services/specs/";
 pub(super) struct ServiceStrategy;
 
 impl Strategy for ServiceStrategy {
+    fn prepare_for_create(&self, service: &mut Value, _context: &StrategyContext<'_>) {
+        let address = text(service, "clusterIP").to_owned();
+        if !address.is_empty() && lists_none(service) {
+            service["spec"]["clusterIPs"] = json!([address]);
+        }
+    }
+
     fn prepare_for_update(&self, service: &mut Value, old: &Value, _context: &StrategyContext<'_>) {
         keep_allocated(service, old);
+        list_address(service, old);
         drop_foreign(service, old);
     }
 
@@ -103,12 +111,11 @@ fn remove(service: &mut Value, field: &str) {
 /// Gives an update that leaves out what the server allocated what the service has (upstream's `patchAllocatedValues`).
 fn keep_allocated(service: &mut Value, old: &Value) {
     if needs_address(service) && needs_address(old) {
-        if text(service, "clusterIP").is_empty()
-            && service["spec"]["clusterIPs"].as_array().is_none_or(Vec::is_empty)
-        {
-            for field in ["clusterIP", "clusterIPs"] {
-                inherit(service, old, field);
-            }
+        if text(service, "clusterIP").is_empty() {
+            inherit(service, old, "clusterIP");
+        }
+        if lists_none(service) && text(service, "clusterIP") == text(old, "clusterIP") {
+            inherit(service, old, "clusterIPs");
         }
         for field in ["ipFamilies", "ipFamilyPolicy"] {
             if service["spec"][field].is_null() {
@@ -132,6 +139,24 @@ fn keep_allocated(service: &mut Value, old: &Value) {
         && service["spec"]["healthCheckNodePort"].is_null()
     {
         inherit(service, old, "healthCheckNodePort");
+    }
+}
+
+fn lists_none(service: &Value) -> bool {
+    service["spec"]["clusterIPs"].as_array().is_none_or(Vec::is_empty)
+}
+
+/// Lets the list of addresses follow the one address, which is all that older clients know, unless the client changed the
+/// list itself (upstream's `NormalizeClusterIPs`).
+fn list_address(service: &mut Value, old: &Value) {
+    let (now, was) = (text(service, "clusterIP").to_owned(), text(old, "clusterIP"));
+    let same_list = service["spec"]["clusterIPs"] == old["spec"]["clusterIPs"];
+    if now.is_empty() {
+        if !was.is_empty() && same_list {
+            remove(service, "clusterIPs");
+        }
+    } else if lists_none(service) || (now != was && same_list) {
+        service["spec"]["clusterIPs"] = json!([now]);
     }
 }
 

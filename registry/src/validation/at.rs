@@ -91,6 +91,11 @@ impl<'v, 'p> At<'v, 'p> {
         self.below(self.value.get(index).unwrap_or(&NULL), Step::Index(index))
     }
 
+    /// Another value, as if it were the item `index` of this list.
+    pub(super) fn at_index<'b>(&'b self, value: &'v Value, index: usize) -> At<'v, 'b> {
+        self.below(value, Step::Index(index))
+    }
+
     /// The entries of a map, in the order of their keys; none when it is missing.
     pub(super) fn entries<'b>(&'b self) -> impl Iterator<Item = (&'v str, At<'v, 'b>)>
     where

@@ -87,6 +87,12 @@ pub(super) fn update_built_in(new: &At, old: &At, errors: &mut Errors) {
     standard_finalizers(new, errors);
 }
 
+/// Checks the metadata of an object of a built-in kind once more as if it were new: what many kinds do when they change.
+pub(super) fn whole(object: &At, rule: NameRule, namespaced: bool, errors: &mut Errors) {
+    create(object, rule, namespaced, errors);
+    standard_finalizers(object, errors);
+}
+
 /// Checks what is checked whenever an object is written.
 fn shared(metadata: &At, errors: &mut Errors) {
     labels(&metadata.child("labels"), errors);

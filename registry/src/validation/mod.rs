@@ -11,6 +11,7 @@ mod at;
 mod cluster;
 mod compare;
 mod definitions;
+mod drivers;
 mod error;
 mod go;
 mod metadata;
@@ -28,6 +29,7 @@ use at::{At, Errors};
 pub(crate) use definitions::{Approval, approval, is_protected};
 pub use error::{Cause, FieldError, Path, Shown, aggregate};
 pub use names::{NameRule, dns_label, dns1035_label, path_segment};
+pub(crate) use policy::precise;
 use serde_json::Value;
 
 /// Returns what is wrong with the metadata of an object within another; it may have no name.
@@ -112,6 +114,10 @@ pub fn validator(group: &str, kind: &str) -> Option<&'static Validator> {
         ("rbac.authorization.k8s.io", "Role") => &policy::ROLE,
         ("rbac.authorization.k8s.io", "RoleBinding") => &policy::ROLE_BINDING,
         ("scheduling.k8s.io", "PriorityClass") => &cluster::PRIORITY_CLASS,
+        ("storage.k8s.io", "CSIDriver") => &drivers::DRIVER,
+        ("storage.k8s.io", "CSINode") => &drivers::NODE,
+        ("storage.k8s.io", "CSIStorageCapacity") => &drivers::CAPACITY,
+        ("storage.k8s.io", "VolumeAttachment") => &drivers::ATTACHMENT,
         ("storage.k8s.io", "StorageClass") => &storage::STORAGE_CLASS,
         _ => return None,
     })

@@ -34,6 +34,11 @@ pub(super) fn is_empty(selector: &At) -> bool {
     selector.child("matchLabels").len() + selector.child("matchExpressions").len() == 0
 }
 
+/// Returns whether a label selector can be read as one; a missing one can.
+pub(super) fn is_readable(selector: &At) -> bool {
+    Selector::from_label_selector(Some(selector.value()).filter(|selector| !selector.is_null())).is_ok()
+}
+
 /// Returns whether a label selector, if it is valid, matches `labels`.
 pub(super) fn matches(selector: &At, labels: &At) -> bool {
     match Selector::from_label_selector(Some(selector.value()).filter(|selector| !selector.is_null())) {
@@ -92,5 +97,14 @@ pub(super) fn node_selector(selector: &At, errors: &mut Errors) {
     if terms.is_empty() {
         terms.required(errors, "must have at least one node selector term");
     }
-    terms.items().for_each(|term| node_term(&term, errors));
+    for term in terms.items() {
+        for requirement in term.child("matchExpressions").items() {
+            node_requirement(&requirement, errors);
+            // What is preferred may be impossible; what is required may not.
+            for value in requirement.child("values").items() {
+                value.rule(errors, quarterdeck_core::labels::validate_label_value);
+            }
+        }
+        term.child("matchFields").items().for_each(|requirement| node_field(&requirement, errors));
+    }
 }

@@ -22,6 +22,7 @@ pub(in super::super) static CONFIG_MAP: Validator = Validator {
     update: |new, old, errors| {
         metadata::update_built_in(new, old, errors);
         locked(new, old, &["data", "binaryData"], errors);
+        metadata::whole(new, NameRule::Subdomain, true, errors);
         config_map(new, errors);
     },
     status: |_, _, _| {},
@@ -36,6 +37,7 @@ pub(in super::super) static SECRET: Validator = Validator {
         metadata::update_built_in(new, old, errors);
         new.child("type").immutable(errors, &old.child("type"));
         locked(new, old, &["data"], errors);
+        metadata::whole(new, NameRule::Subdomain, true, errors);
         secret(new, errors);
     },
     status: |_, _, _| {},
@@ -46,7 +48,10 @@ pub(in super::super) static SERVICE_ACCOUNT: Validator = Validator {
     namespaced: true,
     built_in: true,
     create: |_, _| {},
-    update: metadata::update_built_in,
+    update: |new, old, errors| {
+        metadata::update_built_in(new, old, errors);
+        metadata::whole(new, NameRule::Subdomain, true, errors);
+    },
     status: |_, _, _| {},
 };
 
@@ -147,9 +152,18 @@ fn json(value: &At, errors: &mut Errors) {
         return;
     }
     let bytes = base64::engine::general_purpose::STANDARD.decode(value.str()).unwrap_or_default();
-    if let Err(error) = serde_json::from_slice::<serde_json::Map<String, Value>>(&bytes) {
-        let problem =
-            if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() };
-        value.invalid_shown(errors, "<secret contents redacted>", &problem);
-    }
+    let problem = match crate::schema::parse_json(&bytes) {
+        Err(problem) => problem,
+        Ok(Value::Object(_) | Value::Null) => return,
+        Ok(other) => {
+            let kind = match other {
+                Value::Array(_) => "array",
+                Value::Bool(_) => "bool",
+                Value::Number(_) => "number",
+                _ => "string",
+            };
+            format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
+        }
+    };
+    value.invalid_shown(errors, "<secret contents redacted>", &problem);
 }

@@ -10,7 +10,7 @@ const MAX_TEXT: usize = 128;
 const MAX_NOTE: usize = 1024;
 
 /// Fields that an update through `events.k8s.io` leaves alone, and what errors call them.
-const FIXED: [(&str, &str); 13] = [
+const FIXED: [(&str, &str); 14] = [
     ("regarding", "involvedObject"),
     ("reason", "reason"),
     ("note", "message"),
@@ -18,6 +18,7 @@ const FIXED: [(&str, &str); 13] = [
     ("deprecatedFirstTimestamp", "firstTimestamp"),
     ("deprecatedLastTimestamp", "lastTimestamp"),
     ("deprecatedCount", "count"),
+    ("reason", "reason"),
     ("type", "type"),
     ("eventTime", "eventTime"),
     ("action", "action"),

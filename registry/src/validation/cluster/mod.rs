@@ -23,22 +23,24 @@ pub(super) static NAMESPACE: Validator = Validator {
     built_in: true,
     create: |namespace, errors| {
         let spec = namespace.child("spec");
-        let finalizers = spec.child("finalizers");
-        for finalizer in finalizers.strings() {
-            for problem in names::qualified_name(finalizer) {
-                finalizers.invalid_shown(errors, finalizer, &problem);
-            }
-            if !finalizer.contains('/')
-                && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion")
-            {
-                let rule = "name is neither a standard finalizer name nor is it fully qualified";
-                finalizers.invalid_shown(errors, finalizer, rule);
-            }
-        }
+        let all = spec.child("finalizers");
+        all.items().for_each(|one| finalizer(&spec.moved(one.value(), "finalizers"), errors));
     },
-    update: metadata::update_built_in,
+    update: |new, old, errors| {
+        metadata::update_built_in(new, old, errors);
+        // Only the path that sets them can bring others.
+        new.child("spec").child("finalizers").items().for_each(|one| finalizer(&one, errors));
+    },
     status: namespace_status,
 };
+
+fn finalizer(finalizer: &At, errors: &mut Errors) {
+    finalizer.rule(errors, names::qualified_name);
+    let name = finalizer.str();
+    if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+        finalizer.invalid(errors, "name is neither a standard finalizer name nor is it fully qualified");
+    }
+}
 
 fn namespace_status(new: &At, old: &At, errors: &mut Errors) {
     metadata::update_built_in(new, old, errors);
@@ -136,7 +138,8 @@ pub(super) static RUNTIME_CLASS: Validator = Validator {
     create: |class, errors| {
         class.child("handler").rule(errors, names::dns_label);
         let overhead = class.child("overhead");
-        pods::resource_list(&overhead.child("podFixed"), errors);
+        let fixed = overhead.child("podFixed");
+        pods::resource_list(&overhead.moved(fixed.value(), "limits"), errors);
         let scheduling = class.child("scheduling");
         metadata::labels(&scheduling.child("nodeSelector"), errors);
         pods::tolerations(&scheduling.child("tolerations"), errors);

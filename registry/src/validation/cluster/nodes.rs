@@ -15,8 +15,9 @@ pub(in super::super) static NODE: Validator = Validator {
 };
 
 fn node(node: &At, errors: &mut Errors) {
-    let spec = node.child("spec");
-    taints(&spec.child("taints"), errors);
+    let (meta, spec) = (node.child("metadata"), node.child("spec"));
+    // Upstream reports taints as if they were metadata.
+    taints(&meta.moved(spec.child("taints").value(), "taints"), errors);
     resources(node, errors);
     let (alone, ranges) = (spec.child("podCIDR"), spec.child("podCIDRs"));
     if ranges.is_empty() {
@@ -33,6 +34,11 @@ fn node(node: &At, errors: &mut Errors) {
     let one_family = all.len() == 2 && all[0].contains(':') == all[1].contains(':');
     if all.len() > 2 || one_family {
         ranges.invalid(errors, "may specify no more than one CIDR for each IP family");
+    }
+    for (index, range) in ranges.items().enumerate() {
+        if all.iter().take(index).any(|other| *other == range.str()) {
+            range.duplicate(errors);
+        }
     }
 }
 
@@ -108,7 +114,6 @@ fn update(new: &At, old: &At, errors: &mut Errors) {
     if !was.is_empty() && provider.str() != was.str() {
         provider.forbidden(errors, "node updates may not change providerID except from \"\" to valid");
     }
-    if spec.child("taints").value() != before.child("taints").value() {
-        taints(&spec.child("taints"), errors);
-    }
+    let meta = new.child("metadata");
+    taints(&meta.moved(spec.child("taints").value(), "taints"), errors);
 }

@@ -92,9 +92,9 @@ fn a_node_has_ranges_that_are_set_once_and_taints_that_differ() {
     assert_eq!(
         updated(node, &[("/spec/taints", taints)]),
         [
-            "spec.taints[1]: Duplicate value: core.Taint{Key:\"a\", Value:\"\", Effect:\"NoSchedule\", TimeAdded:<nil>}: \
+            "metadata.taints[1]: Duplicate value: core.Taint{Key:\"a\", Value:\"\", Effect:\"NoSchedule\", TimeAdded:<nil>}: \
              taints must be unique by key and effect pair",
-            "spec.taints[2].effect: Unsupported value: \"Go\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \
+            "metadata.taints[2].effect: Unsupported value: \"Go\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \
              \"NoExecute\"",
         ]
     );
@@ -160,4 +160,61 @@ fn a_lease_lasts() {
     let lease =
         with(named("coordination.k8s.io/v1", "Lease", true), "/spec", json!({"leaseDurationSeconds": 0}));
     assert_eq!(created(lease), ["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"]);
+}
+
+#[test]
+fn a_docker_configuration_is_an_object() {
+    let secret = with(named("v1", "Secret", true), "/type", "kubernetes.io/dockerconfigjson".into());
+    let wrong = |data: &str| created(with(secret.clone(), "/data", json!({".dockerconfigjson": data})));
+    let place = "data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\"";
+
+    assert_eq!(wrong("eA=="), [format!("{place}: invalid character 'x' looking for beginning of value")]);
+    assert_eq!(
+        wrong("W10="),
+        [format!("{place}: json: cannot unmarshal array into Go value of type map[string]interface {{}}")]
+    );
+}
+
+#[test]
+fn changes_of_labels_are_looked_at_as_often_as_upstream_does() {
+    let change = [("/metadata/labels", json!({"a b": ""}))];
+
+    for (kind, namespaced, looks) in
+        [("ConfigMap", true, 3), ("ServiceAccount", true, 3), ("LimitRange", true, 2), ("Node", false, 2)]
+    {
+        assert_eq!(updated(named("v1", kind, namespaced), &change).len(), looks, "{kind}");
+    }
+}
+
+#[test]
+fn finalizers_of_a_namespace_have_a_domain_or_are_known() {
+    let namespace = with(named("v1", "Namespace", false), "/spec", json!({"finalizers": ["kubernetes"]}));
+    assert_eq!(
+        updated(namespace, &[("/spec/finalizers", json!(["kubernetes", "mine"]))]),
+        [
+            "spec.finalizers[1]: Invalid value: \"mine\": name is neither a standard finalizer name nor is it fully qualified"
+        ]
+    );
+}
+
+#[test]
+fn ranges_of_a_node_differ() {
+    let node = with(named("v1", "Node", false), "/spec", json!({"podCIDRs": ["10.0.0.0/24", "10.0.0.0/24"]}));
+    assert_eq!(
+        created(node),
+        [
+            "spec.podCIDRs: Invalid value: []string{\"10.0.0.0/24\", \"10.0.0.0/24\"}: may specify no more than one CIDR for each IP family",
+            "spec.podCIDRs[1]: Duplicate value: \"10.0.0.0/24\"",
+        ]
+    );
+}
+
+#[test]
+fn the_overhead_of_a_runtime_class_is_looked_at_as_limits() {
+    let class = with(named("node.k8s.io/v1", "RuntimeClass", false), "/handler", "a".into());
+
+    assert_eq!(
+        created(with(class, "/overhead", json!({"podFixed": {"cpu": "-1"}}))),
+        ["overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0"]
+    );
 }

@@ -45,7 +45,7 @@ fn pod_term(term: &At, errors: &mut Errors) {
             term.child("namespace").invalid_shown(errors, name, &problem);
         }
     }
-    label_keys(term, &["matchLabelKeys", "mismatchLabelKeys"], errors);
+    keys_of_pod(term, errors);
     let key = term.child("topologyKey");
     if key.is_empty() {
         key.required(errors, EMPTY_KEY);
@@ -53,13 +53,48 @@ fn pod_term(term: &At, errors: &mut Errors) {
     key.rule(errors, names::qualified_name);
 }
 
-fn label_keys(term: &At, lists: &[&str], errors: &mut Errors) {
-    for list in lists {
+const NO_SELECTOR: &str = "must not be specified when labelSelector is not set";
+const TWICE: &str = "exists in both matchLabelKeys and labelSelector";
+
+/// Checks the keys whose values are those of the pod itself.
+fn keys_of_pod(term: &At, errors: &mut Errors) {
+    let selector = term.child("labelSelector");
+    for list in ["matchLabelKeys", "mismatchLabelKeys"] {
         let keys = term.child(list);
-        if !keys.is_empty() && !term.child("labelSelector").is_set() {
-            keys.forbidden(errors, "must not be specified when labelSelector is not set");
+        if !keys.is_empty() && !selector.is_set() {
+            keys.forbidden(errors, NO_SELECTOR);
+            continue;
         }
         keys.items().for_each(|key| key.rule(errors, names::qualified_name));
+    }
+    let (keys, other) = (term.child("matchLabelKeys"), term.child("mismatchLabelKeys"));
+    let mut seen: Vec<&str> = selector.child("matchLabels").entries().map(|(key, _)| key).collect();
+    for requirement in selector.child("matchExpressions").items() {
+        let key = requirement.child("key").str();
+        if let Some(at) = keys.strings().position(|own| own == key).filter(|_| seen.contains(&key)) {
+            term.index(at).invalid_shown(errors, key, TWICE);
+        }
+        seen.push(key);
+    }
+    for key in keys.items().filter(|key| other.strings().any(|other| other == key.str())) {
+        key.invalid(errors, "exists in both matchLabelKeys and mismatchLabelKeys");
+    }
+}
+
+/// Checks the keys whose values are those of the pod itself, and that the selector does not have.
+fn spread_keys(constraint: &At, errors: &mut Errors) {
+    let (keys, selector) = (constraint.child("matchLabelKeys"), constraint.child("labelSelector"));
+    if !keys.is_empty() && !selector.is_set() {
+        keys.forbidden(errors, NO_SELECTOR);
+    }
+    for key in keys.items() {
+        key.rule(errors, names::qualified_name);
+        let expressions = selector.child("matchExpressions");
+        if selector.child("matchLabels").key(key.str()).is_set()
+            || expressions.items().any(|requirement| requirement.child("key").str() == key.str())
+        {
+            key.invalid(errors, TWICE);
+        }
     }
 }
 
@@ -123,8 +158,6 @@ pub(super) fn spread(constraints: &At, errors: &mut Errors) {
         }
         if key.is_empty() {
             key.required(errors, EMPTY_KEY);
-        } else {
-            key.rule(errors, names::qualified_name);
         }
         let action = constraint.child("whenUnsatisfiable");
         action.one_of(errors, &["DoNotSchedule", "ScheduleAnyway"]);
@@ -148,7 +181,7 @@ pub(super) fn spread(constraints: &At, errors: &mut Errors) {
         for name in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
             constraint.child(name).one_of_if_set(errors, &["Honor", "Ignore"]);
         }
-        label_keys(&constraint, &["matchLabelKeys"], errors);
+        spread_keys(&constraint, errors);
         selectors::label_selector(&constraint.child("labelSelector"), errors);
     }
 }

@@ -1,5 +1,7 @@
 //! Rules for containers, init containers and ephemeral containers, and for their ports.
 
+use serde_json::Value;
+
 use super::super::at::{At, Errors};
 use super::super::error::FieldError;
 use super::super::names;
@@ -9,9 +11,18 @@ use super::{environment, mounts, probes, resources, security};
 /// The protocols that a port can have.
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
-/// What an ephemeral container may not have.
-const NOT_EPHEMERAL: [&str; 6] =
-    ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resizePolicy"];
+/// What an ephemeral container may not have, in the order of its fields.
+const NOT_EPHEMERAL: [&str; 8] = [
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+];
+const NOT_FOR_EPHEMERAL: &str = "cannot be set for an Ephemeral Container";
 
 /// Checks all containers of a pod.
 pub(super) fn all(spec: &At, volumes: &Volumes, errors: &mut Errors) {
@@ -22,8 +33,12 @@ pub(super) fn all(spec: &At, volumes: &Volumes, errors: &mut Errors) {
     }
     let mut names = Vec::new();
     for container in containers.items() {
-        common(&container, volumes, errors);
-        unique_name(&container, &mut names, errors);
+        common(&container, spec, volumes, errors);
+        let name = container.child("name");
+        if names.contains(&name.str()) {
+            errors.push(FieldError::duplicate(name, name.str()));
+        }
+        names.push(name.str());
         probes::all(&container, grace, errors);
         if container.child("restartPolicy").is_set() {
             container.child("restartPolicy").forbidden(errors, "may not be set for non-init containers");
@@ -32,40 +47,21 @@ pub(super) fn all(spec: &At, volumes: &Volumes, errors: &mut Errors) {
     let mut taken = Vec::new();
     containers.items().for_each(|container| host_ports(&container, &mut taken, errors));
 
-    for container in spec.child("initContainers").items() {
-        init_container(&container, grace, volumes, &mut names, errors);
-    }
-    for container in spec.child("ephemeralContainers").items() {
-        common(&container, volumes, errors);
+    let init = spec.child("initContainers");
+    for container in init.items() {
+        common(&container, spec, volumes, errors);
+        container.child("restartPolicy").one_of_if_set(errors, &["Always"]);
         unique_name(&container, &mut names, errors);
-        for name in NOT_EPHEMERAL {
-            if !container.child(name).is_empty() {
-                container.child(name).forbidden(errors, "cannot be set for an Ephemeral Container");
-            }
-        }
-        if !container.child("resources").is_empty() {
-            container.child("resources").forbidden(errors, "cannot be set for an Ephemeral Container");
-        }
-        let target = container.child("targetContainerName");
-        if !target.is_empty() && !containers.items().any(|other| other.child("name").str() == target.str()) {
-            errors.push(FieldError::not_found(target, target.str()));
-        }
+        // Upstream looks at each as a list of its own, in which it is the first.
+        let alone = init.at_index(container.value(), 0);
+        host_ports(&alone, &mut Vec::new(), errors);
+        hooks_of_init(&container, grace, errors);
     }
+    ephemeral(spec, volumes, names, errors);
 }
 
-fn init_container<'v>(
-    container: &At<'v, '_>,
-    grace: i64,
-    volumes: &Volumes,
-    names: &mut Vec<&'v str>,
-    errors: &mut Errors,
-) {
-    common(container, volumes, errors);
-    unique_name(container, names, errors);
-    host_ports(container, &mut Vec::new(), errors);
-    let policy = container.child("restartPolicy");
-    policy.one_of_if_set(errors, &["Always"]);
-    if policy.str() == "Always" {
+fn hooks_of_init(container: &At, grace: i64, errors: &mut Errors) {
+    if container.child("restartPolicy").str() == "Always" {
         probes::all(container, grace, errors);
         return;
     }
@@ -78,8 +74,33 @@ fn init_container<'v>(
     }
 }
 
+fn ephemeral<'v>(spec: &At<'v, '_>, volumes: &Volumes, mut names: Vec<&'v str>, errors: &mut Errors) {
+    let lasting = names.clone();
+    for container in spec.child("ephemeralContainers").items() {
+        common(&container, spec, volumes, errors);
+        super::image_without_space(&container, errors);
+        unique_name(&container, &mut names, errors);
+        let target = container.child("targetContainerName");
+        if !target.is_empty() && !lasting.contains(&target.str()) {
+            errors.push(FieldError::not_found(target, target.str()));
+        }
+        for name in NOT_EPHEMERAL {
+            if !container.child(name).is_empty() {
+                container.child(name).forbidden(errors, NOT_FOR_EPHEMERAL);
+            }
+        }
+        for mount in container.child("volumeMounts").items() {
+            for part in ["subPath", "subPathExpr"] {
+                if !mount.child(part).is_empty() {
+                    mount.child(part).forbidden(errors, NOT_FOR_EPHEMERAL);
+                }
+            }
+        }
+    }
+}
+
 /// What holds for containers of each sort.
-fn common(container: &At, volumes: &Volumes, errors: &mut Errors) {
+fn common(container: &At, spec: &At, volumes: &Volumes, errors: &mut Errors) {
     let name = container.child("name");
     if !name.require(errors) {
         name.rule(errors, names::dns_label);
@@ -87,24 +108,47 @@ fn common(container: &At, volumes: &Volumes, errors: &mut Errors) {
     container.child("image").require(errors);
     container
         .child("terminationMessagePolicy")
-        .one_of_or_required(errors, &["FallbackToLogsOnError", "File"]);
+        .one_of_or_required(errors, &["File", "FallbackToLogsOnError"]);
     ports(&container.child("ports"), errors);
     environment::variables(&container.child("env"), errors);
     environment::sources(&container.child("envFrom"), errors);
     mounts::all(container, volumes, errors);
     container.child("imagePullPolicy").one_of_or_required(errors, &["Always", "IfNotPresent", "Never"]);
-    resources::requirements(&container.child("resources"), errors);
-    for policy in container.child("resizePolicy").items() {
-        policy.child("resourceName").one_of_or_required(errors, &["cpu", "memory"]);
-        policy.child("restartPolicy").one_of_or_required(errors, &["NotRequired", "RestartContainer"]);
+    let asked = container.child("resources");
+    resources::requirements(&asked, errors);
+    resources::claims(&asked.child("claims"), spec, errors);
+    resizing(&container.child("resizePolicy"), spec.child("restartPolicy").str(), errors);
+    let host_users = spec.child("hostUsers").value() != &Value::Bool(false);
+    security::container(&container.child("securityContext"), host_users, errors);
+}
+
+/// Checks what happens to a container whose resources change, in a pod that restarts as `restarts` says.
+fn resizing(policies: &At, restarts: &str, errors: &mut Errors) {
+    let mut seen = Vec::new();
+    for policy in policies.items() {
+        let (resource, restart) = (policy.child("resourceName").str(), policy.child("restartPolicy").str());
+        if seen.contains(&resource) {
+            errors.push(FieldError::duplicate(&policy, resource));
+        }
+        seen.push(resource);
+        for (given, known) in [(resource, ["cpu", "memory"]), (restart, ["NotRequired", "RestartContainer"])]
+        {
+            if given.is_empty() {
+                policies.required(errors, "");
+            } else if !known.contains(&given) {
+                errors.push(FieldError::not_supported(policies, given, &known));
+            }
+        }
+        if restarts == "Never" && restart != "NotRequired" {
+            policies.invalid_shown(errors, restart, "must be 'NotRequired' when `restartPolicy` is 'Never'");
+        }
     }
-    security::container(&container.child("securityContext"), errors);
 }
 
 fn unique_name<'v>(container: &At<'v, '_>, names: &mut Vec<&'v str>, errors: &mut Errors) {
     let name = container.child("name");
     if names.contains(&name.str()) {
-        name.duplicate(errors);
+        errors.push(FieldError::duplicate(name, name.str()));
     } else if !name.is_empty() {
         names.push(name.str());
     }

@@ -82,7 +82,7 @@ fn value_from(from: &At, no_value: bool, errors: &mut Errors) {
         let reference = from.child(name);
         if reference.is_set() {
             sources += 1;
-            reference.child("name").require(errors);
+            reference.child("name").rule(errors, names::subdomain);
             let key = reference.child("key");
             if !key.require(errors) {
                 key.rule(errors, names::config_key);
@@ -112,7 +112,13 @@ pub(super) fn sources(sources: &At, errors: &mut Errors) {
             let reference = source.child(name);
             if reference.is_set() {
                 count += 1;
-                reference.child("name").require(errors);
+                let object = reference.child("name");
+                if !object.require(errors) {
+                    names::NameRule::Subdomain
+                        .check_prefix(object.str())
+                        .iter()
+                        .for_each(|problem| object.invalid(errors, problem));
+                }
             }
         }
         match count {
@@ -146,9 +152,11 @@ pub(super) fn field_reference(reference: &At, allowed: &[&str], errors: &mut Err
             // Annotations may be spelt with upper case in their domains.
             let lowered = if map == "metadata.annotations" { key.to_lowercase() } else { key.to_owned() };
             for problem in names::qualified_name(&lowered) {
-                reference.invalid_shown(errors, key, &problem);
+                reference.invalid_shown(errors, lowered.as_str(), &problem);
             }
         }
+        // An old name of the node's field.
+        None if path.str() == "spec.host" && allowed.contains(&"spec.nodeName") => {}
         None if !allowed.contains(&path.str()) => path.not_supported(errors, allowed),
         None => {}
     }

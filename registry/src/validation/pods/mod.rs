@@ -1,12 +1,14 @@
 //! Rules for pods, and for the templates that pods are made from.
 
 mod affinity;
+mod annotations;
 mod containers;
 mod environment;
 mod mounts;
 mod network;
 mod probes;
 mod projections;
+mod remote;
 mod resources;
 mod security;
 mod sources;
@@ -14,16 +16,15 @@ mod sources;
 mod tests;
 mod update;
 mod volumes;
+mod windows;
 
 pub(super) use affinity::{taint_effect, tolerations};
 pub(super) use probes::port as port_number_or_name;
 pub(super) use resources::{
-    list as resource_list, resource_name, resource_quantity, standard_for_containers,
+    list as resource_list, must_be_equal, resource_name, resource_quantity, standard_for_containers,
 };
 pub(super) use sources::{PERSISTENT_SOURCES, one as one_source};
-pub(super) use volumes::read_only_disks;
-
-use serde_json::Value;
+pub(super) use volumes::{MAX_ISCSI, TOO_LONG_FOR_ISCSI, csi_driver_name};
 
 use super::at::{At, Errors};
 use super::error::FieldError;
@@ -32,12 +33,6 @@ use super::{Validator, metadata};
 
 /// How long a pod may run at most, in seconds.
 const MAX_DEADLINE: i64 = i32::MAX as i64;
-
-/// The annotation that says how dear a pod is to be deleted.
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-
-/// The annotation on pods that an agent made without being asked by the API.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub(super) static POD: Validator = Validator {
     name: NameRule::Subdomain,
@@ -62,10 +57,8 @@ pub(super) static POD_TEMPLATE: Validator = Validator {
 
 fn create(pod: &At, errors: &mut Errors) {
     let meta = pod.child("metadata");
-    pod_annotations(&meta.child("annotations"), pod.child("spec").value(), errors);
+    whole(pod, errors);
     let pod_spec = pod.child("spec");
-    spec(&pod_spec, errors);
-    only_in_pods(&pod_spec, errors);
     let ephemeral = pod_spec.child("ephemeralContainers");
     if !ephemeral.is_empty() {
         ephemeral.forbidden(errors, "cannot be set on create");
@@ -74,12 +67,17 @@ fn create(pod: &At, errors: &mut Errors) {
     if !node.is_empty() && !pod_spec.child("schedulingGates").is_empty() {
         node.forbidden(errors, "cannot be set until all schedulingGates have been cleared");
     }
+    annotations::agree(&meta.child("annotations"), &pod_spec, errors);
 }
 
-/// Rules for pods that templates do not know, for the sake of those that were stored before.
-fn only_in_pods(spec: &At, errors: &mut Errors) {
+/// What holds for a pod whenever it is written, but for its name and labels.
+fn whole(pod: &At, errors: &mut Errors) {
+    let (meta, pod_spec) = (pod.child("metadata"), pod.child("spec"));
+    annotations::known(&meta.child("annotations"), &pod_spec, errors);
+    spec(&pod_spec, Some(&meta), errors);
+    // Templates do not know these rules, for the sake of those that were stored before.
     for list in ["containers", "initContainers"] {
-        for container in spec.child(list).items() {
+        for container in pod_spec.child(list).items() {
             image_without_space(&container, errors);
         }
     }
@@ -92,46 +90,39 @@ fn image_without_space(container: &At, errors: &mut Errors) {
     }
 }
 
-fn pod_annotations(annotations: &At, spec: &Value, errors: &mut Errors) {
-    let mirror = annotations.key(MIRROR);
-    if mirror.is_set() && spec["nodeName"].as_str().unwrap_or_default().is_empty() {
-        mirror.invalid(errors, "must set spec.nodeName if mirror pod annotation is set");
-    }
-    let cost = annotations.key(DELETION_COST);
-    let digits = cost.str().strip_prefix('-').unwrap_or(cost.str());
-    if cost.is_set()
-        && (cost.str().parse::<i32>().is_err()
-            || (digits.len() > 1 && digits.starts_with('0'))
-            || cost.str().starts_with('+'))
-    {
-        cost.invalid(errors, "must be a 32bit integer");
-    }
-}
-
 /// Checks the template of a workload's pods.
 pub(super) fn template(template: &At, errors: &mut Errors) {
-    let meta = &template.value()["metadata"];
-    metadata::labels(&template.moved(&meta["labels"], "labels"), errors);
-    let annotations = template.moved(&meta["annotations"], "annotations");
-    metadata::annotations(&annotations, errors);
+    bare_template(template, errors);
     let pod_spec = template.child("spec");
-    pod_annotations(&annotations, pod_spec.value(), errors);
-    spec(&pod_spec, errors);
+    spec(&pod_spec, None, errors);
+    let meta = &template.value()["metadata"];
+    annotations::agree(&template.moved(&meta["annotations"], "annotations"), &pod_spec, errors);
     let ephemeral = pod_spec.child("ephemeralContainers");
     if !ephemeral.is_empty() {
         ephemeral.forbidden(errors, "ephemeral containers not allowed in pod template");
     }
 }
 
-/// Checks what a pod is to run.
-fn spec(spec: &At, errors: &mut Errors) {
+/// Checks labels and annotations of a template, and nothing of what its pods are to run.
+pub(super) fn bare_template(template: &At, errors: &mut Errors) {
+    let meta = &template.value()["metadata"];
+    metadata::labels(&template.moved(&meta["labels"], "labels"), errors);
+    let annotations = template.moved(&meta["annotations"], "annotations");
+    metadata::annotations(&annotations, errors);
+    annotations::known(&annotations, &template.child("spec"), errors);
+}
+
+/// Checks what a pod is to run: the pod with the metadata `pod`, or those of a template.
+fn spec(spec: &At, pod: Option<&At>, errors: &mut Errors) {
     // What is missing as a whole has no defaults either: it is enough to say what it cannot do without.
     if !spec.is_set() {
         spec.child("containers").required(errors, "");
         return;
     }
-    let volumes = volumes::volumes(&spec.child("volumes"), errors);
+    let volumes = volumes::volumes(&spec.child("volumes"), pod, errors);
+    resources::claims_of_pod(&spec.child("resourceClaims"), errors);
     containers::all(spec, &volumes, errors);
+    security::host_network(spec, pod.is_none(), errors);
     spec.child("restartPolicy").one_of_or_required(errors, &["Always", "OnFailure", "Never"]);
     network::dns_policy(&spec.child("dnsPolicy"), errors);
     metadata::labels(&spec.child("nodeSelector"), errors);
@@ -140,34 +131,36 @@ fn spec(spec: &At, errors: &mut Errors) {
     network::dns_config(spec, errors);
     gates(spec, errors);
     affinity::spread(&spec.child("topologySpreadConstraints"), errors);
-    for (name, rule) in [
-        ("serviceAccountName", names::subdomain as fn(&str) -> Vec<String>),
-        ("nodeName", names::subdomain),
-        ("hostname", names::dns_label),
-        ("subdomain", names::dns_label),
-    ] {
-        if !spec.child(name).is_empty() {
-            spec.child(name).rule(errors, rule);
-        }
-    }
+    windows::host_processes(spec, errors);
+    security::host_users(spec, errors);
+    if_given(spec, &[("serviceAccountName", names::subdomain), ("nodeName", names::subdomain)], errors);
     let deadline = spec.child("activeDeadlineSeconds");
     if deadline.is_set() {
         deadline.in_range(errors, 1, MAX_DEADLINE);
     }
+    if_given(spec, &[("hostname", names::dns_label), ("subdomain", names::dns_label)], errors);
     affinity::tolerations(&spec.child("tolerations"), errors);
     network::host_aliases(&spec.child("hostAliases"), errors);
-    for name in ["priorityClassName", "runtimeClassName"] {
-        if !spec.child(name).is_empty() {
-            spec.child(name).rule(errors, names::subdomain);
-        }
+    if_given(spec, &[("priorityClassName", names::subdomain)], errors);
+    if spec.child("runtimeClassName").is_set() {
+        spec.child("runtimeClassName").rule(errors, names::subdomain);
     }
     if spec.child("preemptionPolicy").is_set() {
         spec.child("preemptionPolicy").one_of_or_required(errors, &["PreemptLowerPriority", "Never"]);
     }
     let overhead = spec.child("overhead");
-    resources::list(&overhead, errors);
-    if spec.child("os").is_set() {
-        spec.child("os").child("name").one_of_or_required(errors, &["linux", "windows"]);
+    // Upstream checks it as if it were the limits of a container.
+    resources::list(&overhead.moved(overhead.value(), "limits"), errors);
+    windows::operating_system(spec, errors);
+}
+
+/// Checks the texts that are there and not empty.
+fn if_given(spec: &At, fields: &[(&str, fn(&str) -> Vec<String>)], errors: &mut Errors) {
+    for (name, rule) in fields {
+        let field = spec.child(name);
+        if !field.is_empty() {
+            field.rule(errors, *rule);
+        }
     }
 }
 
@@ -178,11 +171,13 @@ fn gates(spec: &At, errors: &mut Errors) {
     let gates = spec.child("schedulingGates");
     let mut seen = Vec::new();
     for gate in gates.items() {
-        let name = gate.child("name");
-        name.rule(errors, names::qualified_name);
-        if seen.contains(&name.str()) {
-            errors.push(FieldError::duplicate(gate, name.str()));
+        let name = gate.child("name").str();
+        for problem in names::qualified_name(name) {
+            gate.invalid_shown(errors, name, &problem);
         }
-        seen.push(name.str());
+        if seen.contains(&name) {
+            errors.push(FieldError::duplicate(&gate, name));
+        }
+        seen.push(name);
     }
 }

@@ -25,6 +25,13 @@ pub(super) fn all(container: &At, volumes: &Volumes, errors: &mut Errors) {
         if devices.items().any(|device| device.child("devicePath").str() == path.str()) {
             path.invalid_shown(errors, path.str(), "must not already exist as a path in volumeDevices");
         }
+        if volumes.get(name.str()).is_some_and(|volume| volume.get("image").is_some()) {
+            for part in ["subPath", "subPathExpr"] {
+                if !mount.child(part).is_empty() {
+                    mount.child(part).invalid(errors, "not allowed in image volume sources");
+                }
+            }
+        }
         sub_paths(&mounts, &mount, errors);
         let propagation = mounts.moved(mount.child("mountPropagation").value(), "mountPropagation");
         propagation.one_of_if_set(errors, &["Bidirectional", "HostToContainer", "None"]);
@@ -33,7 +40,7 @@ pub(super) fn all(container: &At, volumes: &Volumes, errors: &mut Errors) {
             let rule = "Bidirectional mount propagation is available only to privileged containers";
             propagation.forbidden(errors, rule);
         }
-        recursive_read_only(&mount, errors);
+        recursive_read_only(&mounts, &mount, errors);
     }
     block_devices(&mounts, &devices, volumes, errors);
 }
@@ -52,8 +59,8 @@ fn sub_paths(mounts: &At, mount: &At, errors: &mut Errors) {
     }
 }
 
-fn recursive_read_only(mount: &At, errors: &mut Errors) {
-    let recursive = mount.child("recursiveReadOnly");
+fn recursive_read_only(mounts: &At, mount: &At, errors: &mut Errors) {
+    let recursive = mounts.moved(mount.child("recursiveReadOnly").value(), "recursiveReadOnly");
     if !recursive.is_set() {
         return;
     }

@@ -22,6 +22,7 @@ pub(super) fn dns_config(spec: &At, errors: &mut Errors) {
         }
         if servers.is_empty() {
             servers.required(errors, "must provide at least one DNS nameserver when `dnsPolicy` is None");
+            return;
         }
     }
     if servers.len() > MAX_NAME_SERVERS {

@@ -1,6 +1,6 @@
 //! Rules for probes and for hooks in a container's life.
 
-use super::super::at::{At, Errors, NOT_NEGATIVE};
+use super::super::at::{At, Errors};
 use super::super::names;
 
 /// Checks the probes and hooks of a container whose pod has `grace` seconds to end.
@@ -24,14 +24,14 @@ pub(super) fn all(container: &At, grace: i64, errors: &mut Errors) {
         }
         let (successes, grace) =
             (probe.child("successThreshold"), probe.child("terminationGracePeriodSeconds"));
+        if grace.int().is_some_and(|seconds| seconds <= 0) {
+            grace.invalid(errors, "must be greater than 0");
+        }
         if name == "readinessProbe" {
             if grace.is_set() {
                 grace.invalid(errors, "must not be set for readinessProbes");
             }
             continue;
-        }
-        if grace.int().is_some_and(|seconds| seconds <= 0) {
-            grace.invalid(errors, "must be greater than 0");
         }
         if successes.int() != Some(1) {
             successes.invalid_shown(errors, successes.int().unwrap_or_default(), "must be 1");
@@ -85,7 +85,7 @@ fn http_get(get: &At, errors: &mut Errors) {
 fn sleep(action: &At, grace: i64, errors: &mut Errors) {
     let seconds = action.child("seconds").int().unwrap_or_default();
     if seconds < 0 || seconds > grace {
-        let rule = format!("{NOT_NEGATIVE} and less than terminationGracePeriodSeconds ({grace})");
+        let rule = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
         action.invalid_shown(errors, seconds, &rule);
     }
 }

@@ -1,6 +1,8 @@
 //! Rules for volumes made from objects of the API: secrets, config maps, the pod's own fields, tokens.
 
 use super::super::at::{At, Errors};
+use super::super::error::Shown;
+use super::super::{go, selectors};
 use super::environment::{FILE_FIELDS, field_reference, resource_reference};
 use super::volumes::file_path;
 
@@ -56,16 +58,16 @@ pub(super) fn projected(volume: &At, errors: &mut Errors) {
         let token = source.child("serviceAccountToken");
         if token.is_set() {
             kinds += 1;
-            service_account_token(&token, volume, &mut paths, errors);
+            service_account_token(&token, volume, errors);
         }
         let bundle = source.child("clusterTrustBundle");
         if bundle.is_set() {
             kinds += 1;
+            trust_bundle(&bundle, errors);
             let path = bundle.child("path");
-            if !path.require(errors) {
-                file_path(&path, errors);
-                unique(volume, path.str(), path.str(), &mut paths, errors);
-            }
+            path.require(errors);
+            file_path(&path, errors);
+            unique(volume, path.str(), path.str(), &mut paths, errors);
         }
         if kinds > 1 {
             source.forbidden(errors, "may not specify more than 1 volume type");
@@ -73,12 +75,7 @@ pub(super) fn projected(volume: &At, errors: &mut Errors) {
     }
 }
 
-fn service_account_token<'v>(
-    token: &At<'v, '_>,
-    volume: &At<'v, '_>,
-    paths: &mut Vec<&'v str>,
-    errors: &mut Errors,
-) {
+fn service_account_token(token: &At, volume: &At, errors: &mut Errors) {
     let seconds = token.child("expirationSeconds");
     if seconds.int().is_some_and(|seconds| seconds < 600) {
         seconds.invalid(errors, "may not specify a duration less than 10 minutes");
@@ -89,7 +86,34 @@ fn service_account_token<'v>(
     let path = volume.moved(token.child("path").value(), "path");
     if !path.require(errors) {
         file_path(&path, errors);
-        unique(volume, path.str(), path.str(), paths, errors);
+    }
+}
+
+/// Checks by what bundles of certificates are chosen: a name, or a signer and labels.
+fn trust_bundle(bundle: &At, errors: &mut Errors) {
+    let (name, signer) = (bundle.child("name"), bundle.child("signerName"));
+    match (name.is_set(), signer.is_set()) {
+        (true, true) => {
+            let shown = Shown::verbatim(bundle.value().to_string());
+            bundle.invalid_shown(errors, shown, "only one of name and signerName may be used");
+        }
+        (true, false) => {
+            if name.is_empty() {
+                name.required(errors, "must be a valid object name");
+            }
+            let selector = bundle.child("labelSelector");
+            if selector.is_set() {
+                let shown = go::label_selector(selector.value());
+                selector.invalid_shown(errors, shown, "labelSelector must be unset if name is specified");
+            }
+        }
+        (false, true) => {
+            if signer.is_empty() {
+                signer.required(errors, "must be a valid signer name");
+            }
+            selectors::label_selector(&bundle.child("labelSelector"), errors);
+        }
+        (false, false) => bundle.required(errors, "either name or signerName must be specified"),
     }
 }
 

@@ -3,6 +3,7 @@
 use quarterdeck_core::quantity::Quantity;
 
 use super::super::at::{At, Errors, NOT_NEGATIVE};
+use super::super::error::{FieldError, Shown};
 use super::super::{go, names};
 
 /// What is counted, so that a fraction makes no sense.
@@ -42,7 +43,7 @@ pub(super) fn requirements(resources: &At, errors: &mut Errors) {
         let Some(asked) = request.quantity() else {
             continue;
         };
-        let may_differ = is_native(name) && !is_huge_page(name);
+        let may_differ = !must_be_equal(name);
         match limits.key(name).quantity() {
             Some(limit) if asked != limit && !may_differ => {
                 let rule = format!("must be equal to {name} limit of {limit}");
@@ -63,8 +64,75 @@ pub(super) fn requirements(resources: &At, errors: &mut Errors) {
     if uses(is_huge_page) && !uses(|name| matches!(name, "cpu" | "memory")) {
         resources.forbidden(errors, "HugePages require cpu or memory");
     }
-    for claim in resources.child("claims").items() {
-        claim.child("name").require(errors);
+}
+
+/// Checks which of the devices that the pod of `spec` claims a container uses.
+pub(super) fn claims(claims: &At, spec: &At, errors: &mut Errors) {
+    let known = spec.child("resourceClaims");
+    let mut all: Vec<_> = known.items().map(|claim| claim.child("name").str()).collect();
+    all.retain(|name| !name.is_empty());
+    all.sort_unstable();
+    all.dedup();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for claim in claims.items() {
+        let (name, request) = (claim.child("name").str(), claim.child("request"));
+        if name.is_empty() {
+            claim.required(errors, "");
+            continue;
+        }
+        if !request.is_empty() {
+            request.rule(errors, names::dns_label);
+        }
+        let clash = |(other, part): &(&str, &str)| {
+            *other == name && (part.is_empty() || request.is_empty() || *part == request.str())
+        };
+        if let Some((_, part)) = seen.iter().find(|earlier| clash(earlier)) {
+            let both = !part.is_empty() && !request.is_empty();
+            let shown = if both { format!("{name}/{part}") } else { name.to_owned() };
+            errors.push(FieldError::duplicate(&claim, &shown));
+        }
+        seen.push((name, request.str()));
+        if !all.contains(&name) {
+            let mut error = FieldError::not_found(&claim, name);
+            error.message.push_str(": must be one of the names in pod.spec.resourceClaims");
+            match all.is_empty() {
+                true => error.message.push_str(" which is empty"),
+                false => error.message.push_str(&format!(": {}", all.join(", "))),
+            }
+            errors.push(error);
+        }
+    }
+}
+
+/// Checks the devices that a pod claims for its containers.
+pub(super) fn claims_of_pod(claims: &At, errors: &mut Errors) {
+    let mut seen = Vec::new();
+    for claim in claims.items() {
+        let name = claim.child("name");
+        if name.is_empty() {
+            name.required(errors, "");
+        } else if seen.contains(&name.str()) {
+            name.duplicate(errors);
+        } else {
+            name.rule(errors, names::dns_label);
+            seen.push(name.str());
+        }
+        let sources = ["resourceClaimName", "resourceClaimTemplateName"];
+        let given = sources.iter().filter(|source| claim.child(source).is_set()).count();
+        let shown = || Shown::verbatim(claim.value().to_string());
+        if given > 1 {
+            let rule = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+            claim.invalid_shown(errors, shown(), rule);
+        } else if given == 0 {
+            let rule = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+            claim.invalid_shown(errors, shown(), rule);
+        }
+        for source in sources {
+            let source = claim.child(source);
+            if source.is_set() {
+                source.rule(errors, names::subdomain);
+            }
+        }
     }
 }
 
@@ -132,6 +200,11 @@ fn is_standard(name: &str) -> bool {
 
 fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
+}
+
+/// Returns whether as much of a resource must be asked for as may be used: nothing else can have it meanwhile.
+pub(in super::super) fn must_be_equal(name: &str) -> bool {
+    !is_native(name) || is_huge_page(name)
 }
 
 fn is_native(name: &str) -> bool {

@@ -6,49 +6,79 @@ use super::super::at::{At, Errors};
 use super::super::error::Shown;
 use super::super::{go, names};
 use super::volumes::descending_path;
+use super::windows;
 
 const SYSCTL_SEGMENT: &str = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
 
-/// Checks the pod's own security context, and what its host namespaces imply.
-pub(super) fn pod(spec: &At, errors: &mut Errors) {
-    if spec.child("hostNetwork").is_true() {
-        for list in ["containers", "initContainers"] {
-            host_network(&spec.child(list), errors);
-        }
+/// Checks that a container on the host's network has the host's ports; a `template` may leave them out.
+pub(super) fn host_network(spec: &At, template: bool, errors: &mut Errors) {
+    if !spec.child("hostNetwork").is_true() {
+        return;
     }
-    if spec.child("shareProcessNamespace").is_true() && spec.child("hostPID").is_true() {
-        let rule = "ShareProcessNamespace and HostPID cannot both be enabled.";
-        spec.child("shareProcessNamespace").invalid(errors, rule);
-    }
-    let context = spec.child("securityContext");
-    for name in ["fsGroup", "runAsUser", "runAsGroup"] {
-        id(&context.child(name), errors);
-    }
-    context.child("supplementalGroups").items().for_each(|group| id(&group, errors));
-    sysctls(&context.child("sysctls"), spec, errors);
-    context.child("fsGroupChangePolicy").one_of_if_set(errors, &["Always", "OnRootMismatch"]);
-    context.child("supplementalGroupsPolicy").one_of_if_set(errors, &["Merge", "Strict"]);
-    context.child("seLinuxChangePolicy").one_of_if_set(errors, &["MountOption", "Recursive"]);
-    shared(&context, errors);
-    if spec.child("hostUsers").value() == &Value::Bool(false) {
-        for name in ["hostNetwork", "hostPID", "hostIPC"] {
-            if spec.child(name).is_true() {
-                spec.child(name).forbidden(errors, "when `hostUsers` is false");
+    for list in ["containers", "initContainers"] {
+        for container in spec.child(list).items() {
+            for port in container.child("ports").items() {
+                let number = port.child("containerPort");
+                let host = port.child("hostPort").int().unwrap_or_default();
+                if number.int().unwrap_or_default() != host && !(template && host == 0) {
+                    number.invalid(errors, "must match `hostPort` when `hostNetwork` is true");
+                }
             }
         }
     }
 }
 
-/// Checks the security context of a container.
-pub(super) fn container(context: &At, errors: &mut Errors) {
+/// Checks the pod's own security context.
+pub(super) fn pod(spec: &At, errors: &mut Errors) {
+    let context = spec.child("securityContext");
+    for name in ["fsGroup", "runAsUser", "runAsGroup"] {
+        id(&context.child(name), errors);
+    }
+    context.child("supplementalGroups").items().for_each(|group| id(&group, errors));
+    if spec.child("shareProcessNamespace").is_true() && spec.child("hostPID").is_true() {
+        let rule = "ShareProcessNamespace and HostPID cannot both be enabled";
+        context.child("shareProcessNamespace").invalid_shown(errors, true, rule);
+    }
+    sysctls(&context.child("sysctls"), spec, errors);
+    context.child("fsGroupChangePolicy").one_of_if_set(errors, &["Always", "OnRootMismatch"]);
+    confinement(&context.child("seccompProfile"), "seccomp", errors);
+    windows::options(&context.child("windowsOptions"), errors);
+    confinement(&context.child("appArmorProfile"), "AppArmor", errors);
+    context.child("supplementalGroupsPolicy").one_of_if_set(errors, &["Merge", "Strict"]);
+    context.child("seLinuxChangePolicy").one_of_if_set(errors, &["MountOption", "Recursive"]);
+}
+
+/// Checks that a pod with users of its own shares nothing with its host.
+pub(super) fn host_users(spec: &At, errors: &mut Errors) {
+    if spec.child("hostUsers").value() != &Value::Bool(false) {
+        return;
+    }
+    for (name, shown) in [("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC")] {
+        if spec.child(name).is_true() {
+            spec.child(shown).forbidden(errors, "when `pod.Spec.HostUsers` is false");
+        }
+    }
+}
+
+/// Checks the security context of a container, in a pod that has the users of its host or not.
+pub(super) fn container(context: &At, host_users: bool, errors: &mut Errors) {
     for name in ["runAsUser", "runAsGroup"] {
         id(&context.child(name), errors);
     }
-    shared(context, errors);
-    context.child("procMount").one_of_if_set(errors, &["Default", "Unmasked"]);
-    if context.child("allowPrivilegeEscalation").value() != &Value::Bool(false) {
-        return;
+    let mount = context.child("procMount");
+    mount.one_of_if_set(errors, &["Default", "Unmasked"]);
+    if host_users && mount.str() == "Unmasked" {
+        mount.invalid(errors, "`hostUsers` must be false to use `Unmasked`");
     }
+    confinement(&context.child("seccompProfile"), "seccomp", errors);
+    if context.child("allowPrivilegeEscalation").value() == &Value::Bool(false) {
+        no_escalation(context, errors);
+    }
+    windows::options(&context.child("windowsOptions"), errors);
+    confinement(&context.child("appArmorProfile"), "AppArmor", errors);
+}
+
+fn no_escalation(context: &At, errors: &mut Errors) {
     // The whole context is shown, as JSON: its form in Go is half a page of pointers.
     let shown = || Shown(context.value().to_string());
     if context.child("privileged").is_true() {
@@ -61,17 +91,10 @@ pub(super) fn container(context: &At, errors: &mut Errors) {
     }
 }
 
-/// What pods and containers have in common.
-fn shared(context: &At, errors: &mut Errors) {
-    for (name, kind) in [("seccompProfile", "seccomp"), ("appArmorProfile", "AppArmor")] {
-        let profile = context.child(name);
-        if profile.is_set() {
-            confinement(&profile, kind, errors);
-        }
-    }
-}
-
 fn confinement(profile: &At, kind: &str, errors: &mut Errors) {
+    if !profile.is_set() {
+        return;
+    }
     let (mode, local) = (profile.child("type"), profile.child("localhostProfile"));
     if mode.is_empty() {
         mode.required(
@@ -88,9 +111,11 @@ fn confinement(profile: &At, kind: &str, errors: &mut Errors) {
     let named = if kind == "seccomp" { local.is_set() } else { !local.str().trim().is_empty() };
     if is_local && !named {
         local.required(errors, &format!("must be set when {kind} type is Localhost"));
-    } else if is_local && kind == "seccomp" {
-        descending_path(&local, errors);
-    } else if !is_local && local.is_set() {
+    } else if is_local {
+        if kind == "seccomp" {
+            descending_path(&local, errors);
+        }
+    } else if local.is_set() && (kind == "seccomp" || matches!(mode.str(), "RuntimeDefault" | "Unconfined")) {
         let fields =
             [("Type", go::string(mode.value())), ("LocalhostProfile", go::pointer("string", local.value()))];
         let shown = match kind {
@@ -104,17 +129,6 @@ fn confinement(profile: &At, kind: &str, errors: &mut Errors) {
 fn id(id: &At, errors: &mut Errors) {
     if id.is_set() {
         id.in_range(errors, names::IDS.0, names::IDS.1);
-    }
-}
-
-fn host_network(containers: &At, errors: &mut Errors) {
-    for container in containers.items() {
-        for port in container.child("ports").items() {
-            let number = port.child("containerPort");
-            if number.int().unwrap_or_default() != port.child("hostPort").int().unwrap_or_default() {
-                number.invalid(errors, "must match `hostPort` when `hostNetwork` is true");
-            }
-        }
     }
 }
 

@@ -1,3 +1,5 @@
+mod details;
+
 use serde_json::{Value, json};
 
 use super::super::tests::{created, status_updated, updated, with};
@@ -245,7 +247,9 @@ fn a_pod_that_waits_is_narrowed_down_to_fewer_nodes() {
     assert_eq!(updated(gated.clone(), &[("/spec/nodeSelector", json!({"a": "c"}))]).len(), 1);
     assert_eq!(
         updated(gated.clone(), &[("/spec/schedulingGates", json!([{"name": "b"}]))]),
-        ["spec.schedulingGates: Forbidden: only deletion is allowed, but found new scheduling gate 'b'"]
+        [
+            "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'b'"
+        ]
     );
     assert_eq!(
         created(with(gated, "/spec/nodeName", "x".into())),

@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use super::super::at::{At, Errors};
 use super::super::compare::same;
-use super::super::{metadata, names};
-use super::{affinity, image_without_space, pod_annotations, spec};
+use super::super::error::{FieldError, Shown};
+use super::super::names::{self, NameRule};
+use super::super::{go, metadata};
+use super::{affinity, annotations, image_without_space, whole};
 
 /// Fields whose changes have rules of their own.
 const CHANGEABLE: [&str; 7] = [
@@ -27,27 +29,24 @@ const ONLY_SOME: &str = "pod updates may not change fields other than `spec.cont
 
 pub(super) fn update(new: &At, old: &At, errors: &mut Errors) {
     metadata::update_built_in(new, old, errors);
+    metadata::whole(new, NameRule::Subdomain, true, errors);
+    whole(new, errors);
     let (new_spec, old_spec) = (new.child("spec"), old.child("spec"));
-    let annotations = &new.child("metadata").child("annotations").value();
     annotation_changes(new, old, errors);
-    pod_annotations(&At::named(annotations, "metadata.annotations"), new_spec.value(), errors);
-    spec(&new_spec, errors);
-    let found = errors.len();
     for list in ["containers", "initContainers"] {
         let (containers, before) = (new_spec.child(list), old_spec.child(list));
         if containers.len() != before.len() {
             containers.forbidden(errors, "pod updates may not add or remove containers");
-            continue;
+            return;
         }
         for container in containers.items() {
             container.child("image").require(errors);
             image_without_space(&container, errors);
         }
     }
-    if errors[found..].iter().any(|error| error.message.ends_with("containers")) {
+    if !deadline(&new_spec, &old_spec, errors) {
         return;
     }
-    deadline(&new_spec, &old_spec, errors);
     added_tolerations(&new_spec, &old_spec, errors);
     gates(&new_spec, &old_spec, errors);
     if !old_spec.child("schedulingGates").is_empty() {
@@ -61,26 +60,28 @@ pub(super) fn update(new: &At, old: &At, errors: &mut Errors) {
 
 fn annotation_changes(new: &At, old: &At, errors: &mut Errors) {
     let (new_meta, old_meta) = (new.child("metadata"), old.child("metadata"));
-    let (annotations, before) = (new_meta.child("annotations"), old_meta.child("annotations"));
-    let (mirror, was) = (annotations.key(super::MIRROR), before.key(super::MIRROR));
-    if was.is_set() && mirror.value() != was.value() {
-        mirror.forbidden(errors, "may not remove or update mirror pod annotation");
-    } else if mirror.is_set() && !was.is_set() {
-        mirror.forbidden(errors, "may not add mirror pod annotation");
-    }
+    let given = new_meta.child("annotations");
+    annotations::changes(&given, &old_meta.child("annotations"), errors);
+    annotations::known(&given, &new.child("spec"), errors);
 }
 
-fn deadline(new: &At, old: &At, errors: &mut Errors) {
+/// Checks how the deadline changes; returns whether what else changed is worth a look.
+fn deadline(new: &At, old: &At, errors: &mut Errors) -> bool {
     let (deadline, before) = (new.child("activeDeadlineSeconds"), old.child("activeDeadlineSeconds").int());
     match (deadline.int(), before) {
         (Some(seconds), _) if !(0..=super::MAX_DEADLINE).contains(&seconds) => {
             deadline.in_range(errors, 0, super::MAX_DEADLINE);
+            false
         }
         (Some(seconds), Some(before)) if seconds > before => {
             deadline.invalid(errors, "must be less than or equal to previous value");
+            false
         }
-        (None, Some(_)) => deadline.invalid(errors, "must not update from a positive integer to nil value"),
-        _ => {}
+        (None, Some(_)) => {
+            deadline.invalid(errors, "must not update from a positive integer to nil value");
+            true
+        }
+        _ => true,
     }
 }
 
@@ -109,7 +110,7 @@ fn gates(new: &At, old: &At, errors: &mut Errors) {
         let name = gate.child("name");
         if !before.items().any(|old| old.child("name").str() == name.str()) {
             let rule = format!("only deletion is allowed, but found new scheduling gate '{}'", name.str());
-            new.child("schedulingGates").forbidden(errors, &rule);
+            name.forbidden(errors, &rule);
         }
     }
 }
@@ -168,31 +169,76 @@ pub(super) fn status(new: &At, old: &At, errors: &mut Errors) {
     metadata::update_built_in(new, old, errors);
     annotation_changes(new, old, errors);
     let (status, before) = (new.child("status"), old.child("status"));
-    if new.child("spec").child("nodeName").str() != old.child("spec").child("nodeName").str() {
+    conditions(&new.child("metadata"), &status, errors);
+    let (spec, was) = (new.child("spec"), old.child("spec"));
+    if spec.child("nodeName").str() != was.child("nodeName").str() {
         status.child("nodeName").forbidden(errors, "may not be changed directly");
     }
     let nominated = status.child("nominatedNodeName");
-    if !nominated.is_empty() {
+    if !nominated.is_empty() && nominated.str() != before.child("nominatedNodeName").str() {
         nominated.rule(errors, names::subdomain);
     }
-    let policy = old.child("spec").child("restartPolicy").str();
-    let spec = old.child("spec");
+    status.child("qosClass").immutable(errors, &before.child("qosClass"));
+    let policy = was.child("restartPolicy").str();
     let lasting = |name: &str| {
-        let init = spec.child("initContainers");
+        let init = was.child("initContainers");
         init.items().any(|one| one.child("name").str() == name && one.child("restartPolicy").is_set())
     };
-    for list in ["containerStatuses", "initContainerStatuses"] {
+    for (list, policy) in [
+        ("containerStatuses", policy),
+        ("initContainerStatuses", policy),
+        ("ephemeralContainerStatuses", "Never"),
+    ] {
         if policy != "Always" {
             states(&status.child(list), &before.child(list), policy, lasting, errors);
         }
     }
-    let addresses = status.child("podIPs");
-    for address in addresses.items() {
-        address.child("ip").rule(errors, names::ip);
+    addresses(&status.child("podIPs"), false, errors);
+    let of_host = status.child("hostIPs");
+    let first = of_host.index(0);
+    if !of_host.is_empty() && first.child("ip").str() != status.child("hostIP").str() {
+        first.child("ip").invalid_shown(errors, first.child("ip").str(), "must be equal to `hostIP`");
     }
-    if addresses.len() > 2 {
-        addresses.invalid(errors, "may specify no more than one IP for each IP family");
+    addresses(&of_host, true, errors);
+}
+
+/// Checks the types of conditions, which upstream reports in the metadata.
+fn conditions(metadata: &At, status: &At, errors: &mut Errors) {
+    for (index, condition) in status.child("conditions").items().enumerate() {
+        let kind = condition.child("type");
+        if !matches!(kind.str(), "PodScheduled" | "Ready" | "Initialized") {
+            let list = metadata.child("conditions");
+            let place = list.at_index(condition.value(), index);
+            place.moved(kind.value(), "Type").rule(errors, names::qualified_name);
+        }
     }
+}
+
+/// Checks addresses of a pod or of its host: one of each family at most.
+fn addresses(list: &At, duplicates_first: bool, errors: &mut Errors) {
+    for address in list.items() {
+        let ip = address.child("ip").str();
+        names::ip(ip).iter().for_each(|problem| address.invalid_shown(errors, ip, problem));
+    }
+    if list.len() < 2 {
+        return;
+    }
+    let mut duplicates = Errors::new();
+    for (index, address) in list.items().enumerate() {
+        let ip = address.child("ip");
+        if list.items().take(index).any(|other| other.child("ip").str() == ip.str()) {
+            let shown = go::structure("core.PodIP", &[("IP", go::string(ip.value()))]);
+            duplicates.push(FieldError::duplicate(address, shown));
+        }
+    }
+    let v6 = list.items().filter(|address| address.child("ip").str().contains(':')).count();
+    let mut families = Errors::new();
+    if list.len() > 2 || v6 != 1 {
+        let shown = Shown::verbatim(list.value().to_string());
+        list.invalid_shown(&mut families, shown, "may specify no more than one IP for each IP family");
+    }
+    let (one, other) = if duplicates_first { (duplicates, families) } else { (families, duplicates) };
+    errors.extend(one.into_iter().chain(other));
 }
 
 /// Checks that a container that ended, and is not started again, stays so.

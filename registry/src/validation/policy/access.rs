@@ -13,6 +13,7 @@ pub(in super::super) static ROLE: Validator = Validator {
     built_in: true,
     create: |role, errors| rules(role, true, errors),
     update: |new, old, errors| {
+        metadata::whole(new, NameRule::PathSegment, true, errors);
         rules(new, true, errors);
         metadata::update_built_in(new, old, errors);
     },
@@ -25,6 +26,7 @@ pub(in super::super) static CLUSTER_ROLE: Validator = Validator {
     built_in: true,
     create: cluster_role,
     update: |new, old, errors| {
+        metadata::whole(new, NameRule::PathSegment, false, errors);
         cluster_role(new, errors);
         metadata::update_built_in(new, old, errors);
     },
@@ -37,6 +39,7 @@ pub(in super::super) static ROLE_BINDING: Validator = Validator {
     built_in: true,
     create: |binding, errors| self::binding(binding, true, errors),
     update: |new, old, errors| {
+        metadata::whole(new, NameRule::PathSegment, true, errors);
         binding(new, true, errors);
         binding_update(new, old, errors);
     },
@@ -49,6 +52,7 @@ pub(in super::super) static CLUSTER_ROLE_BINDING: Validator = Validator {
     built_in: true,
     create: |binding, errors| self::binding(binding, false, errors),
     update: |new, old, errors| {
+        metadata::whole(new, NameRule::PathSegment, false, errors);
         binding(new, false, errors);
         binding_update(new, old, errors);
     },

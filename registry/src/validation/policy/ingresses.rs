@@ -33,6 +33,7 @@ pub(in super::super) static INGRESS: Validator = Validator {
     },
     update: |new, old, errors| {
         metadata::update_built_in(new, old, errors);
+        metadata::whole(new, NameRule::Subdomain, true, errors);
         spec(&new.child("spec"), errors);
     },
     status: |new, old, errors| {
@@ -153,6 +154,7 @@ pub(in super::super) static INGRESS_CLASS: Validator = Validator {
         metadata::update_built_in(new, old, errors);
         let (spec, before) = (new.child("spec"), old.child("spec"));
         spec.child("controller").immutable(errors, &before.child("controller"));
+        metadata::whole(new, NameRule::Subdomain, false, errors);
         class_spec(&spec, errors);
     },
     status: |_, _, _| {},
@@ -175,7 +177,7 @@ fn class_spec(spec: &At, errors: &mut Errors) {
     if !parameters.child("apiGroup").is_empty() {
         parameters.child("apiGroup").rule(errors, names::subdomain);
     }
-    for name in ["name", "kind"] {
+    for name in ["kind", "name"] {
         let part = parameters.child(name);
         if part.is_empty() {
             part.required(errors, &format!("{name} is required"));

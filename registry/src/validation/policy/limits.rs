@@ -6,7 +6,7 @@ use quarterdeck_core::quantity::Quantity;
 
 use super::super::at::{At, Errors};
 use super::super::names::{self, NameRule};
-use super::super::pods::{resource_name, standard_for_containers};
+use super::super::pods::{must_be_equal, resource_name, standard_for_containers};
 use super::super::{Validator, go, metadata};
 
 const NOT_FOR_PODS: &str = "may not be specified when `type` is 'Pod'";
@@ -17,8 +17,8 @@ pub(in super::super) static LIMIT_RANGE: Validator = Validator {
     namespaced: true,
     built_in: true,
     create: range,
-    update: |new, old, errors| {
-        metadata::update_built_in(new, old, errors);
+    update: |new, _, errors| {
+        metadata::whole(new, NameRule::Subdomain, true, errors);
         range(new, errors);
     },
     status: |_, _, _| {},
@@ -93,10 +93,31 @@ fn order(limit: &At, resource: &str, errors: &mut Errors) {
     rises((default, "default"), (most, "max"), "default", false);
     let ratios = limit.child("maxLimitRequestRatio");
     let ratio = ratios.key(resource);
-    if let Some(quantity) = ratio.quantity()
-        && quantity < Quantity::from_units(1)
-    {
-        let shown = go::quantity(&quantity.to_string());
-        ratio.invalid_shown(errors, shown, &format!("ratio {quantity} is less than 1"));
+    if let Some(quantity) = ratio.quantity() {
+        let shown = || go::quantity(&quantity.to_string());
+        if quantity < Quantity::from_units(1) {
+            ratio.invalid_shown(errors, shown(), &format!("ratio {quantity} is less than 1"));
+        }
+        if let (Some(least), Some(most)) = (least, most) {
+            let bound = precise(most) / precise(least);
+            if precise(quantity) > bound {
+                let rule = format!("ratio {quantity} is greater than max/min = {bound:.6}");
+                ratio.invalid_shown(errors, shown(), &rule);
+            }
+        }
     }
+    if must_be_equal(resource)
+        && let (Some(default), Some(request)) = (default, request)
+        && default != request
+    {
+        let rule =
+            format!("default value {default} must equal to defaultRequest value {request} in {resource}");
+        let shown = go::quantity(&request.to_string());
+        limit.child("defaultRequest").key(resource).invalid_shown(errors, shown, &rule);
+    }
+}
+
+/// An amount as a number to divide: quotients are for comparing and showing only.
+pub(crate) fn precise(amount: Quantity) -> f64 {
+    if amount.is_integer() { amount.value() as f64 } else { amount.milli_value() as f64 / 1000.0 }
 }

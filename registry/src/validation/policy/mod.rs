@@ -17,6 +17,7 @@ pub(super) use admission_policies::{ADMISSION_POLICY, ADMISSION_POLICY_BINDING};
 pub(super) use certificates::SIGNING_REQUEST;
 pub(super) use ingresses::{INGRESS, INGRESS_CLASS};
 pub(super) use limits::LIMIT_RANGE;
+pub(crate) use limits::precise;
 pub(super) use networks::NETWORK_POLICY;
 pub(super) use quotas::RESOURCE_QUOTA;
 pub(super) use webhooks::{API_SERVICE, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS};

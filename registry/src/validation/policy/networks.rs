@@ -46,6 +46,9 @@ fn port(port: &At, errors: &mut Errors) {
         }
         return;
     }
+    if first.value().is_string() && last.is_set() {
+        last.invalid(errors, "may not be specified when `port` is non-numeric");
+    }
     port_number_or_name(&first, errors);
     match (first.int(), last.int()) {
         (Some(first), Some(end)) => {
@@ -54,8 +57,7 @@ fn port(port: &At, errors: &mut Errors) {
             }
             last.in_range(errors, 1, 65535);
         }
-        (None, Some(_)) => last.invalid(errors, "may not be specified when `port` is non-numeric"),
-        (_, None) => {}
+        _ => {}
     }
 }
 

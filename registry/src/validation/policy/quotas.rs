@@ -149,7 +149,7 @@ fn scope_selector(selector: &At, hard: &At, errors: &mut Errors) {
         }
         let valued = matches!(scope, "PriorityClass" | "VolumeAttributesClass");
         if SCOPES.contains(&scope) && !valued && operator != "Exists" {
-            let rule = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, \
+            let rule = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, \
                         ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, \
                         ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
             list.child("operator").invalid_shown(errors, operator, rule);

@@ -196,3 +196,28 @@ fn an_admission_policy_s_binding_names_the_policy_and_actions_that_go_together()
     );
     assert_eq!(binding(json!({"policyName": "p", "validationActions": ["Deny", "Warn", "Deny"]})).len(), 2);
 }
+
+#[test]
+fn a_ratio_fits_between_the_least_and_the_most() {
+    let limits = json!([{"type": "Container", "min": {"cpu": "100m"}, "max": {"cpu": "400m"}, "maxLimitRequestRatio": {"cpu": "5"}}]);
+    let range = with(named("v1", "LimitRange", true), "/spec", json!({"limits": limits}));
+    let errors = created(range);
+
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(
+        errors[0].starts_with("spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: resource.Quantity{")
+    );
+    assert!(errors[0].ends_with("ratio 5 is greater than max/min = 4.000000"), "{errors:#?}");
+}
+
+#[test]
+fn what_cannot_be_shared_is_asked_for_as_a_whole() {
+    let limits = json!([{"type": "Container", "default": {"a.b/c": "2"}, "defaultRequest": {"a.b/c": "1"}}]);
+    let errors = created(with(named("v1", "LimitRange", true), "/spec", json!({"limits": limits})));
+
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(
+        errors[0].ends_with("default value 2 must equal to defaultRequest value 1 in a.b/c"),
+        "{errors:#?}"
+    );
+}

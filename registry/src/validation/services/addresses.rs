@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::super::at::{At, Errors};
-use super::super::error::FieldError;
-use super::super::names;
+use super::super::error::{FieldError, Shown};
+use super::super::{go, names};
 
 pub(super) const FAMILIES: [&str; 2] = ["IPv4", "IPv6"];
 const POLICIES: [&str; 3] = ["PreferDualStack", "RequireDualStack", "SingleStack"];
@@ -46,8 +46,13 @@ pub(super) fn is_headless(spec: &At) -> bool {
 pub(super) fn cluster(spec: &At, errors: &mut Errors) {
     let (addresses, families) = (spec.child("clusterIPs"), spec.child("ipFamilies"));
     let (first, address) = (addresses.strings().next(), spec.child("clusterIP").str());
-    if first.is_some_and(|first| first != address) {
-        addresses.invalid(errors, "first value must match `clusterIP`");
+    match first {
+        None if !address.is_empty() => addresses.required(errors, ""),
+        Some(_) if address.is_empty() => {
+            addresses.invalid(errors, "must be empty when `clusterIP` is not specified");
+        }
+        Some(first) if first != address => addresses.invalid(errors, "first value must match `clusterIP`"),
+        _ => {}
     }
     let mut seen = Vec::new();
     for family in families.items() {
@@ -58,14 +63,19 @@ pub(super) fn cluster(spec: &At, errors: &mut Errors) {
         seen.push(family.str());
     }
     spec.child("ipFamilyPolicy").one_of_if_set(errors, &POLICIES);
-    let found = errors.len();
-    each_address(spec, errors);
-    if errors.len() > found || is_headless(spec) {
+    let readable = each_address(&addresses, errors);
+    if addresses.len() > 2 {
+        addresses.invalid(errors, "may only hold up to 2 values");
+    }
+    if !readable {
         return;
     }
-    let all: Vec<_> = addresses.strings().collect();
-    if all.len() == 2 && is_v6(all[0]) == is_v6(all[1]) {
+    let v6 = addresses.strings().filter(|address| is_v6(address)).count();
+    if addresses.len() > 1 && (v6 == 0 || v6 == addresses.len()) {
         addresses.invalid(errors, "may specify no more than one IP for each IP family");
+    }
+    if is_headless(spec) {
+        return;
     }
     for (index, (address, family)) in addresses.items().zip(families.strings()).enumerate() {
         if FAMILIES.contains(&family) && is_v6(address.str()) != (family == "IPv6") {
@@ -75,32 +85,19 @@ pub(super) fn cluster(spec: &At, errors: &mut Errors) {
     }
 }
 
-fn each_address(spec: &At, errors: &mut Errors) {
-    let addresses = spec.child("clusterIPs");
-    if addresses.is_empty() {
-        let alone = spec.child("clusterIP");
-        if !matches!(alone.str(), "" | "None") {
-            alone.rule(errors, names::ip);
-        }
-        return;
-    }
-    if addresses.len() > 2 {
-        addresses.invalid(errors, "may only hold up to 2 values");
-    }
-    let mut seen = Vec::new();
+/// Checks each address alone; returns whether all are addresses, or the one is none.
+fn each_address(addresses: &At, errors: &mut Errors) -> bool {
+    let found = errors.len();
     for (index, address) in addresses.items().enumerate() {
-        if address.str() == "None" {
-            if index > 0 || addresses.len() > 1 {
+        if index == 0 && address.str() == "None" {
+            if addresses.len() > 1 {
                 addresses.invalid(errors, "'None' must be the first and only value");
             }
             continue;
         }
         address.rule(errors, names::ip);
-        if seen.contains(&address.str()) {
-            address.duplicate(errors);
-        }
-        seen.push(address.str());
     }
+    errors.len() == found
 }
 
 /// Checks how addresses and families of a service change: the first stay, a second may come and go.
@@ -108,26 +105,54 @@ pub(super) fn cluster_update(new: &At, old: &At, errors: &mut Errors) {
     if [new, old].iter().any(|spec| spec.child("type").str() == "ExternalName") {
         return;
     }
-    for (name, one) in [("clusterIPs", "secondary clusterIP"), ("ipFamilies", "secondary ipFamily")] {
-        let (list, before) = (new.child(name), old.child(name));
-        if before.is_empty() {
-            continue;
-        }
-        let primary =
-            format!("primary {} can not be unset", name.trim_end_matches("ies").trim_end_matches('s'));
-        for (index, was) in before.strings().enumerate() {
-            let item = list.index(index);
-            match list.strings().nth(index) {
-                Some(now) if now != was => item.invalid_shown(errors, list.value(), NO_CHANGE),
-                Some(_) => {}
-                None if index == 0 => item.invalid_shown(errors, list.value(), &primary),
-                None if new.child("ipFamilyPolicy").str() != "SingleStack" => {
-                    let rule = format!("must be set to 'SingleStack' when releasing the {one}");
-                    new.child("ipFamilyPolicy").invalid(errors, &rule);
-                }
-                None => {}
+    let headless = (is_headless(new), is_headless(old));
+    if headless != (true, true) {
+        let all = (new.child("clusterIPs"), old.child("clusterIPs"));
+        let shown = go::strings("[]string", all.0.value());
+        let names = ["primary clusterIP", "secondary clusterIP"];
+        released(new, (&all.0, &all.1), (shown.clone(), shown), names, errors);
+    }
+    // What becomes headless, or is, may be of other families.
+    if headless == (false, false) {
+        let all = (new.child("ipFamilies"), old.child("ipFamilies"));
+        let shown = (
+            go::strings("[]core.IPFamily", all.0.value()),
+            go::strings("[]string", new.child("clusterIPs").value()),
+        );
+        released(new, (&all.0, &all.1), shown, ["primary ipFamily", "secondary ipFamily"], errors);
+    }
+}
+
+/// Checks a list of at most two whose first value stays. `shown` is what errors show where the number of values is the
+/// same or the first is gone, and where it changed otherwise.
+fn released(
+    spec: &At,
+    (list, before): (&At, &At),
+    shown: (Shown, Shown),
+    [primary, secondary]: [&str; 2],
+    errors: &mut Errors,
+) {
+    let first = list.index(0);
+    if list.len() == before.len() {
+        for (index, (now, was)) in list.strings().zip(before.strings()).enumerate() {
+            if now != was {
+                // Families are all reported as if they were the first.
+                let at = if primary.ends_with("ipFamily") { 0 } else { index };
+                list.index(at).invalid_shown(errors, shown.0.clone(), NO_CHANGE);
             }
         }
+        return;
+    }
+    let fewer = list.len() < before.len();
+    if fewer && spec.child("clusterIPs").is_empty() {
+        first.invalid_shown(errors, shown.0, &format!("{primary} can not be unset"));
+    }
+    if !before.is_empty() && !list.is_empty() && list.strings().next() != before.strings().next() {
+        first.invalid_shown(errors, shown.1, NO_CHANGE);
+    }
+    let policy = spec.child("ipFamilyPolicy");
+    if fewer && list.len() == 1 && policy.str() != "SingleStack" {
+        policy.invalid(errors, &format!("must be set to 'SingleStack' when releasing the {secondary}"));
     }
 }
 

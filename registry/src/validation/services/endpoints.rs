@@ -21,6 +21,7 @@ pub(in super::super) static ENDPOINTS: Validator = Validator {
     create: |endpoints, errors| subsets(&endpoints.child("subsets"), errors),
     update: |new, old, errors| {
         metadata::update_built_in(new, old, errors);
+        metadata::whole(new, NameRule::Subdomain, true, errors);
         subsets(&new.child("subsets"), errors);
     },
     status: |_, _, _| {},
@@ -32,6 +33,7 @@ pub(in super::super) static ENDPOINT_SLICE: Validator = Validator {
     built_in: true,
     create: slice,
     update: |new, old, errors| {
+        metadata::whole(new, NameRule::Subdomain, true, errors);
         slice(new, errors);
         new.child("addressType").immutable(errors, &old.child("addressType"));
     },
@@ -70,13 +72,11 @@ fn endpoint_address(address: &At, errors: &mut Errors) {
     if address.child("nodeName").is_set() {
         address.child("nodeName").rule(errors, names::subdomain);
     }
-    if problems.is_empty() {
-        not_special(&ip, errors);
-    }
+    not_special(&ip, errors);
 }
 
 fn application(port: &At, errors: &mut Errors) {
-    if !port.child("appProtocol").is_empty() {
+    if port.child("appProtocol").is_set() {
         port.child("appProtocol").rule(errors, names::qualified_name);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::at::{At, Errors};
+use super::super::at::{At, Errors, IMMUTABLE};
 use super::super::error::FieldError;
 use super::super::names::{self, NameRule};
 use super::super::pods::port_number_or_name;
@@ -24,22 +24,28 @@ pub(in super::super) static SERVICE: Validator = Validator {
         let (spec, before) = (new.child("spec"), old.child("spec"));
         cluster_update(&spec, &before, errors);
         balancer_class_update(&spec, &before, errors);
+        let (port, was) = (spec.child("healthCheckNodePort"), before.child("healthCheckNodePort"));
+        if needs_check(&spec) && needs_check(&before) && port.int() != was.int() {
+            port.forbidden(errors, IMMUTABLE);
+        }
+        metadata::whole(new, NameRule::Label1035, true, errors);
         service(new, errors);
     },
     status: |new, old, errors| {
         metadata::update_built_in(new, old, errors);
-        let (status, before) = (new.child("status"), old.child("status"));
-        let (balancer, was) = (status.child("loadBalancer"), before.child("loadBalancer"));
+        let status = new.child("status");
+        let balancer = status.child("loadBalancer");
         let ingress = balancer.child("ingress");
-        let balanced = new.child("spec").child("type").str() == "LoadBalancer";
-        if !ingress.is_empty() && !balanced && was.child("ingress").is_empty() {
-            ingress.forbidden(errors, "may only be used when `spec.type` is \"LoadBalancer\"");
+        if !ingress.is_empty() && new.child("spec").child("type").str() != "LoadBalancer" {
+            ingress.forbidden(errors, "may only be used when `spec.type` is 'LoadBalancer'");
+        } else {
+            load_balancer_status(&balancer, errors);
         }
-        load_balancer_status(&balancer, errors);
     },
 };
 
 fn service(service: &At, errors: &mut Errors) {
+    topology(&service.child("metadata"), errors);
     let spec = service.child("spec");
     let kind = spec.child("type").str();
     let headless = is_headless(&spec);
@@ -63,8 +69,19 @@ fn service(service: &At, errors: &mut Errors) {
     }
     spec.child("type").one_of_or_required(errors, &TYPES);
     node_ports(&service_ports, kind, errors);
-    load_balancer(&spec, kind, errors);
+    same_ports(&service_ports, errors);
+    load_balancer(service, kind, errors);
     traffic(&spec, kind, errors);
+}
+
+/// Checks that both names of the annotation on topology, if both are there, say the same.
+fn topology(metadata: &At, errors: &mut Errors) {
+    const OLDER: &str = "service.kubernetes.io/topology-aware-hints";
+    let annotations = metadata.child("annotations");
+    let (mode, hints) = (annotations.key("service.kubernetes.io/topology-mode"), annotations.key(OLDER));
+    if mode.is_set() && hints.is_set() && mode.str() != hints.str() {
+        mode.invalid(errors, &format!("must match annotations[{OLDER}] when both are specified"));
+    }
 }
 
 fn by_type(spec: &At, kind: &str, headless: bool, errors: &mut Errors) {
@@ -125,10 +142,14 @@ fn ports(ports: &At, errors: &mut Errors) {
         port.child("protocol").one_of_or_required(errors, &PROTOCOLS);
         port_number_or_name(&port.child("targetPort"), errors);
         let application = port.child("appProtocol");
-        if !application.is_empty() {
+        if application.is_set() {
             application.rule(errors, names::qualified_name);
         }
     }
+}
+
+/// Checks that no two ports are the same.
+fn same_ports(ports: &At, errors: &mut Errors) {
     let pair = |port: &At, field: &str| (port.child("protocol").str().to_owned(), port.child(field).int());
     for (index, port) in ports.items().enumerate() {
         if ports.items().take(index).any(|other| pair(&other, "port") == pair(&port, "port")) {
@@ -174,45 +195,62 @@ fn affinity(spec: &At, errors: &mut Errors) {
 }
 
 fn node_ports(ports: &At, kind: &str, errors: &mut Errors) {
+    let given = |port: &At| port.child("nodePort").int().filter(|number| *number != 0);
+    if kind == "ClusterIP" {
+        for port in ports.items().filter(|port| given(port).is_some()) {
+            port.child("nodePort").forbidden(errors, "may not be used when `type` is 'ClusterIP'");
+        }
+    }
     let mut seen = Vec::new();
     for port in ports.items() {
-        let node = port.child("nodePort");
-        let number = node.int().unwrap_or_default();
-        if number == 0 {
-            continue;
-        }
-        if kind == "ClusterIP" {
-            node.forbidden(errors, "may not be used when `type` is 'ClusterIP'");
-        }
+        let Some(number) = given(&port) else { continue };
         let pair = (port.child("protocol").str(), number);
         if seen.contains(&pair) {
-            node.duplicate(errors);
+            port.child("nodePort").duplicate(errors);
         }
         seen.push(pair);
     }
 }
 
-fn load_balancer(spec: &At, kind: &str, errors: &mut Errors) {
-    let balanced = kind == "LoadBalancer";
-    let ranges = spec.child("loadBalancerSourceRanges");
-    if !ranges.is_empty() && !balanced {
-        ranges.forbidden(errors, ONLY_BALANCED);
-    }
-    for range in ranges.items() {
-        let trimmed = range.str().trim();
-        names::cidr(trimmed).iter().for_each(|problem| range.invalid(errors, problem));
-    }
+fn load_balancer(service: &At, kind: &str, errors: &mut Errors) {
+    let (spec, balanced) = (service.child("spec"), kind == "LoadBalancer");
+    source_ranges(service, balanced, errors);
     let allocate = spec.child("allocateLoadBalancerNodePorts");
     if allocate.is_set() && !balanced {
         allocate.forbidden(errors, ONLY_BALANCED);
     }
     let class = spec.child("loadBalancerClass");
-    if class.is_set() {
-        if !balanced {
-            class.forbidden(errors, ONLY_BALANCED);
-        }
+    if class.is_set() && balanced {
         class.rule(errors, names::qualified_name);
+    } else if class.is_set() {
+        class.forbidden(errors, ONLY_BALANCED);
     }
+}
+
+/// Checks from where a load balancer takes traffic: a field, or an annotation that is older.
+fn source_ranges(service: &At, balanced: bool, errors: &mut Errors) {
+    let (spec, meta) = (service.child("spec"), service.child("metadata"));
+    let ranges = spec.moved(spec.child("loadBalancerSourceRanges").value(), "LoadBalancerSourceRanges");
+    let annotations = meta.child("annotations");
+    let older = annotations.key("service.beta.kubernetes.io/load-balancer-source-ranges");
+    let place = if ranges.is_empty() { &older } else { &ranges };
+    if (!ranges.is_empty() || older.is_set()) && !balanced {
+        place.forbidden(errors, ONLY_BALANCED);
+    }
+    for range in ranges.items() {
+        let trimmed = range.str().trim();
+        names::cidr(trimmed).iter().for_each(|problem| range.invalid_shown(errors, trimmed, problem));
+    }
+    if ranges.is_empty() && !older.str().trim().is_empty() {
+        for range in older.str().trim().split(',').map(str::trim) {
+            names::cidr(range).iter().for_each(|problem| older.invalid_shown(errors, range, problem));
+        }
+    }
+}
+
+/// Returns whether a load balancer asks nodes whether they have pods of the service.
+fn needs_check(spec: &At) -> bool {
+    spec.child("type").str() == "LoadBalancer" && spec.child("externalTrafficPolicy").str() == "Local"
 }
 
 fn balancer_class_update(new: &At, old: &At, errors: &mut Errors) {
@@ -230,14 +268,11 @@ fn traffic(spec: &At, kind: &str, errors: &mut Errors) {
     if !reachable && !external.is_empty() {
         external.invalid(errors, "may only be set for externally-accessible services");
     }
-    if reachable && kind != "ClusterIP" {
+    if reachable {
         external.one_of_or_required(errors, &["Cluster", "Local"]);
-    } else if reachable && !external.is_empty() {
-        external.one_of(errors, &["Cluster", "Local"]);
     }
     let check = spec.child("healthCheckNodePort");
-    let needed = kind == "LoadBalancer" && external.str() == "Local";
-    if check.int().unwrap_or_default() != 0 && !needed {
+    if check.int().unwrap_or_default() != 0 && !needs_check(spec) {
         let rule = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
         check.invalid(errors, rule);
     }

@@ -31,9 +31,9 @@ fn several_ports_have_names_and_differ() {
         [
             "spec.ports[0].name: Required value",
             "spec.ports[2].name: Duplicate value: \"a\"",
+            "spec.ports[2].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
             "spec.ports[1]: Duplicate value: core.ServicePort{Name:\"\", Protocol:\"TCP\", AppProtocol:(*string)(nil), \
              Port:80, TargetPort:intstr.IntOrString{Type:0, IntVal:0, StrVal:\"\"}, NodePort:0}",
-            "spec.ports[2].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'",
         ]
     );
 }
@@ -163,5 +163,89 @@ fn a_slice_has_addresses_of_one_kind_that_does_not_change() {
     assert_eq!(
         updated(slice, &[("/addressType", "FQDN".into()), ("/endpoints", json!([{"addresses": ["a.b"]}]))]),
         ["addressType: Invalid value: \"FQDN\": field is immutable"]
+    );
+}
+
+#[test]
+fn the_one_address_and_the_list_say_the_same() {
+    let alone = with(service(), "/spec/clusterIPs", json!([]));
+    let listed = with(service(), "/spec/clusterIP", "".into());
+    let mixed = with(service(), "/spec/clusterIPs", json!(["10.0.0.1", "None", "x"]));
+
+    assert_eq!(created(alone), ["spec.clusterIPs: Required value"]);
+    assert_eq!(
+        created(listed),
+        [
+            "spec.clusterIPs: Invalid value: []string{\"10.0.0.1\"}: must be empty when `clusterIP` is not specified"
+        ]
+    );
+    assert_eq!(
+        created(mixed),
+        [
+            "spec.clusterIPs[1]: Invalid value: \"None\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "spec.clusterIPs[2]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            "spec.clusterIPs: Invalid value: []string{\"10.0.0.1\", \"None\", \"x\"}: may only hold up to 2 values",
+        ]
+    );
+}
+
+#[test]
+fn where_a_load_balancer_takes_traffic_from_is_a_field_or_an_annotation() {
+    let balanced = with(service(), "/spec/type", "LoadBalancer".into());
+    let annotations = json!({"service.beta.kubernetes.io/load-balancer-source-ranges": "10.0.0.0/8, x"});
+    let place = "metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]";
+
+    assert_eq!(
+        created(with(
+            balanced.clone(),
+            "/spec/loadBalancerSourceRanges",
+            json!([" 10.0.0.0/8 ", "10.0.0.0"])
+        )),
+        [
+            "spec.LoadBalancerSourceRanges[1]: Invalid value: \"10.0.0.0\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+        ]
+    );
+    assert_eq!(
+        created(with(
+            with(service(), "/metadata/annotations", annotations),
+            "/spec/loadBalancerClass",
+            "a b".into()
+        )),
+        [
+            format!("{place}: Forbidden: may only be used when `type` is 'LoadBalancer'"),
+            format!(
+                "{place}: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+            ),
+            "spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'".to_owned(),
+        ]
+    );
+    assert_eq!(
+        status_updated(
+            with(service(), "/status", json!({"loadBalancer": {}})),
+            &[("/status/loadBalancer/ingress", json!([{"ip": "x"}]))]
+        ),
+        ["status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"]
+    );
+}
+
+#[test]
+fn the_port_that_asks_nodes_stays() {
+    let service = with(service(), "/spec/type", "LoadBalancer".into());
+    let service = with(service, "/spec/externalTrafficPolicy", "Local".into());
+    let service = with(service, "/spec/healthCheckNodePort", 30000.into());
+    assert_eq!(
+        updated(service, &[("/spec/healthCheckNodePort", 30001.into())]),
+        ["spec.healthCheckNodePort: Forbidden: field is immutable"]
+    );
+}
+
+#[test]
+fn a_service_that_becomes_headless_or_is_may_be_of_other_families() {
+    let headless =
+        with(with(service(), "/spec/clusterIP", "None".into()), "/spec/clusterIPs", json!(["None"]));
+    assert_eq!(updated(headless.clone(), &[("/spec/ipFamilies", json!(["IPv6"]))]), Vec::<String>::new());
+    assert_eq!(
+        updated(service(), &[("/spec/ipFamilies", json!(["IPv6"]))])[0],
+        "spec.ipFamilies[0]: Invalid value: []core.IPFamily{\"IPv6\"}: may not change once set"
     );
 }

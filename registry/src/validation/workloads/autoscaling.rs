@@ -137,10 +137,7 @@ pub(in super::super) static DISRUPTION_BUDGET: Validator = Validator {
     namespaced: true,
     built_in: true,
     create: |budget, errors| budget_spec(&budget.child("spec"), errors),
-    update: |new, old, errors| {
-        metadata::update_built_in(new, old, errors);
-        budget_spec(&new.child("spec"), errors);
-    },
+    update: |new, _, errors| budget_spec(&new.child("spec"), errors),
     status: |new, old, errors| {
         metadata::update_built_in(new, old, errors);
         let counts = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
@@ -158,6 +155,6 @@ fn budget_spec(spec: &At, errors: &mut Errors) {
         count_or_percent(share, errors);
         at_most_all(share, errors);
     }
-    selectors::label_selector(&spec.child("selector"), errors);
     spec.child("unhealthyPodEvictionPolicy").one_of_if_set(errors, &["AlwaysAllow", "IfHealthyBudget"]);
+    selectors::label_selector(&spec.child("selector"), errors);
 }

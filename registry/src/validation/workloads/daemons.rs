@@ -4,9 +4,9 @@ use super::super::at::{At, Errors, IMMUTABLE};
 use super::super::compare::same;
 use super::super::error::{FieldError, Shown};
 use super::super::names::NameRule;
-use super::super::{Validator, go, metadata, pods, selectors};
+use super::super::{Validator, go, metadata, selectors};
 use super::{
-    NO_MATCH, amount, at_most_all, count_or_percent, fixed_selector, lasting_template, not_empty,
+    NO_MATCH, amount, at_most_all, collisions, count_or_percent, fixed_selector, lasting_template, not_empty,
     not_negative,
 };
 
@@ -33,7 +33,9 @@ pub(in super::super) static DAEMON_SET: Validator = Validator {
             "numberUnavailable",
             "collisionCount",
         ];
-        not_negative(&new.child("status"), &counts, errors);
+        let status = new.child("status");
+        not_negative(&status, &counts, errors);
+        collisions(&status, &old.child("status"), errors);
     },
 };
 
@@ -43,14 +45,11 @@ fn spec(spec: &At, errors: &mut Errors) {
     let meta = template.child("metadata");
     let labels = meta.child("labels");
     let everything = selector.is_set() && selectors::is_empty(&selector);
-    if !everything && !selectors::matches(&selector, &labels) {
+    if !everything && selectors::is_readable(&selector) && !selectors::matches(&selector, &labels) {
         labels.invalid_shown(errors, go::string_map(labels.value()), NO_MATCH);
     }
     not_empty(&selector, "daemonset", errors);
     lasting_template(spec, "DaemonSet", errors);
-    let pod_spec = template.child("spec");
-    let rule = "GCE PD can only be mounted in read-only mode in a daemon set";
-    pods::read_only_disks(&pod_spec.child("volumes"), rule, errors);
     not_negative(spec, &["minReadySeconds"], errors);
     strategy(&spec.child("updateStrategy"), errors);
     not_negative(spec, &["revisionHistoryLimit"], errors);
@@ -63,10 +62,8 @@ fn strategy(strategy: &At, errors: &mut Errors) {
         "RollingUpdate" if !rolling.is_set() => rolling.required(errors, ""),
         "RollingUpdate" => {
             let (unavailable, surge) = (rolling.child("maxUnavailable"), rolling.child("maxSurge"));
-            for share in [&unavailable, &surge] {
-                count_or_percent(share, errors);
-                at_most_all(share, errors);
-            }
+            [&unavailable, &surge].into_iter().for_each(|share| count_or_percent(share, errors));
+            [&unavailable, &surge].into_iter().for_each(|share| at_most_all(share, errors));
             match (amount(&unavailable) != 0, amount(&surge) != 0) {
                 (true, true) => {
                     let shown = go::int_or_string(surge.value());
@@ -94,6 +91,7 @@ pub(in super::super) static CONTROLLER_REVISION: Validator = Validator {
     create: revision,
     update: |new, old, errors| {
         metadata::update_built_in(new, old, errors);
+        metadata::whole(new, NameRule::Subdomain, true, errors);
         revision(new, errors);
         let data = new.child("data");
         if !same(data.value(), old.child("data").value()) {

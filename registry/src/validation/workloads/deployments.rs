@@ -4,13 +4,12 @@ use super::super::at::{At, Errors};
 use super::super::error::FieldError;
 use super::super::names::NameRule;
 use super::super::{Validator, go, metadata};
-use super::replicas::shared_disks;
 use super::{
-    amount, at_most_all, count_or_percent, counts, fixed_selector, lasting_template, not_negative, selector,
-    selector_matches,
+    amount, at_most_all, available, collisions, count_or_percent, counts, fixed_selector, lasting_template,
+    not_negative, selector, selector_matches,
 };
 
-const COUNTS: [&str; 3] = ["updatedReplicas", "readyReplicas", "availableReplicas"];
+const COUNTS: [&str; 4] = ["updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas"];
 
 pub(in super::super) static DEPLOYMENT: Validator = Validator {
     name: NameRule::Subdomain,
@@ -26,20 +25,17 @@ pub(in super::super) static DEPLOYMENT: Validator = Validator {
         metadata::update_built_in(new, old, errors);
         let (status, before) = (new.child("status"), old.child("status"));
         counts(&status, &COUNTS, errors);
-        not_negative(&status, &["unavailableReplicas"], errors);
-        let collisions = status.child("collisionCount");
-        if collisions.int() < before.child("collisionCount").int() {
-            collisions.invalid(errors, "cannot be decremented");
-        }
+        available(&status, "readyReplicas", errors);
+        collisions(&status, &before, errors);
     },
 };
 
 fn spec(spec: &At, errors: &mut Errors) {
     not_negative(spec, &["replicas"], errors);
     selector(spec, "deployment", errors);
-    selector_matches(spec, errors);
-    lasting_template(spec, "ReplicaSet", errors);
-    shared_disks(spec, errors);
+    if selector_matches(spec, "invalid label selector", errors) {
+        lasting_template(spec, "ReplicaSet", errors);
+    }
     strategy(&spec.child("strategy"), errors);
     not_negative(spec, &["minReadySeconds", "revisionHistoryLimit"], errors);
     let deadline = spec.child("progressDeadlineSeconds");

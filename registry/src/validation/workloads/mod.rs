@@ -4,6 +4,7 @@ mod autoscaling;
 mod daemons;
 mod deployments;
 mod jobs;
+mod policies;
 mod replicas;
 mod schedule;
 mod stateful;
@@ -44,22 +45,32 @@ fn not_empty(selector: &At, kind: &str, errors: &mut Errors) {
     }
 }
 
-/// Checks that the selector matches the labels of the template.
-fn selector_matches(spec: &At, errors: &mut Errors) {
+/// Checks that the selector matches the labels of the template; returns whether it can be told.
+fn selector_matches(spec: &At, unreadable: &str, errors: &mut Errors) -> bool {
     let template = spec.child("template");
     let meta = template.child("metadata");
     let labels = meta.child("labels");
     let selector = spec.child("selector");
+    if !selectors::is_readable(&selector) {
+        selector.invalid_shown(errors, go::label_selector(selector.value()), unreadable);
+        return false;
+    }
     let everything = selector.is_set() && selectors::is_empty(&selector);
     if !everything && !selectors::matches(&selector, &labels) {
         labels.invalid_shown(errors, go::string_map(labels.value()), NO_MATCH);
     }
+    true
 }
 
 /// Checks a template whose pods run until they are deleted.
 fn lasting_template(spec: &At, kind: &str, errors: &mut Errors) {
+    pods::template(&spec.child("template"), errors);
+    lasting(spec, kind, errors);
+}
+
+/// Checks that pods of a template run until they are deleted.
+fn lasting(spec: &At, kind: &str, errors: &mut Errors) {
     let template = spec.child("template");
-    pods::template(&template, errors);
     let pod_spec = template.child("spec");
     let (policy, deadline) = (pod_spec.child("restartPolicy"), pod_spec.child("activeDeadlineSeconds"));
     if pod_spec.is_set() && policy.str() != "Always" {
@@ -86,16 +97,31 @@ fn not_negative(object: &At, fields: &[&str], errors: &mut Errors) {
 
 /// Checks the counts in the status of a workload against each other.
 fn counts(status: &At, fields: &[&str], errors: &mut Errors) {
-    not_negative(status, &["replicas", "observedGeneration", "collisionCount"], errors);
+    not_negative(status, &["replicas"], errors);
     not_negative(status, fields, errors);
+    not_negative(status, &["observedGeneration", "collisionCount"], errors);
     let number = |name: &str| status.child(name).int().unwrap_or_default();
-    for field in fields {
+    for field in fields.iter().filter(|field| **field != "unavailableReplicas") {
         if number(field) > number("replicas") {
             status.child(field).invalid(errors, NOT_ABOVE_REPLICAS);
         }
     }
+}
+
+/// Checks that no more are available than are ready, which errors call by the name `ready`.
+fn available(status: &At, ready: &str, errors: &mut Errors) {
+    let number = |name: &str| status.child(name).int().unwrap_or_default();
     if number("availableReplicas") > number("readyReplicas") {
-        status.child("availableReplicas").invalid(errors, "cannot be greater than readyReplicas");
+        status.child("availableReplicas").invalid(errors, &format!("cannot be greater than {ready}"));
+    }
+}
+
+/// Checks that the count of collisions of names does not fall.
+fn collisions(status: &At, before: &At, errors: &mut Errors) {
+    let (now, was) = (status.child("collisionCount"), before.child("collisionCount"));
+    let count = now.int().unwrap_or_default();
+    if was.is_set() && (!now.is_set() || now.int() < was.int()) {
+        now.invalid_shown(errors, count, "cannot be decremented");
     }
 }
 

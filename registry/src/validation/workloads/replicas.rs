@@ -2,8 +2,10 @@
 
 use super::super::at::{At, Errors};
 use super::super::names::NameRule;
-use super::super::{Validator, go, metadata, pods};
-use super::{NO_MATCH, counts, fixed_selector, lasting_template, not_negative, selector, selector_matches};
+use super::super::{Validator, go, metadata};
+use super::{
+    NO_MATCH, available, counts, fixed_selector, lasting_template, not_negative, selector, selector_matches,
+};
 
 const COUNTS: [&str; 3] = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
 
@@ -34,7 +36,9 @@ pub(in super::super) static REPLICA_SET: Validator = Validator {
 
 fn status(new: &At, old: &At, errors: &mut Errors) {
     metadata::update_built_in(new, old, errors);
-    counts(&new.child("status"), &COUNTS, errors);
+    let status = new.child("status");
+    counts(&status, &COUNTS, errors);
+    available(&status, "readyReplicas", errors);
 }
 
 fn controller_spec(spec: &At, errors: &mut Errors) {
@@ -57,21 +61,7 @@ fn controller_spec(spec: &At, errors: &mut Errors) {
 fn set_spec(spec: &At, errors: &mut Errors) {
     not_negative(spec, &["replicas", "minReadySeconds"], errors);
     selector(spec, "deployment", errors);
-    selector_matches(spec, errors);
-    lasting_template(spec, "ReplicaSet", errors);
-    shared_disks(spec, errors);
-}
-
-/// Checks that several pods do not write to one disk that only one can.
-pub(super) fn shared_disks(spec: &At, errors: &mut Errors) {
-    if spec.child("replicas").int().unwrap_or(1) <= 1 {
-        return;
+    if selector_matches(spec, "invalid label selector", errors) {
+        lasting_template(spec, "ReplicaSet", errors);
     }
-    let template = spec.child("template");
-    let pod_spec = template.child("spec");
-    pods::read_only_disks(
-        &pod_spec.child("volumes"),
-        "GCE PD can only be mounted in read-only mode if replicas > 1",
-        errors,
-    );
 }

@@ -12,14 +12,20 @@ const FIELDS: [(u32, u32, &[&str]); 5] = [
 ];
 
 /// Checks a schedule: five fields, or one of the words for common ones.
-pub(super) fn check(schedule: &At, has_zone: bool, errors: &mut Errors) {
+///
+/// A zone within the schedule is allowed if it was there before, and there is no other zone.
+pub(super) fn check(schedule: &At, keeps_zone: bool, has_zone: bool, errors: &mut Errors) {
     if let Err(problem) = parse(schedule.str()) {
         schedule.invalid(errors, &problem);
     }
-    if schedule.str().contains("TZ") && has_zone {
-        schedule.invalid(errors, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
-    } else if schedule.str().contains("TZ") {
-        schedule.invalid(errors, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+    match (schedule.str().contains("TZ"), keeps_zone) {
+        (true, true) if has_zone => {
+            schedule.invalid(errors, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
+        }
+        (true, false) => {
+            schedule.invalid(errors, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead");
+        }
+        _ => {}
     }
 }
 

@@ -3,9 +3,10 @@
 use super::super::at::{At, Errors};
 use super::super::compare::same;
 use super::super::names::NameRule;
-use super::super::{Validator, go, metadata};
+use super::super::{Validator, go, metadata, pods};
 use super::{
-    at_most_all, count_or_percent, counts, lasting_template, not_negative, selector, selector_matches,
+    amount, at_most_all, available, collisions, count_or_percent, counts, lasting, not_negative, selector,
+    selector_matches,
 };
 
 const COUNTS: [&str; 4] = ["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
@@ -40,8 +41,11 @@ pub(in super::super) static STATEFUL_SET: Validator = Validator {
         }
     },
     status: |new, old, errors| {
+        let status = new.child("status");
+        counts(&status, &COUNTS, errors);
+        available(&status, "status.readyReplicas", errors);
         metadata::update_built_in(new, old, errors);
-        counts(&new.child("status"), &COUNTS, errors);
+        collisions(&status, &old.child("status"), errors);
     },
 };
 
@@ -54,15 +58,17 @@ fn spec(spec: &At, errors: &mut Errors) {
     let retention = spec.child("persistentVolumeClaimRetentionPolicy");
     for name in ["whenDeleted", "whenScaled"] {
         if retention.is_set() {
-            retention.child(name).one_of_if_set(errors, &["Delete", "Retain"]);
+            retention.child(name).one_of(errors, &["Retain", "Delete"]);
         }
     }
     not_negative(spec, &["replicas", "minReadySeconds"], errors);
     spec.child("ordinals").child("start").not_negative(errors);
     selector(spec, "statefulset", errors);
-    selector_matches(spec, errors);
-    lasting_template(spec, "StatefulSet", errors);
-    not_negative(spec, &["revisionHistoryLimit"], errors);
+    if selector_matches(spec, "", errors) {
+        // Nothing is said of what the pods are to run: they mount claims that only the controller makes.
+        pods::bare_template(&spec.child("template"), errors);
+    }
+    lasting(spec, "StatefulSet", errors);
 }
 
 fn strategy(strategy: &At, errors: &mut Errors) {
@@ -78,6 +84,9 @@ fn strategy(strategy: &At, errors: &mut Errors) {
             rolling.child("partition").not_negative(errors);
             let unavailable = rolling.child("maxUnavailable");
             count_or_percent(&unavailable, errors);
+            if unavailable.is_set() && amount(&unavailable) == 0 {
+                unavailable.invalid_shown(errors, go::int_or_string(unavailable.value()), "cannot be 0");
+            }
             at_most_all(&unavailable, errors);
         }
         _ => {
