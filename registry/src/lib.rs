@@ -19,6 +19,7 @@ mod managed;
 mod negotiate;
 #[cfg(feature = "tls")]
 pub mod node_connector;
+mod numbers;
 pub mod object;
 mod openapi;
 pub mod registry;

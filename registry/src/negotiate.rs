@@ -115,10 +115,14 @@ impl Form {
     /// # Errors
     ///
     /// 406 if nothing that is accepted can be answered.
-    pub(crate) fn choose(headers: &HeaderMap, query: &Query, is_list: bool, kind: &str) -> Result<Self> {
+    pub(crate) fn choose(
+        headers: &HeaderMap,
+        query: &Query,
+        is_list: bool,
+        resource: &Resource,
+    ) -> Result<Self> {
         let pretty = is_pretty(headers, query);
         let include = IncludeObject::parse(query.get("includeObject").unwrap_or_default());
-        let include = include.map_err(|error| Status::bad_request(error.to_string()))?;
         if accepts_anything(headers) {
             return Ok(Self { encoding: Encoding::Json, shape: Shape::Object, pretty });
         }
@@ -126,15 +130,21 @@ impl Form {
         let form = ranges.iter().find_map(|range| {
             let encoding = encoding(range.media_type)?;
             let pretty = pretty || range.parameter("pretty") == Some("1");
-            Some(Self { encoding, shape: shape(range, encoding, include)?, pretty })
+            let shape = shape(range, encoding, include.clone().unwrap_or_default())?;
+            Some(Self { encoding, shape, pretty })
         });
         let form = form.ok_or_else(nothing_acceptable)?;
         match form.shape {
+            Shape::Table(..) if include.is_err() => {
+                Err(Status::bad_request(include.err().map(|error| error.to_string()).unwrap_or_default()))
+            }
             Shape::Metadata(_) if is_list => Err(Status::not_acceptable(format!(
-                "you requested PartialObjectMetadata, but the requested object is a list (*core.{kind}List)"
+                "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
+                internal_type(resource)
             ))),
             Shape::MetadataList(_) if !is_list => Err(Status::not_acceptable(format!(
-                "you requested PartialObjectMetadataList, but the requested object is not a list (*core.{kind})"
+                "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
+                internal_type(resource)
             ))),
             _ => Ok(form),
         }
@@ -203,6 +213,15 @@ pub(crate) fn plain_form(headers: &HeaderMap, query: &Query) -> Result<Form> {
     Ok(Form { encoding: encoding.ok_or_else(nothing_acceptable)?, shape: Shape::Object, pretty })
 }
 
+/// The Go type that upstream holds objects of a kind in.
+fn internal_type(resource: &Resource) -> String {
+    if resource.custom.is_some() {
+        return "unstructured.Unstructured".into();
+    }
+    let package = resource.layout().group.split('.').next().filter(|package| !package.is_empty());
+    format!("{}.{}", package.unwrap_or("core"), resource.kind)
+}
+
 /// Returns whether a client says nothing of what it accepts.
 fn accepts_anything(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(header::ACCEPT).iter();
@@ -215,7 +234,7 @@ fn nothing_acceptable() -> Status {
 
 fn encoding(media_type: &str) -> Option<Encoding> {
     match media_type {
-        "application/json" | "application/*" | "*/*" => Some(Encoding::Json),
+        "application/json" | "application/*" | "*/*" | "*" => Some(Encoding::Json),
         "application/yaml" => Some(Encoding::Yaml),
         "application/vnd.kubernetes.protobuf" => Some(Encoding::Protobuf),
         _ => None,
@@ -281,7 +300,7 @@ impl BodyForm {
     ///
     /// 415 for a type that the server does not read.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self> {
-        match media_type(headers) {
+        match media_type(headers).to_ascii_lowercase().as_str() {
             "" | "application/json" => Ok(Self::Json),
             "application/yaml" => Ok(Self::Yaml),
             "application/vnd.kubernetes.protobuf" => Ok(Self::Protobuf),
@@ -325,11 +344,13 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::Scope;
 
     fn choose(accept: &str) -> Result<Form> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
-        Form::choose(&headers, &Query::default(), true, "ConfigMap")
+        let config_maps = Resource::builtin("", "v1", "ConfigMap", "configmaps", Scope::Namespaced);
+        Form::choose(&headers, &Query::default(), true, &config_maps)
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
+use crate::numbers;
 use crate::status::{Result, Status};
 
 /// What is asked of a resource.
@@ -122,7 +123,8 @@ impl RequestInfo {
             // The old path of watches ends at the object.
             return Ok(Self::Path(join(&segments)));
         }
-        let watches = legacy_watch || is_watch(uri);
+        // Who names an object reads it, whatever the query says.
+        let watches = legacy_watch || (name.is_none() && is_watch(uri));
         let verb = verb(method, name.is_some(), watches, subresource.is_some());
         Ok(Self::Resource(ResourceRequest {
             verb,
@@ -220,10 +222,7 @@ impl Query {
     /// A Status in Go's words if it is none.
     pub fn integer(&self, name: &str) -> Result<Option<i64>> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        match text.parse() {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))),
-        }
+        numbers::parse_int(text).map(Some).map_err(Status::bad_request)
     }
 }
 
@@ -272,6 +271,7 @@ mod tests {
     fn watches_are_recognised_in_both_forms() {
         assert_eq!(resource(Method::GET, "/api/v1/pods?watch=true").verb, Some(Verb::Watch));
         assert_eq!(resource(Method::GET, "/api/v1/pods?watch=0").verb, Some(Verb::List));
+        assert_eq!(resource(Method::GET, "/api/v1/namespaces/ns/pods/web?watch=true").verb, Some(Verb::Get));
         assert_eq!(resource(Method::GET, "/api/v1/watch/pods").verb, Some(Verb::Watch));
         let one = resource(Method::GET, "/api/v1/watch/namespaces/ns/pods/web");
         assert_eq!((one.verb, one.name.as_deref()), (Some(Verb::Watch), Some("web")));

@@ -107,6 +107,13 @@ impl Status {
         .with_details()
     }
 
+    /// The kind, which is a custom one, has no such verb there.
+    #[must_use]
+    pub fn method_not_supported(resource: &Resource, verb: &str) -> Self {
+        let why = format!("{verb} is not supported on resources of kind \"{}\"", resource.qualified_plural());
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", why).about(resource, "")
+    }
+
     /// Nothing that the client accepts can be answered.
     #[must_use]
     pub fn not_acceptable(message: impl Into<String>) -> Self {
@@ -173,6 +180,17 @@ impl Status {
         let message = format!("Operation cannot be fulfilled on {kind} \"{name}\": {why}");
         let mut status = Self::new(StatusCode::CONFLICT, "Conflict", message);
         status.describe(name, &resource.group, &kind);
+        status
+    }
+
+    /// As [`conflict`](Self::conflict), with the kind in the place of its plural, as deletions say it.
+    #[must_use]
+    pub fn conflict_of_kind(resource: &Resource, name: &str, why: impl std::fmt::Display) -> Self {
+        let (group, kind) = (resource.layout().group, resource.kind.as_ref());
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let message = format!("Operation cannot be fulfilled on {qualified} \"{name}\": {why}");
+        let mut status = Self::new(StatusCode::CONFLICT, "Conflict", message);
+        status.describe(name, group, kind);
         status
     }
 

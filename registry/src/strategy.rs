@@ -104,9 +104,19 @@ pub trait Strategy: Debug + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Returns whether upstream deletes this kind in a way of its own, which tells of preconditions in other words.
+    fn checks_preconditions_itself(&self) -> bool {
+        false
+    }
+
     /// Returns whether a deletion that says nothing of dependents leaves them without an owner.
     fn orphans_by_default(&self) -> bool {
         false
+    }
+
+    /// Returns whether objects of this kind may own others: what becomes of these is nobody's business otherwise.
+    fn may_own(&self) -> bool {
+        true
     }
 
     /// Returns of what a client is warned whose deletion says nothing of dependents.

@@ -220,7 +220,7 @@ async fn a_deleted_definition_waits_for_its_objects_and_takes_no_new_ones() {
     })
     .await;
     let (refused, why) = call(&server, "POST", WIDGETS, widget("v1", "new", json!({}))).await;
-    let (still, _) = call(&server, "GET", &path, Value::Null).await;
+    let (still, ending) = call(&server, "GET", &path, Value::Null).await;
     let none = json!({"metadata": {"finalizers": null}});
     call(&server, "PATCH", &format!("{WIDGETS}/held"), none).await;
     eventually(&server, "the definition goes", async |server| {
@@ -234,6 +234,10 @@ async fn a_deleted_definition_waits_for_its_objects_and_takes_no_new_ones() {
         (StatusCode::METHOD_NOT_ALLOWED, StatusCode::OK, StatusCode::NOT_FOUND)
     );
     assert_eq!(why["message"], "create not allowed while custom resource definition is terminating");
+    let conditions = ending["status"]["conditions"].as_array().unwrap();
+    let terminating = conditions.iter().find(|condition| condition["type"] == "Terminating").unwrap();
+    assert_eq!(terminating["reason"], "InstanceDeletionInProgress");
+    assert_eq!(terminating["message"], "CustomResource deletion is in progress");
 }
 
 /// Stops serving widgets.
@@ -652,4 +656,30 @@ mod rules {
         assert_eq!(refused, StatusCode::UNPROCESSABLE_ENTITY);
         assert!(why["message"].as_str().unwrap().contains("running out of cost budget"), "{why}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_custom_kind_does_not_do_is_told_in_the_words_of_its_own_handler() {
+    let server = server().await;
+    let mut with_status = version("v1", true, string());
+    with_status["subresources"] = json!({"status": {}});
+    define(&server, definition(json!([with_status]))).await;
+    call(&server, "POST", WIDGETS, widget("v1", "a", json!({}))).await;
+    let across = "/apis/example.com/v1/widgets";
+
+    let posted = call(&server, "POST", &format!("{WIDGETS}/a/status"), widget("v1", "a", json!({}))).await;
+    let unknown = call(&server, "FOO", WIDGETS, Value::Null).await;
+    let nameless = call(&server, "PUT", WIDGETS, widget("v1", "a", json!({}))).await;
+    let all = call(&server, "GET", across, Value::Null).await;
+    let without_namespace = call(&server, "POST", across, widget("v1", "b", json!({}))).await;
+
+    let says = |answer: &(StatusCode, Value)| (answer.0.as_u16(), answer.1["message"].clone());
+    let unsupported =
+        |verb: &str| json!(format!("{verb} is not supported on resources of kind \"widgets.example.com\""));
+    assert_eq!(says(&posted), (405, unsupported("create")));
+    assert_eq!(posted.1["details"], json!({"group": "example.com", "kind": "widgets"}));
+    assert_eq!(says(&unknown), (405, unsupported("")));
+    assert_eq!(says(&nameless), (400, json!("name must be provided")));
+    assert_eq!(all.1["items"].as_array().unwrap().len(), 1);
+    assert_eq!(without_namespace, (StatusCode::NOT_FOUND, Value::Null), "that is text");
 }

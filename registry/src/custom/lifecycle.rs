@@ -209,6 +209,11 @@ impl Lifecycle {
         if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
             return Ok(true);
         }
+        let mut definition = definition;
+        if begin_deletion(&mut definition, &crate::write::metadata::seconds(self.registry.clock.now())) {
+            let target = self.target(kind, name, Some(Subresource::Status));
+            definition = self.registry.update(&target, &Set(definition)).await?.value;
+        }
         if let Some(resource) = world.defined(&format!("{PREFIX}{name}"))
             && !self.delete_all(resource, &world).await?
         {
@@ -257,6 +262,20 @@ impl Lifecycle {
         }
         Ok(is_empty)
     }
+}
+
+/// Says of a definition that its objects are being deleted. Returns whether it did not say so yet.
+fn begin_deletion(definition: &mut Value, now: &Value) -> bool {
+    const REASON: &str = "InstanceDeletionInProgress";
+    let conditions = definition["status"]["conditions"].as_array().into_iter().flatten();
+    if conditions
+        .into_iter()
+        .any(|condition| condition["type"] == "Terminating" && condition["reason"] == REASON)
+    {
+        return false;
+    }
+    set_condition(definition, "Terminating", true, REASON, "CustomResource deletion is in progress", now);
+    true
 }
 
 /// The namespace that an object says it is in.

@@ -38,6 +38,10 @@ impl Strategy for DefinitionStrategy {
         add_stored_version(object);
     }
 
+    fn checks_preconditions_itself(&self) -> bool {
+        true
+    }
+
     fn outlives_finalizers(&self, object: &Value) -> bool {
         object["metadata"]["deletionTimestamp"].is_null()
     }

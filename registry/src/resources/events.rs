@@ -4,17 +4,31 @@ use serde_json::{Map, Value, json};
 
 use crate::resource::{Resource, Scope};
 use crate::stored::Conversion;
-use crate::strategy::CreateOnUpdate;
+use crate::strategy::Strategy;
 
 pub(super) fn resources() -> Vec<Resource> {
     let kind = |group| {
         Resource::builtin(group, "v1", "Event", "events", Scope::Namespaced)
             .short_names(&["ev"])
-            .strategy(CreateOnUpdate)
+            .strategy(EventStrategy)
     };
     let stored = kind("");
     let newer = kind("events.k8s.io").stored_as(&stored, Newer);
     vec![stored, newer]
+}
+
+/// Events own nothing, and are gone at once whatever is asked for their dependents.
+#[derive(Debug)]
+struct EventStrategy;
+
+impl Strategy for EventStrategy {
+    fn creates_on_update(&self) -> bool {
+        true
+    }
+
+    fn may_own(&self) -> bool {
+        false
+    }
 }
 
 /// What fields are called in the core group, and in `events.k8s.io`.

@@ -35,6 +35,10 @@ impl Strategy for NamespaceStrategy {
         }
     }
 
+    fn checks_preconditions_itself(&self) -> bool {
+        true
+    }
+
     fn outlives_finalizers(&self, namespace: &Value) -> bool {
         namespace["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
     }

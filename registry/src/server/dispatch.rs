@@ -80,7 +80,18 @@ impl Inner {
         match known {
             Some(_) if parts.method != Method::GET => Status::method_not_allowed().into_response(),
             Some(answer) => answer,
-            None => Status::unknown_path().into_response(),
+            None if self.is_routed(path) => Status::unknown_path().into_response(),
+            None => verbs::no_such_page(),
+        }
+    }
+
+    /// Whether a path belongs to one of the services that upstream has a router for, which answers in the API's words.
+    fn is_routed(&self, path: &str) -> bool {
+        let mut segments = path.trim_start_matches('/').split('/');
+        match (segments.next(), segments.next()) {
+            (Some("api" | "version"), _) => true,
+            (Some("apis"), Some(group)) => verbs::is_own_group(&self.registry, group),
+            _ => false,
         }
     }
 

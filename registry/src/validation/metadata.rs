@@ -58,13 +58,9 @@ pub(super) fn create(object: &At, rule: NameRule, namespaced: bool, errors: &mut
 /// Whether a `resourceVersion` has to be given, and is the current one, is checked where the object is stored.
 pub(super) fn update(new: &At, old: &At, errors: &mut Errors) {
     let (new, old) = (new.child("metadata"), old.child("metadata"));
-    if old.child("deletionTimestamp").is_set() {
+    let is_deleted = old.child("deletionTimestamp").is_set();
+    if is_deleted {
         no_new_finalizers(&new.child("finalizers"), &old.child("finalizers"), errors);
-    } else {
-        let deleted = new.child("deletionTimestamp");
-        if deleted.is_set() {
-            deleted.invalid_shown(errors, time(deleted.str()), IMMUTABLE);
-        }
     }
     let generation = new.child("generation");
     if generation.is_set() && generation.int() < old.child("generation").int() {
@@ -73,11 +69,17 @@ pub(super) fn update(new: &At, old: &At, errors: &mut Errors) {
     for name in ["name", "namespace"] {
         new.child(name).immutable(errors, &old.child(name));
     }
-    for name in ["uid", "deletionGracePeriodSeconds"] {
+    let same = |name: &str, errors: &mut Errors| {
         if new.child(name).is_set() {
             new.child(name).immutable(errors, &old.child(name));
         }
+    };
+    same("uid", errors);
+    let deleted = new.child("deletionTimestamp");
+    if !is_deleted && deleted.is_set() {
+        deleted.invalid_shown(errors, time(deleted.str()), IMMUTABLE);
     }
+    same("deletionGracePeriodSeconds", errors);
     shared(&new, errors);
 }
 

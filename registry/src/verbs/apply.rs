@@ -23,7 +23,7 @@ pub(super) fn is_asked(call: &Call) -> bool {
 
 /// Answers an apply to an object or to its status.
 pub(super) async fn apply(call: &Call) -> Result<Response<Body>> {
-    let form = Form::choose(&call.headers, &call.query, false, &call.resource.kind)?;
+    let form = Form::choose(&call.headers, &call.query, false, &call.resource)?;
     let options = WriteOptions::of_patch(&call.query, true)?;
     let (configuration, warnings) = read(call, &options)?;
     check_kind(&configuration, &call.resource.group, &call.resource.version, &call.resource.kind)?;

@@ -12,7 +12,7 @@ use super::options::FieldValidation;
 use crate::layers::RequestBody;
 use crate::managed;
 use crate::negotiate::BodyForm;
-use crate::schema::{self, DecodeError, Document, Mark};
+use crate::schema::{self, Document, Mark};
 use crate::status::{Result, Status};
 use crate::validation::FieldError;
 
@@ -107,7 +107,7 @@ fn decode(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> 
         BodyForm::Yaml => json(expected, &yaml_to_json(&call.body)?)?,
         BodyForm::Protobuf => (protobuf(expected, &call.body)?, Vec::new()),
     };
-    let warnings = validation.judge(problems)?;
+    let warnings = validation.judge(problems).map_err(|status| refused(expected, &status))?;
     schema::apply_defaults(expected.structure, &mut object);
     Ok(Decoded { object, warnings })
 }
@@ -157,7 +157,7 @@ pub(super) fn resets_owners(object: &Value) -> bool {
 }
 
 /// Refuses a body that does not fit its kind's tables.
-fn refused(expected: &Expected<'_>, error: &DecodeError) -> Status {
+fn refused(expected: &Expected<'_>, error: &dyn std::fmt::Display) -> Status {
     Status::bad_request(format!(
         "{} in version {:?} cannot be handled as a {}: {error}",
         expected.kind, expected.version, expected.kind
@@ -241,19 +241,25 @@ impl TypeMeta {
         if kind == expected.kind && *version == api_version {
             return Ok(());
         }
-        let (group, short) = version.rsplit_once('/').unwrap_or(("", version));
-        let why = if schema::builtin(group, short, kind).is_some() {
-            format!("converting ({short}.{kind}) to (core.{}): unknown conversion", expected.kind)
-        } else {
-            format!(
-                "no kind {kind:?} is registered for version {version:?} in scheme \
-                 \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
-            )
-        };
+        let short = version.rsplit_once('/').map_or(version.as_str(), |(_, short)| short);
+        let why = no_conversion(version, kind, expected.kind);
         Err(Status::bad_request(format!(
             "{kind} in version {short:?} cannot be handled as a {}: {why}",
             expected.kind
         )))
+    }
+}
+
+/// Says why an object of one kind is not taken for another.
+pub(super) fn no_conversion(version: &str, kind: &str, wanted: &str) -> String {
+    let (group, short) = version.rsplit_once('/').unwrap_or(("", version));
+    if schema::builtin(group, short, kind).is_some() {
+        format!("converting ({short}.{kind}) to (core.{wanted}): unknown conversion")
+    } else {
+        format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \
+             \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+        )
     }
 }
 

@@ -14,16 +14,14 @@ use crate::write::{DeleteOptions, Deleted, Preconditions, Propagation, Target};
 
 /// Answers a DELETE of an object.
 pub(super) async fn delete(call: &Call) -> Result<Response<Body>> {
+    let form = Form::choose(&call.headers, &call.query, false, &call.resource)?;
     let (options, dry_run) = options(call)?;
     let target = call.target(dry_run);
     let mut response = match call.registry.delete(&target, &options).await? {
         Deleted::Gone { uid } => {
             respond::other(call, StatusCode::OK, &deleted(&call.resource, &call.name, &uid))?
         }
-        Deleted::Object(object) => {
-            let form = Form::choose(&call.headers, &call.query, false, &call.resource.kind)?;
-            respond::value(call, form, StatusCode::OK, &object)?
-        }
+        Deleted::Object(object) => respond::value(call, form, StatusCode::OK, &object)?,
     };
     if options.propagation.is_none() {
         respond::warn(response.headers_mut(), &call.resource.strategy.warnings_on_delete());
@@ -33,14 +31,17 @@ pub(super) async fn delete(call: &Call) -> Result<Response<Body>> {
 
 /// Answers a DELETE of a collection with the list of what was deleted.
 pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
-    let (options, dry_run) = options(call)?;
+    let form = Form::choose(&call.headers, &call.query, true, &call.resource)?;
     let selection = list::Selection::parse(call)?;
+    let limit = list::limit(call)?;
+    let (options, dry_run) = options(call)?;
     let world = call.registry.latest().await?;
     let prefix = call.resource.key_prefix(call.namespace.as_deref());
     let chosen: Vec<_> = world
         .range(&prefix, None)
         .map(|(_, object)| object)
         .filter(|object| selection.matches(object))
+        .take(limit)
         .cloned()
         .collect();
     let mut items = Vec::with_capacity(chosen.len());
@@ -59,7 +60,6 @@ pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
         item.remove("kind");
         item.remove("apiVersion");
     }
-    let form = Form::choose(&call.headers, &call.query, true, &call.resource.kind)?;
     let metadata = respond::list_metadata(&call.resource, world.revision.0, None, None);
     let answer = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;
     Ok(respond::text(StatusCode::OK, form.content_type(), Body::full(answer)))
@@ -74,12 +74,12 @@ fn options(call: &Call) -> Result<(DeleteOptions, bool)> {
 /// Interprets DeleteOptions; `dry_run` counts where they say nothing of it themselves.
 pub(super) fn options_of(given: &Value, dry_run: Vec<&str>) -> Result<(DeleteOptions, bool)> {
     let mut errors = Vec::new();
+    let propagation = propagation(given, &mut errors);
     let dry_run: Vec<&str> = match given["dryRun"].as_array() {
         Some(values) => values.iter().filter_map(Value::as_str).collect(),
         None => dry_run,
     };
     errors.extend(check_dry_run(&dry_run));
-    let propagation = propagation(given, &mut errors);
     if !errors.is_empty() {
         return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
     }
@@ -104,7 +104,6 @@ fn propagation(given: &Value, errors: &mut Vec<FieldError>) -> Option<Propagatio
             policy,
             "orphanDependents and deletionPropagation cannot be both set",
         ));
-        return None;
     }
     match (policy, orphan) {
         (None, None) => None,

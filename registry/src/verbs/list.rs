@@ -11,7 +11,7 @@ use quarterdeck_core::labels::Selector;
 use quarterdeck_core::storage::{List, Revision, StorageError};
 use serde_json::{Value, json};
 
-use super::read::world_for;
+use super::read::{revision, world_for};
 use super::{Call, respond};
 use crate::body::Body;
 use crate::cache::World;
@@ -87,7 +87,7 @@ enum At {
 
 /// Answers a GET of a collection.
 pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
-    let form = Form::choose(&call.headers, &call.query, true, &call.resource.kind)?;
+    let form = Form::choose(&call.headers, &call.query, true, &call.resource)?;
     call.query.integer("timeoutSeconds")?;
     let selection = Selection::parse(call)?;
     let paging = paging(call)?;
@@ -183,12 +183,20 @@ fn remaining(selection: &Selection, left: usize) -> Option<usize> {
     (selection.all && left > 0).then_some(left)
 }
 
+/// Checks what a call says of a list that is not answered as one, and returns how many objects it is about at most.
+pub(super) fn limit(call: &Call) -> Result<usize> {
+    call.query.integer("timeoutSeconds")?;
+    Ok(paging(call)?.limit.unwrap_or(usize::MAX))
+}
+
 /// Reads limit, continue, resourceVersion and resourceVersionMatch, and checks how they go together.
 fn paging(call: &Call) -> Result<Paging> {
     let limit = call.query.integer("limit")?.filter(|limit| *limit > 0);
-    let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let version = call.query.non_empty("resourceVersion");
     let continued = call.query.non_empty("continue");
+    // As upstream, whose cache has no pages; it keeps all kinds but events.
+    let is_whole = version == Some("0") && continued.is_none() && call.resource.kind != "Event";
+    let limit = limit.filter(|_| !is_whole).map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let matching = call.query.non_empty("resourceVersionMatch");
     let initial = call.query.non_empty("sendInitialEvents").is_some();
     check_match(matching, version, continued, initial)?;
@@ -207,11 +215,8 @@ fn paging(call: &Call) -> Result<Paging> {
     }
     let number = version.filter(|version| *version != "0").and_then(|version| version.parse().ok());
     if limit.is_some() && version.is_some_and(|version| version != "0") && number.is_none() {
-        let text = version.unwrap_or_default();
-        return Err(Status::bad_request(format!(
-            "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing \
-             {text:?}: invalid syntax"
-        )));
+        let why = revision(version.unwrap_or_default()).err().unwrap_or_default();
+        return Err(Status::bad_request(format!("invalid resource version: {why}")));
     }
     let at = match (matching, number) {
         (Some("Exact"), Some(number)) => At::Exact(Revision(number)),

@@ -7,6 +7,7 @@ mod body;
 mod delete;
 mod json_patch;
 mod list;
+mod merge_patch;
 mod options;
 mod patch;
 mod read;
@@ -34,7 +35,7 @@ use crate::user::User;
 use crate::write::Target;
 
 pub use body::MAX_BODY;
-pub(crate) use respond::document as respond_document;
+pub(crate) use respond::{document as respond_document, no_such_page};
 
 /// A request for a resource, taken apart.
 #[derive(Debug)]
@@ -82,7 +83,8 @@ pub(crate) async fn serve(
 ) -> Response<Body> {
     let query = Query::parse(&parts.uri);
     let resource = match find_resource(&registry, &request).await {
-        Ok(Some(resource)) => resource,
+        Ok(Some(resource)) if is_served_at(&resource, &request) => resource,
+        Ok(Some(_)) => return respond::no_such_page(),
         Ok(None) if is_own_group(&registry, &request.group) => {
             return refuse(&Status::unknown_path(), &parts.headers, &query);
         }
@@ -134,8 +136,15 @@ fn refuse(status: &Status, headers: &HeaderMap, query: &Query) -> Response<Body>
 
 /// Whether a group is one of the server's own. Upstream has a router for each of these, which answers in the API's words; nobody
 /// answers for other groups.
-fn is_own_group(registry: &Registry, group: &str) -> bool {
+pub(crate) fn is_own_group(registry: &Registry, group: &str) -> bool {
     registry.resources().all().iter().any(|resource| resource.group == group && resource.custom.is_none())
+}
+
+/// Whether a kind has a path at all. Objects of custom kinds in namespaces are listed and watched through the path of all
+/// namespaces; to everything else upstream knows no such page.
+fn is_served_at(resource: &Resource, request: &ResourceRequest) -> bool {
+    let across_namespaces = resource.is_namespaced() && request.namespace.is_none();
+    resource.custom.is_none() || !across_namespaces || matches!(request.verb, Some(Verb::List | Verb::Watch))
 }
 
 /// Finds the kind of a request. A kind may have been defined through another server a moment ago.
@@ -172,7 +181,11 @@ async fn find(
 }
 
 fn find_subresource(resource: &Resource, request: &ResourceRequest) -> Result<Option<Subresource>> {
-    if request.namespace.is_some() && !resource.is_namespaced() {
+    // Objects in namespaces have no path without: only their collections have.
+    let is_nowhere = resource.is_namespaced() && request.namespace.is_none() && request.name.is_some();
+    if request.namespace.is_some() && !resource.is_namespaced()
+        || is_nowhere && request.verb != Some(Verb::Watch)
+    {
         return Err(Status::unknown_path());
     }
     let Some(name) = &request.subresource else { return Ok(None) };
@@ -189,14 +202,11 @@ fn allowed_verb(
     subresource: Option<Subresource>,
     request: &ResourceRequest,
 ) -> Result<Verb> {
-    let verb = request.verb.ok_or_else(Status::method_not_allowed)?;
-    let allowed = match subresource {
-        None => resource.verbs.contains(&verb) && has_place(resource, verb, request),
-        Some(subresource) => subresource.verbs().contains(&verb),
+    let allowed = |verb: &Verb| match subresource {
+        None => resource.verbs.contains(verb) && has_place(resource, *verb, request),
+        Some(subresource) => subresource.verbs().contains(verb),
     };
-    if !allowed {
-        return Err(Status::method_not_allowed());
-    }
+    let verb = request.verb.filter(allowed).ok_or_else(|| not_allowed(resource, subresource, request))?;
     let is_ending = resource.custom.as_ref().is_some_and(|custom| custom.is_ending);
     if is_ending && verb == Verb::Create {
         let mut status = Status::method_not_allowed();
@@ -204,6 +214,17 @@ fn allowed_verb(
         return Err(status);
     }
     Ok(verb)
+}
+
+/// Refuses a verb that a path has not. Custom kinds have no router, but handlers that see the mistake themselves.
+fn not_allowed(resource: &Resource, subresource: Option<Subresource>, request: &ResourceRequest) -> Status {
+    match request.verb {
+        _ if resource.custom.is_none() => Status::method_not_allowed(),
+        Some(Verb::Update | Verb::Patch) if subresource.is_none() => {
+            Status::bad_request("name must be provided")
+        }
+        verb => Status::method_not_supported(resource, verb.map_or("", Verb::as_str)),
+    }
 }
 
 /// Whether a verb fits the form of the path: objects in namespaces are made and deleted in their namespace.

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use http::{Response, StatusCode};
+use quarterdeck_core::labels::quote;
 use quarterdeck_core::storage::Revision;
 
 use super::{Call, respond};
 use crate::body::Body;
 use crate::cache::World;
 use crate::negotiate::Form;
+use crate::numbers;
 use crate::object::Object;
 use crate::status::{Result, Status};
 
 /// Answers a GET of an object or of its status.
 pub(super) async fn get(call: &Call) -> Result<Response<Body>> {
-    let form = Form::choose(&call.headers, &call.query, false, &call.resource.kind)?;
+    let form = Form::choose(&call.headers, &call.query, false, &call.resource)?;
     let world = world_for(call).await?;
     let object = find(call, &world)?;
     respond::object(call, form, StatusCode::OK, object)
@@ -32,13 +34,16 @@ pub(super) async fn world_for(call: &Call) -> Result<Arc<World>> {
     match call.query.non_empty("resourceVersion") {
         None => call.registry.latest().await,
         Some("0") => Ok(cache.world()),
-        Some(text) => {
-            let revision = text.parse().map_err(|_| {
-                Status::server_error(format!(
-                    "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-                ))
-            })?;
-            cache.not_older_than(Revision(revision)).await
-        }
+        Some(text) => cache.not_older_than(revision(text).map_err(Status::server_error)?).await,
     }
+}
+
+/// Reads a query's revision.
+///
+/// # Errors
+///
+/// Why it is none.
+pub(super) fn revision(text: &str) -> std::result::Result<Revision, String> {
+    let number = numbers::parse_uint(text);
+    number.map(Revision).map_err(|why| format!("resourceVersion: Invalid value: {}: {why}", quote(text)))
 }

@@ -26,7 +26,7 @@ pub(super) fn text(code: StatusCode, content_type: &'static str, body: Body) -> 
 }
 
 /// Answers that there is no such path, as the router of upstream does: in text.
-pub(super) fn no_such_page() -> Response<Body> {
+pub(crate) fn no_such_page() -> Response<Body> {
     let mut answer =
         text(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", Body::full("404 page not found\n"));
     answer.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));

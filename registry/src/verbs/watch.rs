@@ -89,11 +89,7 @@ async fn start(call: &Call, initial: Option<bool>) -> Result<(Start, bool)> {
     let text = call.query.non_empty("resourceVersion");
     let revision = match text {
         None | Some("0") => None,
-        Some(text) => Some(Revision(text.parse().map_err(|_| {
-            Status::server_error(format!(
-                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))
-        })?)),
+        Some(text) => Some(super::read::revision(text).map_err(Status::server_error)?),
     };
     let asked = initial == Some(true);
     if let Some(revision) = revision.filter(|_| !asked) {

@@ -4,7 +4,8 @@ use quarterdeck_core::storage::{Expect, Key, Transaction};
 use serde_json::Value;
 
 use super::{
-    ATTEMPTS, Failure, Target, Written, contention, failure, metadata, with_claims, with_companions,
+    ATTEMPTS, Failure, Target, Written, contention, failure, metadata, revision_of, with_claims,
+    with_companions,
 };
 use crate::admission::{Companion, Operation};
 use crate::cache::World;
@@ -31,6 +32,8 @@ impl Registry {
     /// Makes an object whose owners are known.
     pub(super) async fn create_owned(&self, target: &Target<'_>, object: Value) -> Result<Written> {
         let mut turn = None;
+        let is_versioned = matches!(revision_of(&object), Ok(Some(_)));
+        let has_base = object["metadata"]["generateName"].as_str().is_some_and(|base| !base.is_empty());
         for attempt in 0..ATTEMPTS {
             let world = self.latest().await?;
             let mut object = object.clone();
@@ -39,7 +42,7 @@ impl Registry {
             let attributes = target.attributes(Operation::Create, &name, None, &context);
             self.mutate(&attributes, &mut object).await?;
             let resource = target.resource;
-            metadata::prepare_new(&mut object, resource, self.random.uuid(), context.now)?;
+            metadata::prepare_new(&mut object, resource, self.random.uuid(), context.now);
             reset_status(&mut object, resource);
             let generated = self.name_new(&mut object);
             resource.strategy.prepare_for_create(&mut object, &context);
@@ -54,10 +57,17 @@ impl Registry {
                 turn = Some(self.turns.take(target.namespace.unwrap_or_default()).await);
                 continue;
             }
+            if is_versioned && !target.dry_run {
+                return Err(Status::server_error(
+                    "resourceVersion should not be set on objects to be created",
+                ));
+            }
             match self.insert(target, &name, object, &companions, &context).await? {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
-                Err(Failure::Contended) if !generated => return Err(self.exists(target, &name).await),
+                Err(Failure::Contended) if !generated => {
+                    return Err(self.exists(target, &name, has_base).await);
+                }
                 Err(Failure::Contended | Failure::Again) => {}
             }
         }
@@ -140,8 +150,8 @@ impl Registry {
         }
     }
 
-    /// Says that the object exists already.
-    async fn exists(&self, target: &Target<'_>, name: &str) -> Status {
+    /// Says that the object exists already; in upstream's words, as if the server had chosen the name, if it could have.
+    async fn exists(&self, target: &Target<'_>, name: &str, has_base: bool) -> Status {
         let world = match self.latest().await {
             Ok(world) => world,
             Err(status) => return status,
@@ -149,7 +159,12 @@ impl Registry {
         let key = target.resource.key(target.namespace, name);
         let there = world.get(key.as_str()).map(|object| object.value());
         let being_deleted = there.is_some_and(|there| !there["metadata"]["deletionTimestamp"].is_null());
-        Status::already_exists(target.resource, name, being_deleted)
+        let mut status = Status::already_exists(target.resource, name, being_deleted);
+        if has_base {
+            status.message.push_str(", the server was not able to generate a unique name for the object");
+            status = status.retry_after(1);
+        }
+        status
     }
 }
 

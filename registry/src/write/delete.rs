@@ -96,10 +96,12 @@ impl Registry {
     ) -> std::result::Result<Deleted, Failure> {
         let strategy = &target.resource.strategy;
         let mut marked = value.clone();
-        set_finalizers(
-            &mut marked,
-            options.propagation.or_else(|| default_propagation(&value, strategy.as_ref())),
-        );
+        if strategy.may_own() {
+            set_finalizers(
+                &mut marked,
+                options.propagation.or_else(|| default_propagation(&value, strategy.as_ref())),
+            );
+        }
         let deletion = strategy.deletion(&marked, options.grace_period_seconds);
         let seconds = match deletion {
             Deletion::Immediate => 0,
@@ -225,6 +227,20 @@ pub(crate) fn check_preconditions(
     preconditions: &Preconditions,
 ) -> Result<()> {
     let found = |field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
+    if target.resource.strategy.checks_preconditions_itself() {
+        let pairs = [
+            ("UID", "uid", &preconditions.uid),
+            ("ResourceVersion", "resourceVersion", &preconditions.resource_version),
+        ];
+        let differs = |(_, field, wanted): &(&str, &str, &Option<String>)| {
+            wanted.as_ref().is_some_and(|wanted| *wanted != found(field))
+        };
+        let Some((name, field, wanted)) = pairs.into_iter().find(differs) else { return Ok(()) };
+        let (wanted, found) = (wanted.as_deref().unwrap_or_default(), found(field));
+        let why =
+            format!("Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {found}");
+        return Err(Status::conflict(target.resource, target.name, why));
+    }
     let why = match preconditions {
         Preconditions { uid: Some(uid), .. } if *uid != found("uid") => format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been \
@@ -240,13 +256,5 @@ pub(crate) fn check_preconditions(
         }
         _ => return Ok(()),
     };
-    // Upstream names the kind here, not the plural.
-    let mut status = Status::new(
-        http::StatusCode::CONFLICT,
-        "Conflict",
-        format!("Operation cannot be fulfilled on {} \"{}\": {why}", target.resource.kind, target.name),
-    );
-    status.details.insert("name".into(), target.name.into());
-    status.details.insert("kind".into(), target.resource.kind.as_ref().into());
-    Err(status)
+    Err(Status::conflict_of_kind(target.resource, target.name, why))
 }

@@ -24,16 +24,8 @@ pub(super) fn of(object: &mut Value) -> &mut Map<String, Value> {
 }
 
 /// Sets what the server owns in a new object's metadata, but for its name.
-pub(super) fn prepare_new(
-    object: &mut Value,
-    resource: &Resource,
-    uid: String,
-    now: Timestamp,
-) -> Result<()> {
+pub(super) fn prepare_new(object: &mut Value, resource: &Resource, uid: String, now: Timestamp) {
     let metadata = of(object);
-    if metadata.get("resourceVersion").is_some_and(|version| version != "") {
-        return Err(Status::server_error("resourceVersion should not be set on objects to be created"));
-    }
     for gone in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         metadata.remove(gone);
     }
@@ -42,7 +34,6 @@ pub(super) fn prepare_new(
     if resource.generation != Generation::Unmanaged {
         metadata.insert("generation".into(), 1.into());
     }
-    Ok(())
 }
 
 /// Returns a name made of a base and random characters.
@@ -106,11 +97,15 @@ pub(super) fn restore(new: &mut Value, old: &Value, target: &Target<'_>) {
     let metadata = of(new);
     let before = old["metadata"].as_object();
     let before = |field: &str| before.and_then(|metadata| metadata.get(field)).cloned();
-    for owned in ["uid", "creationTimestamp", "generation", "resourceVersion"] {
+    for owned in ["creationTimestamp", "generation", "resourceVersion"] {
         put(metadata, owned, before(owned));
     }
-    for kept in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
-        if !metadata.contains_key(kept) {
+    if let Some(deleted) = before("deletionTimestamp") {
+        metadata.insert("deletionTimestamp".into(), deleted);
+    }
+    // What differs is refused.
+    for kept in ["uid", "deletionGracePeriodSeconds"] {
+        if metadata.get(kept).is_none_or(|given| given == "") {
             put(metadata, kept, before(kept));
         }
     }

@@ -22,6 +22,7 @@ pub(crate) use turns::Turns;
 pub use update::Change;
 
 use crate::admission::{Attributes, Companion, Operation};
+use crate::numbers;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::resource::{Resource, Subresource};
@@ -209,16 +210,14 @@ fn contention() -> Status {
         .retry_after(1)
 }
 
-/// Reads the revision that an object carries; absent if it carries none.
+/// Reads the revision that an object carries; absent if it carries none, or zero, which is as good.
 fn revision_of(value: &Value) -> Result<Option<Revision>> {
-    match value["metadata"]["resourceVersion"].as_str() {
-        None | Some("") => Ok(None),
-        Some(text) => text.parse().map(|number| Some(Revision(number))).map_err(|_| {
-            Status::bad_request(format!(
-                "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))
-        }),
+    let text = value["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+    if text.is_empty() {
+        return Ok(None);
     }
+    let number = numbers::parse_uint(text).map_err(Status::server_error)?;
+    Ok(Some(Revision(number)).filter(|_| number != 0))
 }
 
 /// Whether a list of an object's metadata is empty or absent.

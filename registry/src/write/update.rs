@@ -114,6 +114,7 @@ impl Registry {
         let mut turn = None;
         for number in 0..ATTEMPTS {
             let Some(present) = self.present(target, &key).await? else {
+                check_uid(change, "", &key, target)?;
                 match self.create_instead(target, change).await {
                     // Somebody made it meanwhile.
                     Err(status) if status.reason == "AlreadyExists" && change.creation().is_some() => {
@@ -122,6 +123,7 @@ impl Registry {
                     outcome => return outcome,
                 }
             };
+            check_uid(change, &present.object.header.uid, &key, target)?;
             let mut new = change.apply(&present.value)?;
             metadata::check_identity(&mut new, target)?;
             let unconditional = check_version(&new, &present, target, change)?;
@@ -170,7 +172,15 @@ impl Registry {
                 metadata::of(&mut object).remove("resourceVersion");
                 self.create(target, object).await
             }
-            _ => Err(Status::not_found(resource, target.name)),
+            Some(object) => {
+                // As upstream, admission sees what it would be before anybody says that it is not there.
+                let world = self.latest().await?;
+                let context = self.strategy_context(target.user, &world, 0);
+                let attributes = target.attributes(Operation::Create, target.name, None, &context);
+                self.mutate(&attributes, &mut object.clone()).await?;
+                Err(Status::not_found(resource, target.name))
+            }
+            None => Err(Status::not_found(resource, target.name)),
         }
     }
 
@@ -325,15 +335,15 @@ fn is_gone(new: &Value, old: &Value) -> bool {
         && old["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
 }
 
-/// Checks the revision and the uid that an update carries. Returns whether it may be tried again on a newer object.
+/// Checks the revision that an update carries. Returns whether it may be tried again on a newer object.
 fn check_version(new: &Value, present: &Present, target: &Target<'_>, change: &dyn Change) -> Result<bool> {
     let resource = target.resource;
+    let is_put = change.replacement().is_some();
     let given = revision_of(new)?;
     if given.is_some_and(|given| given != present.object.revision) {
         return Err(Status::modified(resource, target.name));
     }
-    let is_put = change.replacement().is_some();
-    if is_put && given.is_none() && !resource.strategy.allows_unconditional_update() {
+    if given.is_none() && !resource.strategy.allows_unconditional_update() {
         let error = FieldError::invalid(
             "metadata.resourceVersion",
             Shown::verbatim("0x0"),
@@ -341,13 +351,19 @@ fn check_version(new: &Value, present: &Present, target: &Target<'_>, change: &d
         );
         return Err(Status::invalid(&resource.group, &resource.plural, target.name, &[error]));
     }
-    let uid = new["metadata"]["uid"].as_str().unwrap_or_default();
-    if !uid.is_empty() && uid != &*present.object.header.uid {
-        let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            present.object.header.uid
-        );
-        return Err(Status::conflict(resource, target.name, why));
-    }
     Ok(!is_put || given.is_none())
+}
+
+/// Checks that an update is of the object that it names by its uid: one that was made anew since is another.
+fn check_uid(change: &dyn Change, found: &str, key: &Key, target: &Target<'_>) -> Result<()> {
+    let Some(object) = change.replacement() else { return Ok(()) };
+    let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+    if uid.is_empty() || uid == found {
+        return Ok(());
+    }
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         UID in precondition: {uid}, UID in object meta: {found}"
+    );
+    Err(Status::conflict(target.resource, target.name, why))
 }

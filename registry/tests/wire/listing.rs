@@ -147,3 +147,14 @@ async fn a_list_is_as_of_the_revision_that_is_asked_for() {
     assert_eq!(count("resourceVersion=99999&resourceVersionMatch=NotOlderThan").await, Err(504));
     assert_eq!(count("resourceVersion=99999").await, Err(504));
 }
+
+#[tokio::test]
+async fn a_list_of_any_age_has_no_pages() {
+    let (server, _storage) = server_with(3).await;
+
+    let latest = get(&server, &format!("{MAPS}?limit=1"), &[]).await.json();
+    let any = get(&server, &format!("{MAPS}?limit=1&resourceVersion=0"), &[]).await.json();
+
+    assert_eq!((names(&any).len(), token(&any)), (3, ""));
+    assert_eq!(names(&latest).len(), 1);
+}

@@ -9,3 +9,4 @@ mod openapi;
 mod properties;
 mod support;
 mod watching;
+mod writes;

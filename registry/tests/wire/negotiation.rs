@@ -1,5 +1,6 @@
 //! The forms of answers.
 
+use http::StatusCode;
 use k8s_openapi::api::core::v1::ConfigMap;
 use quarterdeck_registry::ApiServer;
 use quarterdeck_registry::schema::{self, Envelope};
@@ -136,4 +137,54 @@ async fn typed_clients_read_what_is_answered() {
     let typed: ConfigMap = serde_json::from_slice(&made.body).unwrap();
 
     assert_eq!(typed.data.unwrap()["k"], "v");
+}
+
+#[tokio::test]
+async fn paths_of_nobody_are_answered_as_text_and_those_of_the_servers_own_groups_as_a_status() {
+    let server = ApiServer::in_memory().await.unwrap();
+
+    for path in ["/apis/nobody.example.com", "/apis/nobody.example.com/v1", "/nothing", "/healthz/nothing"] {
+        let answer = get(&server, path, &[]).await;
+        assert_eq!(
+            (answer.status, &answer.body[..]),
+            (StatusCode::NOT_FOUND, &b"404 page not found\n"[..]),
+            "{path}"
+        );
+    }
+    for path in ["/api/v9", "/apis/apps/v9", "/version/more", "/api/v1/configmaps/a"] {
+        let answer = get(&server, path, &[]).await;
+        assert_eq!(
+            (answer.status, &answer.json()["reason"]),
+            (StatusCode::NOT_FOUND, &"NotFound".into()),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_rows_include_matters_to_tables_alone() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let path = "/api/v1/namespaces?includeObject=All";
+
+    let list = get(&server, path, &[]).await;
+    let table = get(&server, path, &[("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")]).await;
+
+    assert_eq!((list.status, table.status), (StatusCode::OK, StatusCode::BAD_REQUEST));
+}
+
+#[tokio::test]
+async fn a_list_that_is_asked_for_as_one_objects_metadata_is_named_by_its_type() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let partial = [("accept", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io")];
+
+    for (path, kind) in [
+        ("/api/v1/namespaces", "core.NamespaceList"),
+        ("/apis/apps/v1/deployments", "apps.DeploymentList"),
+        ("/apis/rbac.authorization.k8s.io/v1/clusterroles", "rbac.ClusterRoleList"),
+    ] {
+        let refused = get(&server, path, &partial).await.json();
+        let why =
+            format!("you requested PartialObjectMetadata, but the requested object is a list (*{kind})");
+        assert_eq!(refused["message"], why);
+    }
 }

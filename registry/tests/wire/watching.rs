@@ -271,3 +271,20 @@ async fn a_watch_of_a_revision_that_is_forgotten_says_so() {
     assert_eq!((events.len(), events[0].0.as_str()), (1, "ERROR"));
     assert_eq!(events[0].1["message"], format!("too old resource version: 1 ({current})"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_from_a_revision_to_come_shows_only_what_comes_after_it() {
+    let server = server_with(&["a"]).await;
+    let next = revision(&server).await.parse::<u64>().unwrap() + 1;
+    let path = format!("{MAPS}?watch=true&timeoutSeconds=5&resourceVersion={next}");
+    let request = Request::get(path).body(Body::empty()).unwrap();
+    let watch = server.as_user(User::admin()).oneshot(request).await.unwrap();
+
+    for name in ["b", "c"] {
+        post(&server, MAPS, &json!({"metadata": {"name": name}})).await;
+    }
+    let body = watch.into_body().collect().await.unwrap().to_bytes();
+
+    let line: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&line["type"], &line["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("c")));
+}

@@ -58,6 +58,7 @@ type Outcome<T> = Result<T, StrategicMergeError>;
 pub fn strategic_merge(target: Value, patch: Value, structure: &Structure) -> Outcome<Value> {
     let patch = match patch {
         Value::Object(patch) => patch,
+        Value::Null => Object::new(),
         other => {
             let word = super::node::Node::from_value(other).word();
             let message =

@@ -40,8 +40,9 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
             (options, Desired::Applied(configuration, options.force), warnings)
         }
         Kind::Patch => {
+            Patch::check_type(call)?;
             let options = WriteOptions::of_patch(&call.query, false)?;
-            (options, Desired::Patched(Patch::parse(call)?), Vec::new())
+            (options, Desired::Patched(Patch::parse(call)), Vec::new())
         }
         Kind::Update => {
             let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
@@ -130,7 +131,7 @@ fn replicas_path(resource: &Resource) -> Vec<&str> {
 
 enum Desired {
     Given(Value),
-    Patched(Patch),
+    Patched(Result<Patch>),
     /// And whether it takes what others own.
     Applied(Value, bool),
 }
@@ -166,7 +167,10 @@ impl Rescale<'_> {
         };
         let mut scale = match &self.desired {
             Desired::Given(scale) => scale.clone(),
-            Desired::Patched(patch) => decode(patch.apply(&before, structure)?)?.value,
+            Desired::Patched(patch) => {
+                let patch = patch.as_ref().map_err(Clone::clone)?;
+                decode(patch.apply(&before, structure)?)?.value
+            }
             Desired::Applied(configuration, force) => {
                 let applied = self
                     .as_writer(|writer| managed::apply(structure, &before, configuration, writer, *force));

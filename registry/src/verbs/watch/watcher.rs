@@ -66,6 +66,8 @@ pub(super) struct Watcher {
     state: State,
     /// Where the watch stands; absent if what it asks for is gone.
     position: Option<Position>,
+    /// What the watch begins behind. The log may be about to get to there.
+    after: Revision,
     /// Everything up to this revision was sent.
     revision: Revision,
     bookmarks: bool,
@@ -109,6 +111,7 @@ impl Watcher {
             log,
             state: State::Opening { opening, end_marked },
             position,
+            after: revision,
             revision,
             bookmarks: call.query.flag("allowWatchBookmarks"),
             bookmark_due: Instant::now() + BOOKMARKS,
@@ -193,7 +196,8 @@ impl Watcher {
 
     fn events(&mut self, events: &[Arc<Event>]) -> Bytes {
         let mut out = BytesMut::new();
-        for event in events {
+        let after = self.after;
+        for event in events.iter().filter(|event| event.object.revision > after) {
             self.revision = self.revision.max(event.object.revision);
             if let Some(line) = self.event(event) {
                 out.extend_from_slice(&line);
