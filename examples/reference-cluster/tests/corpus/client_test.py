@@ -3,7 +3,7 @@
 
     python3 client_test.py --server http://127.0.0.1:8080
 
-Needs nothing but the package `kubernetes`. Every step prints one line. The first that fails ends the
+Needs nothing but the package `kubernetes` and `client_kinds.py` beside it. Every step prints one line. The first that fails ends the
 script with a message that says what was expected, and status 1.
 """
 
@@ -13,13 +13,16 @@ import importlib.metadata
 import inspect
 import json
 import logging
+import re
 import sys
 import tempfile
 import threading
 import time
 import traceback
+import urllib.request
 import uuid
 
+import client_kinds
 from kubernetes import client, dynamic, utils, watch
 from kubernetes.client.exceptions import ApiException
 from kubernetes.leaderelection import electionconfig, leaderelection
@@ -443,6 +446,107 @@ def other_kinds(t):
            lambda o: (o.ports[0].port, o.ports[0].protocol) == (81, "TCP"))
 
 
+VERBS = {"create", "get", "list", "update", "patch", "delete"}
+
+
+def served(t):
+    """Every kind that is served and can be written: group, version and what discovery says of it."""
+    def document(path):
+        with urllib.request.urlopen(t.api.configuration.host + path) as answer:
+            return json.load(answer)
+    paths = [("", "v1", "/api/v1")]
+    for group in document("/apis")["groups"]:
+        paths += [(group["name"], v["version"], f"/apis/{v['groupVersion']}") for v in group["versions"]]
+    for group, version, path in paths:
+        for resource in document(path)["resources"]:
+            if "/" not in resource["name"] and VERBS <= set(resource["verbs"]) and not group.startswith("python-"):
+                yield group, version, resource
+
+
+def typed_functions(t, group, version, resource):
+    """The client's functions for a kind, by verb; nothing if this release of the client does not know the kind."""
+    words = re.sub(r"\.k8s\.io$", "", group or "core").split(".")
+    api = getattr(client, "".join(word.capitalize() for word in words + [version]) + "Api", None)
+    snake = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", resource["kind"])).lower()
+    middle = "namespaced_" if resource["namespaced"] else ""
+    if api is None or not hasattr(api, f"create_{middle}{snake}"):
+        return None
+    api = Typed(api(t.api))
+    return lambda verb: getattr(api, f"{verb}_{middle}{snake}")
+
+
+def labelled(what, labels, wanted):
+    """Some kinds get labels and annotations from the server, too."""
+    same(what, {key: labels.get(key) for key in wanted}, wanted)
+
+
+def typed_crud(what, call, place, name, body, patch):
+    made = call("create")(*place, body)
+    holds(f"{what}: made", made.metadata.uid and isinstance(made.metadata.creation_timestamp, datetime.datetime))
+    listed = call("list")(*place, label_selector="made-by=every-kind")
+    same(f"{what}: listed", [item.metadata.uid for item in listed.items], [made.metadata.uid])
+    call("patch")(name, *place, patch, _content_type=MERGE_PATCH)
+
+    def replaced():
+        # Between the two, a controller may write.
+        read = call("read")(name, *place)
+        read.metadata.annotations = {"note": "replaced"}
+        try:
+            return call("replace")(name, *place, read)
+        except ApiException as error:
+            if error.status != 409:
+                raise
+    now = until(f"{what}: replaced", replaced, 10)
+    same(f"{what}: is what it was", now.metadata.uid, made.metadata.uid)
+    labelled(f"{what}: annotations", now.metadata.annotations, {"note": "replaced"})
+    labelled(f"{what}: patched", now.metadata.labels, {"made-by": "every-kind", "patched": "yes"})
+    refused(f"{what}: made twice", 409, "AlreadyExists", call("create"), *place, body)
+    options = {"grace_period_seconds": 0} if what.endswith(" Pod") else {}
+    call("delete")(name, *place, **options)
+    gone(what, call("read"), name, *place)
+
+
+def dynamic_crud(what, api, place, name, body, patch):
+    made = api.create(body=body, **place)
+    holds(f"{what}: made dynamically", made.metadata.uid)
+    same(f"{what}: listed dynamically", [item.metadata.uid for item in api.get(label_selector="made-by=every-kind", **place).items],
+         [made.metadata.uid])
+    api.patch(body=patch, name=name, content_type=MERGE_PATCH, **place)
+    applied = {key: body[key] for key in ("apiVersion", "kind")}
+    applied["metadata"] = {"name": name, "labels": {"applied": "yes"}}
+    now = api.server_side_apply(body=applied, name=name, field_manager="every-kind", **place)
+    labelled(f"{what}: patched and applied dynamically", now.metadata.labels.to_dict(),
+             {"made-by": "every-kind", "patched": "yes", "applied": "yes"})
+    same(f"{what}: who applied", [m.manager for m in now.metadata.managedFields if m.operation == "Apply"], ["every-kind"])
+    api.delete(name=name, **({"body": {"gracePeriodSeconds": 0}} if what.endswith(" Pod") else {}), **place)
+    until(f"{what} is gone", lambda: not api.get(label_selector="made-by=every-kind", **place).items)
+
+
+@step
+def every_kind(t):
+    """Every kind that is served, by the functions for it and by the dynamic client."""
+    bodies, typed, all_kinds = client_kinds.bodies(t.ns), 0, list(served(t))
+    with tempfile.TemporaryDirectory() as folder:
+        dyn = dynamic.DynamicClient(t.api, cache_file=f"{folder}/cache")
+        for group, version, resource in all_kinds:
+            kind, gv = resource["kind"], f"{group}/{version}".lstrip("/")
+            what = f"{gv} {kind}"
+            holds(f"client_kinds.py has no {group}/{kind}", (group, kind) in bodies)
+            content, change = bodies[group, kind]
+            name = client_kinds.name_of(group, kind, f"every-{t.ns}")
+            meta_of = {"name": name, "labels": {"made-by": "every-kind"}}
+            body = {"apiVersion": gv, "kind": kind, "metadata": meta_of, **content}
+            patch = {"metadata": {"labels": {"patched": "yes"}}, **(change or {})}
+            place = (t.ns,) if resource["namespaced"] else ()
+            call = typed_functions(t, group, version, resource)
+            if call:
+                typed += 1
+                typed_crud(what, call, place, name, body, patch)
+            dynamic_crud(what, dyn.resources.get(api_version=gv, kind=kind), {"namespace": t.ns} if place else {}, name,
+                         body, patch)
+    holds(f"{typed} of {len(all_kinds)} kinds have functions", typed > 45)
+
+
 @step
 def custom_objects(t):
     extensions = client.ApiextensionsV1Api(t.api)
@@ -549,6 +653,28 @@ def watches(t):
         watcher.stop()
     thread.join()
     t.core.delete_namespaced_config_map("w-2", t.ns)
+
+
+@step
+def watches_with_initial_events(t):
+    """A list as a watch: what is there, a mark, and then what changes."""
+    for name in ("i-0", "i-1"):
+        t.core.create_namespaced_config_map(t.ns, client.V1ConfigMap(metadata=meta(name, labels={"i": "1"})))
+    got = []
+    watcher = watch.Watch()
+    for event in watcher.stream(t.core.list_namespaced_config_map, t.ns, send_initial_events=True, timeout_seconds=30,
+                                resource_version_match="NotOlderThan", allow_watch_bookmarks=True, label_selector="i=1"):
+        metadata = event["raw_object"]["metadata"]
+        got.append((event["type"], metadata.get("name") or metadata.get("annotations")))
+        if event["type"] == "BOOKMARK":
+            t.core.delete_namespaced_config_map("i-0", t.ns)
+        if event["type"] == "DELETED":
+            watcher.stop()
+    same("initial events", got, [("ADDED", "i-0"), ("ADDED", "i-1"), ("BOOKMARK", {"k8s.io/initial-events-end": "true"}),
+                                 ("DELETED", "i-0")])
+    refused("initial events of no watch", 422, "Invalid", t.core.list_namespaced_config_map, t.ns, send_initial_events=True,
+            resource_version_match="NotOlderThan")
+    t.core.delete_namespaced_config_map("i-1", t.ns)
 
 
 @step

@@ -1,5 +1,5 @@
 //! What clients see: kubectl by transcripts of terminal sessions, each against a cluster of its own, and the Python client
-//! (`python.rs`).
+//! (`python.rs`). Every release of kubectl that is there plays one session (`releases.rs`).
 //!
 //! A transcript (`transcripts/*.txt`) is what a person would see: lines of `$ ` are commands for a shell, those of `> ` go
 //! on with the command above, all others are what was printed; `[exit N]` ends the output of what failed. A line of `# `
@@ -13,6 +13,7 @@
 mod cluster;
 mod masks;
 mod python;
+mod releases;
 mod transcript;
 
 use std::path::{Path, PathBuf};
@@ -26,8 +27,12 @@ const RELEASE: &str = "1.33";
 /// How many clusters run at once.
 const AT_ONCE: usize = 3;
 
+/// Tests that keep the machine busy take turns: what they wait for has to come in time.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kubectl_prints_what_the_transcripts_say() {
+    let _turn = TURN.lock().await;
     let (program, compares) = kubectl();
     if !compares {
         eprintln!(

@@ -44,6 +44,8 @@ async fn python(requirements: &Path) -> Option<PathBuf> {
 async fn run(program: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(program);
     command.args(arguments).stdin(std::process::Stdio::null()).kill_on_drop(true);
+    // What it imports lies among the sources: nothing is to be left there.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.output().await.unwrap()
 }
 

@@ -62,6 +62,18 @@ impl Transcript {
         })
     }
 
+    /// Returns the commands, in order, each with the comments that stand over it.
+    pub(crate) fn annotated(&mut self) -> Vec<(Vec<&str>, &mut Command)> {
+        let (mut comments, mut commands) = (Vec::new(), Vec::new());
+        for part in &mut self.0 {
+            match part {
+                Part::Comment(line) => comments.push(line.as_str()),
+                Part::Command(command) => commands.push((std::mem::take(&mut comments), command)),
+            }
+        }
+        commands
+    }
+
     /// Returns what differs from what was seen, a text per command.
     pub(crate) fn differences(mut self, seen: &Self, name: &str, compares: bool) -> Vec<String> {
         let mut seen = seen.clone();
@@ -105,4 +117,6 @@ fn a_transcript_is_written_as_it_was_read() {
     assert_eq!(commands.len(), 3);
     assert_eq!(commands[0], Command { text: "cat <<END\na\nEND".into(), output: "a\n\n".into(), exit: 0 });
     assert_eq!(commands[1].exit, 1);
+    let comments: Vec<_> = transcript.annotated().into_iter().map(|(comments, _)| comments).collect();
+    assert_eq!(comments, [vec!["# one", ""], vec![], vec!["# two"]]);
 }
