@@ -21,6 +21,7 @@ mod negotiate;
 pub mod node_connector;
 pub mod object;
 mod openapi;
+pub mod rbac;
 pub mod registry;
 pub mod request;
 pub mod resource;
