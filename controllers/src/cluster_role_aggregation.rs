@@ -70,7 +70,7 @@ impl Reconcile for Collector {
             // In the order of their names.
             let others =
                 self.roles.store().list().into_iter().filter(|other| meta::name(&**other) != key.name);
-            for other in others.filter(|other| selector.matches(meta::labels(&**other))) {
+            for other in others.filter(|other| selector.matches_map(meta::labels(&**other))) {
                 for rule in other.rules.iter().flatten() {
                     if !rules.contains(rule) {
                         rules.push(rule.clone());
