@@ -40,12 +40,14 @@
 //! | [`PodGarbageCollector`] | no pods of nodes that are gone |
 //! | [`GarbageCollector`] | nothing that belonged to what is gone |
 //! | [`DisruptionController`] | how many pods of each disruption budget may go |
+//! | [`ClusterRoleAggregationController`] | the rules of the cluster roles that others are collected in |
 //! | [`ResourceQuotaController`] | how much of each quota is used |
 //! | [`VolumeBinder`] | claims bound to the volumes that fit them best |
 //! | [`VolumeProtectionController`] | claims and volumes until nobody uses them |
 //! | [`TokenSecretController`] | tokens in the secrets that are there for them |
 
 mod claim;
+mod cluster_role_aggregation;
 mod deployment;
 mod discovery;
 mod disruption;
@@ -66,6 +68,7 @@ mod token_secret;
 mod volume_binder;
 mod volume_protection;
 
+pub use cluster_role_aggregation::ClusterRoleAggregationController;
 pub use deployment::DeploymentController;
 pub use disruption::DisruptionController;
 pub use endpoint_slice::EndpointSliceController;
@@ -143,6 +146,7 @@ pub fn all(context: &Context, options: Options) -> Vec<Box<dyn Component>> {
         Box::new(PodGarbageCollector::new(context).keep_finished(options.finished_pods)),
         Box::new(GarbageCollector::new(context)),
         Box::new(DisruptionController::new(context)),
+        Box::new(ClusterRoleAggregationController::new(context)),
         Box::new(ResourceQuotaController::new(context)),
         Box::new(VolumeBinder::new(context)),
         Box::new(VolumeProtectionController::new(context)),

@@ -22,6 +22,7 @@ pub mod node_connector;
 mod numbers;
 pub mod object;
 mod openapi;
+pub mod rbac;
 pub mod registry;
 pub mod request;
 pub mod resource;

@@ -13,6 +13,8 @@ use quarterdeck_core::storage::Storage;
 
 use crate::admission::Admission;
 use crate::cache::{Cache, World};
+use crate::layers::authentication::Authentication;
+use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
 use crate::status::Result;
 use crate::strategy::StrategyContext;
@@ -108,6 +110,10 @@ pub struct Registry {
     pub(crate) turns: Turns,
     /// The way to the nodes' agents.
     pub connector: Option<Arc<dyn NodeConnector>>,
+    /// Who somebody is.
+    pub(crate) authentication: Authentication,
+    /// Who may do what.
+    pub(crate) authorization: Authorization,
     /// Who makes service accounts' tokens.
     pub tokens: Option<Arc<dyn TokenIssuer>>,
 }

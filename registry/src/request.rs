@@ -76,6 +76,15 @@ pub struct ResourceRequest {
     pub subresource: Option<String>,
 }
 
+impl ResourceRequest {
+    /// Returns the namespace that authorisation asks about: that of the path, and for a namespace itself its own.
+    #[must_use]
+    pub fn authorized_namespace(&self) -> Option<&str> {
+        let is_namespace = self.group.is_empty() && self.resource == "namespaces";
+        self.namespace.as_deref().or_else(|| self.name.as_deref().filter(|_| is_namespace))
+    }
+}
+
 impl RequestInfo {
     /// Takes a request's method and address apart.
     ///

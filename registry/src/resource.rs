@@ -97,6 +97,8 @@ pub enum Backing {
     Store,
     /// Nothing that stays: to create a Binding is to assign a pod to a node.
     Binding,
+    /// Nothing that stays: to create a review is to ask about users and their rights.
+    Review,
 }
 
 /// What can be done with most kinds, in the order of discovery.

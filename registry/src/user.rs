@@ -19,8 +19,18 @@ pub struct User {
 pub(crate) const MASTERS: &str = "system:masters";
 /// The group of everybody whom authentication knows.
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+/// The group of everybody whom authentication does not know.
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// What somebody is called whom authentication does not know.
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
 /// The group of the nodes' agents.
 pub(crate) const NODES: &str = "system:nodes";
+
+/// Returns namespace and name of the service account that a user is, if it is one.
+pub(crate) fn service_account(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+}
 
 impl User {
     /// Makes a user of this name, in the group of all authenticated users.

@@ -62,7 +62,9 @@ impl Cluster {
         let resource = resource(kind);
         let client = self.context.client.clone();
         match resource.kind.as_str() {
-            "Namespace" | "Node" | "PersistentVolume" | "StorageClass" => Api::all_with(client, &resource),
+            "ClusterRole" | "Namespace" | "Node" | "PersistentVolume" | "StorageClass" => {
+                Api::all_with(client, &resource)
+            }
             "Lease" => Api::namespaced_with(client, "kube-node-lease", &resource),
             _ => Api::default_namespaced_with(client, &resource),
         }

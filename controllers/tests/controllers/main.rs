@@ -16,5 +16,6 @@ mod namespaces;
 mod nodes;
 #[cfg(test)]
 mod replicas;
+mod roles;
 #[cfg(test)]
 mod services;

@@ -120,6 +120,13 @@ pub enum Read {
 }
 
 impl Log {
+    /// Returns the revision of the last event, or the one up to which events are gone if that is later.
+    #[must_use]
+    pub fn last(&self) -> Revision {
+        let log = self.read();
+        log.events.back().map_or(log.forgotten, |event| event.object.revision.max(log.forgotten))
+    }
+
     /// Returns the position behind `revision`, or the oldest revision that a watch can start from if that is later.
     ///
     /// # Errors

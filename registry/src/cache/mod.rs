@@ -111,7 +111,12 @@ impl Cache {
     /// Returns a kind's log; absent if the kind is not served any more.
     #[must_use]
     pub fn log(&self, resource: &Resource) -> Option<Arc<Log>> {
-        self.0.world.load().catalog.log(&resource.prefix).cloned()
+        self.log_of(&resource.prefix)
+    }
+
+    /// Returns the log of the kind whose keys begin with a prefix; absent if no such kind is served.
+    pub(crate) fn log_of(&self, prefix: &str) -> Option<Arc<Log>> {
+        self.0.world.load().catalog.log(prefix).cloned()
     }
 
     /// Returns a receiver of the revisions of published worlds.

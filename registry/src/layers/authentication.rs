@@ -4,6 +4,7 @@
 //! that comes with a [`User`] in its extensions was made in this process, by code that may do so.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::request::Parts;
@@ -11,7 +12,7 @@ use http::request::Parts;
 use super::gate::Gate;
 use crate::cache::Cache;
 use crate::status::Status;
-use crate::user::{AUTHENTICATED, User};
+use crate::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
 
 /// Finds out who makes a request.
 #[async_trait]
@@ -27,25 +28,71 @@ pub trait Authenticator: Debug + Send + Sync + 'static {
     ///
     /// Why the proof is no good, for the log. The client is told `Unauthorized` and no more.
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String>;
+
+    /// Returns whose a token is, and for which of the audiences it is good; `None` if it is no token that this authenticator
+    /// reads. No audience stands for the server itself.
+    ///
+    /// # Errors
+    ///
+    /// Why the token is no good.
+    async fn authenticate_token(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Option<(User, Vec<String>)>, String> {
+        let _ = (token, audiences);
+        Ok(None)
+    }
 }
 
 const _: Option<&dyn Authenticator> = None; // object safety is API: losing it must not compile
 
-/// The gate that asks authenticators in turn. Nobody passes unknown, but to the paths that tell of health.
-#[derive(Debug)]
+/// Lets in whoever gives no proof, as the user `system:anonymous`. What that user may do is up to authorisation.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Anonymous;
+
+#[async_trait]
+impl Authenticator for Anonymous {
+    async fn authenticate(&self, _: &Parts) -> Result<Option<User>, String> {
+        let groups = vec![UNAUTHENTICATED.to_owned()];
+        Ok(Some(User { name: ANONYMOUS.into(), groups, ..User::default() }))
+    }
+}
+
+/// The gate that asks authenticators in turn. Nobody passes unknown, but to the paths that tell of health. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Authentication {
-    authenticators: Vec<Box<dyn Authenticator>>,
+    authenticators: Arc<[Box<dyn Authenticator>]>,
 }
 
 impl Authentication {
     /// Makes a gate of authenticators; the first that knows the user decides.
     #[must_use]
     pub fn new(authenticators: Vec<Box<dyn Authenticator>>) -> Self {
-        Self { authenticators }
+        Self { authenticators: authenticators.into() }
+    }
+
+    /// Returns whose a token is, and for which of the audiences it is good.
+    ///
+    /// # Errors
+    ///
+    /// Why the token is no good.
+    pub async fn token(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Option<(User, Vec<String>)>, String> {
+        for authenticator in &*self.authenticators {
+            if let Some((mut user, audiences)) = authenticator.authenticate_token(token, audiences).await? {
+                join_everybody(&mut user);
+                return Ok(Some((user, audiences)));
+            }
+        }
+        Ok(None)
     }
 
     async fn user(&self, parts: &Parts) -> Option<User> {
-        for authenticator in &self.authenticators {
+        for authenticator in &*self.authenticators {
             match authenticator.authenticate(parts).await {
                 Ok(None) => {}
                 Ok(Some(user)) => return Some(user),
@@ -66,9 +113,7 @@ impl Gate for Authentication {
             return Ok(parts);
         }
         if let Some(mut user) = self.user(&parts).await {
-            if !user.is_in(AUTHENTICATED) {
-                user.groups.push(AUTHENTICATED.into());
-            }
+            join_everybody(&mut user);
             parts.extensions.insert(user);
             return Ok(parts);
         }
@@ -76,6 +121,13 @@ impl Gate for Authentication {
             return Ok(parts);
         }
         Err(Status::unauthorized())
+    }
+}
+
+/// Puts a known user in the group of all known users.
+fn join_everybody(user: &mut User) {
+    if !user.is_in(AUTHENTICATED) && !user.is_in(UNAUTHENTICATED) {
+        user.groups.push(AUTHENTICATED.into());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Who may do what: the second gate.
 //!
-//! An [`Authorizer`] allows, denies, or has no opinion; what nobody allows is denied. The default is
-//! [`ComponentPolicy`](super::policy::ComponentPolicy).
+//! An [`Authorizer`] allows, denies, or has no opinion; what nobody allows is denied. The defaults are
+//! [`ComponentPolicy`](super::policy::ComponentPolicy) and [`Rbac`](crate::rbac::Rbac).
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::request::Parts;
+use quarterdeck_core::storage::Storage;
 
 use super::authentication::is_health;
 use super::gate::Gate;
 use crate::cache::{Cache, World};
 use crate::negotiate::{APPLY, media_type};
+use crate::rbac::Rules;
 use crate::request::{Query, RequestInfo, ResourceRequest, Verb};
-use crate::status::Status;
+use crate::status::{Result, Status};
 use crate::user::User;
 
 /// What somebody wants to do.
@@ -33,60 +35,157 @@ pub struct Attributes<'a> {
     pub world: &'a World,
 }
 
-/// What an authorizer says.
+impl Attributes<'_> {
+    /// Returns the namespace that is asked about; empty for the cluster. A namespace itself lies in itself.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        match self.request {
+            RequestInfo::Path(_) => "",
+            RequestInfo::Resource(request) => request.authorized_namespace().unwrap_or_default(),
+        }
+    }
+}
+
+/// What an authorizer says, and why: for the client, and for reviews of access.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
     /// Yes.
-    Allow,
-    /// No, whatever others say; why, for the client.
-    Deny(String),
+    Allow(Arc<str>),
+    /// No, whatever others say.
+    Deny(Arc<str>),
     /// Somebody else may know.
-    NoOpinion,
+    NoOpinion(Arc<str>),
 }
 
 /// Decides who may do what.
 #[async_trait]
 pub trait Authorizer: Debug + Send + Sync + 'static {
+    /// Gets to know what is stored, before the first request.
+    fn start(&self, cache: &Cache) {
+        let _ = cache;
+    }
+
     /// Decides on one request.
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+
+    /// Lists what a user may do in the cluster and in a namespace (in the cluster alone if that is empty). Nobody gives away
+    /// more than is listed here.
+    fn rules(&self, user: &User, namespace: &str) -> Rules {
+        let _ = (user, namespace);
+        Rules { rules: Vec::new(), incomplete: vec![format!("{self:?} does not list what it allows")] }
+    }
 }
 
 const _: Option<&dyn Authorizer> = None; // object safety is API: losing it must not compile
 
-/// The gate that asks authorizers in turn.
+/// Asks authorizers in turn; the first that allows or denies decides, and what nobody allows is denied. Cheap to clone.
+///
+/// It is the gate before the verbs, and whoever has to know what somebody may do asks it too.
+#[derive(Debug, Clone)]
+pub struct Authorization(Arc<Inner>);
+
 #[derive(Debug)]
-pub struct Authorization {
+struct Inner {
     authorizers: Vec<Arc<dyn Authorizer>>,
     cache: Cache,
+    storage: Arc<dyn Storage>,
 }
 
 impl Authorization {
-    /// Makes a gate of authorizers; the first that has an opinion decides.
+    /// Makes it of authorizers, in order, and starts them.
     #[must_use]
-    pub fn new(authorizers: Vec<Arc<dyn Authorizer>>, cache: Cache) -> Self {
-        Self { authorizers, cache }
+    pub fn new(authorizers: Vec<Arc<dyn Authorizer>>, cache: Cache, storage: Arc<dyn Storage>) -> Self {
+        for authorizer in &authorizers {
+            authorizer.start(&cache);
+        }
+        Self(Arc::new(Inner { authorizers, cache, storage }))
+    }
+
+    /// Decides by what is stored. What the cache would refuse is decided once more by all that was committed: who was given a
+    /// right may use it at once.
+    pub async fn decide(
+        &self,
+        user: &User,
+        request: &RequestInfo,
+        verb: &str,
+        field_selector: &str,
+    ) -> Decision {
+        let world = self.0.cache.world();
+        let attributes = Attributes { user, request, verb, field_selector, world: &world };
+        let decision = self.ask(&attributes).await;
+        if matches!(decision, Decision::Allow(_)) {
+            return decision;
+        }
+        match self.0.cache.latest(&*self.0.storage).await {
+            Ok(latest) if latest.revision > world.revision => {
+                self.ask(&Attributes { world: &latest, ..attributes }).await
+            }
+            // Nothing newer is known.
+            _ => decision,
+        }
+    }
+
+    async fn ask(&self, attributes: &Attributes<'_>) -> Decision {
+        let mut reasons: Vec<Arc<str>> = Vec::new();
+        for authorizer in &self.0.authorizers {
+            match authorizer.authorize(attributes).await {
+                Decision::NoOpinion(why) if why.is_empty() => {}
+                Decision::NoOpinion(why) => reasons.push(why),
+                decided => return decided,
+            }
+        }
+        match reasons.as_slice() {
+            [] => Decision::NoOpinion(Arc::default()),
+            [one] => Decision::NoOpinion(one.clone()),
+            several => Decision::NoOpinion(several.join("\n").into()),
+        }
+    }
+
+    /// Lets somebody do something, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// The Status that the client gets.
+    pub async fn require(
+        &self,
+        user: &User,
+        request: &RequestInfo,
+        verb: &str,
+        field_selector: &str,
+    ) -> Result<()> {
+        match self.decide(user, request, verb, field_selector).await {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(why) | Decision::NoOpinion(why) => Err(refusal(user, request, verb, &why)),
+        }
+    }
+
+    /// Lists what a user may do, as far as the authorizers can list it.
+    #[must_use]
+    pub fn rules(&self, user: &User, namespace: &str) -> Rules {
+        let mut all = Rules::default();
+        for authorizer in &self.0.authorizers {
+            let Rules { rules, incomplete } = authorizer.rules(user, namespace);
+            all.rules.extend(rules);
+            all.incomplete.extend(incomplete);
+        }
+        all
     }
 }
 
 #[async_trait]
 impl Gate for Authorization {
-    async fn check(&self, mut parts: Parts) -> Result<Parts, Status> {
+    async fn check(&self, mut parts: Parts) -> Result<Parts> {
         let request = RequestInfo::parse(&parts.method, &parts.uri)?;
         if let Some(user) = parts.extensions.get::<User>() {
-            let verb = match &request {
+            let query = Query::parse(&parts.uri);
+            let field_selector = query.get("fieldSelector").unwrap_or_default();
+            let asked = asked(&request, field_selector);
+            let verb = match &*asked {
                 RequestInfo::Resource(ResourceRequest { verb: Some(verb), .. }) => Cow::from(verb.as_str()),
                 _ => parts.method.as_str().to_ascii_lowercase().into(),
             };
-            let query = Query::parse(&parts.uri);
-            let attributes = Attributes {
-                user,
-                request: &request,
-                verb: &verb,
-                field_selector: query.get("fieldSelector").unwrap_or_default(),
-                world: &self.cache.world(),
-            };
-            self.decide(&attributes).await?;
-            if let Some(refusal) = self.creation_by_apply(&parts, &attributes).await {
+            self.require(user, &asked, &verb, field_selector).await?;
+            if let Some(refusal) = self.creation_by_apply(&parts, user, &asked).await {
                 parts.extensions.insert(refusal);
             }
         } else if !is_health(parts.uri.path()) {
@@ -97,56 +196,63 @@ impl Gate for Authorization {
     }
 }
 
+/// What a request asks of authorisation: who selects one name in a collection asks for the object of that name.
+fn asked<'a>(request: &'a RequestInfo, field_selector: &str) -> Cow<'a, RequestInfo> {
+    if let RequestInfo::Resource(of @ ResourceRequest { name: None, verb: Some(verb), .. }) = request
+        && matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection)
+        && let Some(name) = selected_name(field_selector)
+    {
+        return Cow::Owned(RequestInfo::Resource(ResourceRequest { name: Some(name.into()), ..of.clone() }));
+    }
+    Cow::Borrowed(request)
+}
+
+/// Returns the one name that a field selector selects.
+fn selected_name(field_selector: &str) -> Option<&str> {
+    let terms = field_selector.split(',').filter_map(|term| term.split_once('='));
+    let name =
+        terms.filter(|(field, _)| *field == "metadata.name").map(|(_, name)| name.trim_start_matches('='));
+    name.last().filter(|name| !name.is_empty() && !name.contains(['/', '%']) && !matches!(*name, "." | ".."))
+}
+
 /// Why somebody who may patch may not create: an apply makes what it does not find.
 #[derive(Debug, Clone)]
 pub(crate) struct NoCreation(pub(crate) Status);
 
 impl Authorization {
     /// Says why an apply may not make what it does not find, if that is so.
-    async fn creation_by_apply(&self, parts: &Parts, attributes: &Attributes<'_>) -> Option<NoCreation> {
-        let RequestInfo::Resource(request) = attributes.request else { return None };
+    async fn creation_by_apply(
+        &self,
+        parts: &Parts,
+        user: &User,
+        request: &RequestInfo,
+    ) -> Option<NoCreation> {
+        let RequestInfo::Resource(request) = request else { return None };
         if request.verb != Some(Verb::Patch) || media_type(&parts.headers) != APPLY {
             return None;
         }
         let request = RequestInfo::Resource(ResourceRequest { verb: Some(Verb::Create), ..request.clone() });
-        let verb = Verb::Create.as_str();
-        self.decide(&Attributes { request: &request, verb, ..*attributes }).await.err().map(NoCreation)
-    }
-
-    async fn decide(&self, attributes: &Attributes<'_>) -> Result<(), Status> {
-        let mut why = String::new();
-        for authorizer in &self.authorizers {
-            match authorizer.authorize(attributes).await {
-                Decision::Allow => return Ok(()),
-                Decision::Deny(reason) => {
-                    why = reason;
-                    break;
-                }
-                Decision::NoOpinion => {}
-            }
-        }
-        Err(refusal(attributes, &why))
+        self.require(user, &request, Verb::Create.as_str(), "").await.err().map(NoCreation)
     }
 }
 
 /// Says who may not do what, in upstream's words.
 #[must_use]
-pub fn refusal(attributes: &Attributes<'_>, why: &str) -> Status {
-    let Attributes { user: User { name: user, .. }, verb, .. } = attributes;
+pub fn refusal(User { name: user, .. }: &User, request: &RequestInfo, verb: &str, why: &str) -> Status {
     let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-    let request = match attributes.request {
+    let request = match request {
         RequestInfo::Path(path) => {
             return Status::forbidden(format!("forbidden: User {user:?} cannot {verb} path {path:?}{why}"));
         }
         RequestInfo::Resource(request) => request,
     };
     let ResourceRequest { group, resource, .. } = request;
-    let full = match &request.subresource {
+    let full = match request.subresource.as_deref().and_then(|below| below.split('/').next()) {
         Some(subresource) => format!("{resource}/{subresource}"),
         None => resource.clone(),
     };
     let qualified = if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
-    let place = match &request.namespace {
+    let place = match request.authorized_namespace() {
         Some(namespace) => format!("in the namespace {namespace:?}"),
         None => "at the cluster scope".into(),
     };

@@ -3,6 +3,7 @@
 pub mod authentication;
 pub mod authorization;
 pub mod gate;
+pub mod impersonation;
 pub mod policy;
 
 use bytes::Bytes;

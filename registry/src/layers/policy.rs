@@ -8,8 +8,9 @@ use serde_json::Value;
 use super::authorization::{Attributes, Authorizer, Decision};
 use crate::cache::World;
 use crate::object::Object;
+use crate::rbac::{PolicyRule, Rules};
 use crate::request::{RequestInfo, ResourceRequest};
-use crate::user::MASTERS;
+use crate::user::{MASTERS, User};
 
 /// The user name of the scheduler.
 pub const SCHEDULER: &str = "system:kube-scheduler";
@@ -64,6 +65,8 @@ const CONTROLLER_RULES: &[Rule] = &[
     rule("", &["pods", "endpoints", "serviceaccounts", "configmaps", "events"], &["create"]),
     rule("apps", &["replicasets"], &["create"]),
     rule("discovery.k8s.io", &["endpointslices"], &["create"]),
+    // Aggregated roles get rules that nobody need hold who collects them.
+    rule("rbac.authorization.k8s.io", &["clusterroles"], &["escalate"]),
     // For the secrets that hold tokens.
     rule("", &["serviceaccounts/token"], &["create"]),
     LEASES,
@@ -83,16 +86,10 @@ impl Authorizer for ComponentPolicy {
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         let user = attributes.user;
         if user.is_in(MASTERS) {
-            return Decision::Allow;
+            return Decision::Allow(Arc::default());
         }
+        let Some(rules) = self.of(user) else { return Decision::NoOpinion(Arc::default()) };
         let node = user.node_name();
-        let rules = match (user.name.as_str(), node) {
-            (_, Some(_)) => NODE_RULES,
-            (SCHEDULER, None) => SCHEDULER_RULES,
-            (CONTROLLERS, None) => CONTROLLER_RULES,
-            (PROXY, None) => PROXY_RULES,
-            _ => return Decision::NoOpinion,
-        };
         let allowed = match attributes.request {
             RequestInfo::Path(path) => attributes.verb == "get" && is_discovery(path),
             RequestInfo::Resource(request) => {
@@ -100,11 +97,49 @@ impl Authorizer for ComponentPolicy {
                     || node.is_some_and(|node| is_of_node(node, attributes, request))
             }
         };
-        if allowed { Decision::Allow } else { Decision::NoOpinion }
+        if allowed { Decision::Allow(Arc::default()) } else { Decision::NoOpinion(Arc::default()) }
+    }
+
+    fn rules(&self, user: &User, _: &str) -> Rules {
+        if user.is_in(MASTERS) {
+            return Rules { rules: PolicyRule::everything().into(), incomplete: Vec::new() };
+        }
+        let own = self.of(user);
+        let mut rules: Vec<PolicyRule> = own.unwrap_or_default().iter().map(Rule::listed).collect();
+        if own.is_some() {
+            let paths = DISCOVERY.iter().flat_map(|path| [format!("/{path}"), format!("/{path}/*")]);
+            let verbs = vec!["get".to_owned()];
+            rules.push(PolicyRule { verbs, non_resource_urls: paths.collect(), ..PolicyRule::default() });
+        }
+        let incomplete = user.node_name().map(|_| "what concerns a node alone is not listed".to_owned());
+        Rules { rules, incomplete: incomplete.into_iter().collect() }
+    }
+}
+
+impl ComponentPolicy {
+    /// Returns the rules of a component; absent if the user is none.
+    fn of(&self, user: &User) -> Option<&'static [Rule]> {
+        match (user.name.as_str(), user.node_name()) {
+            (_, Some(_)) => Some(NODE_RULES),
+            (SCHEDULER, None) => Some(SCHEDULER_RULES),
+            (CONTROLLERS, None) => Some(CONTROLLER_RULES),
+            (PROXY, None) => Some(PROXY_RULES),
+            _ => None,
+        }
     }
 }
 
 impl Rule {
+    fn listed(&self) -> PolicyRule {
+        let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        PolicyRule {
+            verbs: own(self.verbs),
+            api_groups: own(&[self.group]),
+            resources: own(self.resources),
+            ..PolicyRule::default()
+        }
+    }
+
     fn allows(&self, verb: &str, request: &ResourceRequest) -> bool {
         let full = match &request.subresource {
             Some(subresource) => format!("{}/{subresource}", request.resource),
@@ -116,9 +151,12 @@ impl Rule {
     }
 }
 
+/// What the paths begin with that every component reads.
+const DISCOVERY: [&str; 7] = ["api", "apis", "openapi", "version", "healthz", "livez", "readyz"];
+
 fn is_discovery(path: &str) -> bool {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    matches!(first, "api" | "apis" | "openapi" | "version" | "healthz" | "livez" | "readyz")
+    DISCOVERY.contains(&first)
 }
 
 /// Decides what concerns one node alone.

@@ -7,6 +7,8 @@ mod admissionregistration;
 mod apiextensions;
 mod apiregistration;
 mod apps;
+mod authentication;
+mod authorization;
 mod autoscaling;
 mod batch;
 mod certificates;
@@ -38,6 +40,8 @@ pub fn builtin() -> Vec<Resource> {
         admissionregistration::resources(),
         apiregistration::resources(),
         apps::resources(),
+        authentication::resources(),
+        authorization::resources(),
         autoscaling::resources(),
         batch::resources(),
         certificates::resources(),

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::api_services;
+use crate::rbac;
 use crate::registry::Registry;
 use crate::resource::Scope;
 use crate::schema;
@@ -43,6 +44,7 @@ pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>
         ensure(registry, api_services::GROUP, "APIService", None, service.clone()).await?;
     }
     api_services::remove_others(registry, &services).await?;
+    rbac::bootstrap::bootstrap(registry).await?;
     own_service(registry, advertise).await
 }
 

@@ -21,7 +21,10 @@ use crate::custom::lifecycle::Lifecycle;
 use crate::layers::authentication::{Authentication, Authenticator};
 use crate::layers::authorization::{Authorization, Authorizer};
 use crate::layers::gate::GateLayer;
+use crate::layers::impersonation::Impersonation;
 use crate::layers::policy::ComponentPolicy;
+use crate::rbac::Rbac;
+use crate::rbac::escalation::Escalation;
 use crate::registry::{Registry, Resources, Settings};
 use crate::resource::Resource;
 use crate::resources;
@@ -202,7 +205,7 @@ impl ApiServerBuilder {
         self
     }
 
-    /// Adds an authorizer (default: [`ComponentPolicy`] alone, which the first one added replaces).
+    /// Adds an authorizer (default: [`ComponentPolicy`], then [`Rbac`]; the first one added replaces both).
     pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
         self.authorizers.push(Arc::new(authorizer));
         self
@@ -251,12 +254,26 @@ impl ApiServerBuilder {
         let settings = self.settings()?;
         let cache = Cache::new(Resources::new(self.resources));
         let feed = Feed::start(cache.clone(), self.storage.clone()).await?;
+        let mut authenticators = self.authenticators;
+        for authenticator in &mut authenticators {
+            authenticator.start(&cache);
+        }
+        let authentication = Authentication::new(authenticators);
+        let mut authorizers = self.authorizers;
+        if authorizers.is_empty() {
+            authorizers = vec![Arc::new(ComponentPolicy), Arc::new(Rbac::new())];
+        }
+        let authorization = Authorization::new(authorizers, cache.clone(), self.storage.clone());
+        let mut admission = self.admission;
+        admission.insert(0, Arc::new(Escalation::new(authorization.clone())));
         let registry = Arc::new(Registry {
             storage: self.storage,
-            cache: cache.clone(),
+            cache,
             clock: self.clock,
             random: self.random.unwrap_or_else(Random::from_os),
-            admission: self.admission,
+            admission,
+            authentication: authentication.clone(),
+            authorization: authorization.clone(),
             settings,
             turns: Default::default(),
             connector: self.connector,
@@ -273,18 +290,11 @@ impl ApiServerBuilder {
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
         tasks.spawn(Lifecycle::new(registry.clone()).run(stop.clone()));
         tasks.spawn(Housekeeping::new(registry.clone(), self.advertise).run(stop.clone()));
-        let mut authorizers = self.authorizers;
-        if authorizers.is_empty() {
-            authorizers.push(Arc::new(ComponentPolicy));
-        }
         let dispatch = Dispatch::new(registry.clone(), stop.clone());
-        let mut authenticators = self.authenticators;
-        for authenticator in &mut authenticators {
-            authenticator.start(&cache);
-        }
-        let authorization = GateLayer::new(Authorization::new(authorizers, cache));
-        let authentication = GateLayer::new(Authentication::new(authenticators));
-        let stack = authentication.layer(authorization.layer(dispatch));
+        let impersonation = GateLayer::new(Impersonation::new(authorization.clone()));
+        let authorization = GateLayer::new(authorization);
+        let authentication = GateLayer::new(authentication);
+        let stack = authentication.layer(impersonation.layer(authorization.layer(dispatch)));
         let background = Arc::new(Background { signal, stop, tasks: Mutex::new(tasks) });
         Ok(ApiServer { stack, registry, background })
     }

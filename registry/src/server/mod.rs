@@ -33,6 +33,7 @@ use crate::layers::RequestBody;
 use crate::layers::authentication::Authentication;
 use crate::layers::authorization::Authorization;
 use crate::layers::gate::Gated;
+use crate::layers::impersonation::Impersonation;
 use crate::registry::Registry;
 use crate::status::Status;
 use crate::user::User;
@@ -41,7 +42,7 @@ use dispatch::Dispatch;
 /// The header that names a request in logs.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
-type Stack = Gated<Authentication, Gated<Authorization, Dispatch>>;
+type Stack = Gated<Authentication, Gated<Impersonation, Gated<Authorization, Dispatch>>>;
 
 /// An API server. Cheap to clone; clones are one server, which ends when the last one is dropped.
 ///

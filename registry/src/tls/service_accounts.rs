@@ -146,9 +146,9 @@ impl ServiceAccountTokens {
         Self { key, clock, cache: None }
     }
 
-    fn check(&self, token: &str, cache: &Cache) -> Result<User, String> {
+    fn check(&self, token: &str, audiences: &[String], cache: &Cache) -> Result<(User, Vec<String>), String> {
         let mut validation = Validation::new(Algorithm::ES256);
-        validation.set_audience(&[ISSUER]);
+        validation.set_audience(audiences);
         validation.set_issuer(&[ISSUER]);
         // Times are checked below, against the server's own clock.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
@@ -184,7 +184,8 @@ impl ServiceAccountTokens {
             user.extra.insert("authentication.kubernetes.io/pod-name".into(), vec![pod.name]);
             user.extra.insert("authentication.kubernetes.io/pod-uid".into(), vec![pod.uid]);
         }
-        Ok(user)
+        let good = audiences.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
+        Ok((user, good))
     }
 }
 
@@ -206,10 +207,18 @@ impl Authenticator for ServiceAccountTokens {
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
         let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = given.and_then(|given| given.strip_prefix("Bearer ")).map(str::trim);
-        let (Some(token), Some(cache)) = (token, &self.cache) else { return Ok(None) };
-        if !is_ours(token) {
-            return Ok(None);
-        }
-        self.check(token, cache).map(Some)
+        let Some(token) = token else { return Ok(None) };
+        Ok(self.authenticate_token(token, &[]).await?.map(|(user, _)| user))
+    }
+
+    async fn authenticate_token(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Option<(User, Vec<String>)>, String> {
+        let Some(cache) = self.cache.as_ref().filter(|_| is_ours(token)) else { return Ok(None) };
+        let own = [ISSUER.to_owned()];
+        let audiences = if audiences.is_empty() { &own } else { audiences };
+        self.check(token, audiences, cache).map(Some)
     }
 }

@@ -12,6 +12,7 @@ mod options;
 mod patch;
 mod read;
 mod respond;
+mod reviews;
 mod subresources;
 mod watch;
 mod write;
@@ -239,8 +240,10 @@ fn has_place(resource: &Resource, verb: Verb, request: &ResourceRequest) -> bool
 }
 
 async fn dispatch(call: &Call) -> Result<Response<Body>> {
-    if call.resource.backing == Backing::Binding {
-        return subresources::create_binding(call).await;
+    match call.resource.backing {
+        Backing::Store => {}
+        Backing::Binding => return subresources::create_binding(call).await,
+        Backing::Review => return reviews::review(call).await,
     }
     if let Some(subresource) = call.subresource {
         match subresource {

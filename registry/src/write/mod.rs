@@ -6,6 +6,7 @@
 
 mod create;
 mod delete;
+pub(crate) mod install;
 pub(crate) mod metadata;
 mod ownership;
 mod turns;

@@ -25,7 +25,7 @@ pub(in super::super) async fn create_binding(call: &Call) -> Result<Response<Bod
     let name = match call.resource.backing {
         Backing::Binding => named,
         Backing::Store if named == call.name => named,
-        Backing::Store => {
+        Backing::Store | Backing::Review => {
             return Err(Status::bad_request("name in URL does not match name in Binding object"));
         }
     };

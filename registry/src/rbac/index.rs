@@ -1,0 +1,178 @@
+//! Who is given which roles, compiled from bindings and roles for decisions in microseconds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use quarterdeck_core::storage::{Key, Revision};
+use serde_json::Value;
+
+use super::rule::PolicyRule;
+use crate::cache::World;
+use crate::object::Object;
+use crate::user::User;
+
+pub(super) const CLUSTER_ROLES: &str = "/registry/clusterroles/";
+pub(super) const CLUSTER_BINDINGS: &str = "/registry/clusterrolebindings/";
+pub(super) const ROLES: &str = "/registry/roles/";
+pub(super) const BINDINGS: &str = "/registry/rolebindings/";
+
+/// What was read of an object of a revision.
+type Read<T> = (Revision, T);
+
+/// What bindings of one revision grant.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    /// The revision of the world that it was made of.
+    pub revision: Revision,
+    /// By namespace; what holds in the cluster stands under the empty one.
+    grants: HashMap<String, Grants>,
+    /// What was read, to be used again while it stays as it is.
+    bindings: BTreeMap<Key, Read<Arc<Binding>>>,
+    roles: BTreeMap<Key, Read<Arc<[PolicyRule]>>>,
+}
+
+/// The grants of one namespace, or of the cluster, by whom they are given to.
+#[derive(Debug, Default)]
+struct Grants {
+    users: HashMap<String, Vec<Arc<Grant>>>,
+    groups: HashMap<String, Vec<Arc<Grant>>>,
+}
+
+/// A role, as somebody is given it.
+#[derive(Debug)]
+pub(super) struct Grant {
+    /// What the role allows, or the name of the role that is missing.
+    pub rules: Result<Arc<[PolicyRule]>, String>,
+    /// By which binding, in upstream's words.
+    pub why: Arc<str>,
+}
+
+/// A binding, as it was read.
+#[derive(Debug)]
+struct Binding {
+    namespace: String,
+    name: String,
+    role_kind: String,
+    role: String,
+    subjects: Vec<Subject>,
+}
+
+#[derive(Debug)]
+struct Subject {
+    is_group: bool,
+    /// What authentication calls it.
+    name: String,
+    /// What messages call it.
+    shown: String,
+}
+
+impl Index {
+    /// Compiles what a world holds. What did not change since `before` is not read again.
+    pub(super) fn new(world: &World, before: &Self) -> Self {
+        let roles = [CLUSTER_ROLES, ROLES].iter().flat_map(|prefix| world.range(prefix, None));
+        let bindings = [CLUSTER_BINDINGS, BINDINGS].iter().flat_map(|prefix| world.range(prefix, None));
+        let roles = roles
+            .map(|(key, object)| read(key, object, &before.roles, |role| PolicyRule::all_of(role).into()));
+        let bindings = bindings.map(|(key, object)| {
+            read(key, object, &before.bindings, |binding| Arc::new(Binding::of(binding)))
+        });
+        let mut index = Self {
+            revision: world.revision,
+            grants: HashMap::new(),
+            bindings: bindings.collect(),
+            roles: roles.collect(),
+        };
+        for (_, binding) in index.bindings.values() {
+            let rules = binding.rules(&index.roles);
+            let grants = index.grants.entry(binding.namespace.clone()).or_default();
+            for subject in &binding.subjects {
+                let grant = Grant { rules: rules.clone(), why: binding.why(subject).into() };
+                let holders = if subject.is_group { &mut grants.groups } else { &mut grants.users };
+                holders.entry(subject.name.clone()).or_default().push(Arc::new(grant));
+            }
+        }
+        index
+    }
+
+    /// Returns what a user is given in the cluster and, if it is not empty, in a namespace.
+    pub(super) fn grants<'a>(
+        &'a self,
+        user: &'a User,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Grant> {
+        let places = [Some(""), Some(namespace).filter(|namespace| !namespace.is_empty())];
+        let places = places.into_iter().flatten().filter_map(|place| self.grants.get(place));
+        places.flat_map(|grants| {
+            let of_groups = user.groups.iter().filter_map(|group| grants.groups.get(group));
+            grants.users.get(&user.name).into_iter().chain(of_groups).flatten().map(|grant| &**grant)
+        })
+    }
+}
+
+/// Reads an object, or takes what was read of it before.
+fn read<T: Clone>(
+    key: &Key,
+    object: &Object,
+    before: &BTreeMap<Key, Read<T>>,
+    read: impl FnOnce(&Value) -> T,
+) -> (Key, Read<T>) {
+    let known = before.get(key).filter(|(revision, _)| *revision == object.revision);
+    let value = known.map_or_else(|| read(&object.value()), |(_, known)| known.clone());
+    (key.clone(), (object.revision, value))
+}
+
+impl Binding {
+    fn of(binding: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let namespace = text(&binding["metadata"]["namespace"]);
+        let subjects = binding["subjects"].as_array().into_iter().flatten();
+        let subject = |subject: &Value| {
+            let (kind, mut name) = (text(&subject["kind"]), text(&subject["name"]));
+            let mut shown = name.clone();
+            if kind == "ServiceAccount" {
+                let own = text(&subject["namespace"]);
+                let of = if own.is_empty() { &namespace } else { &own };
+                if of.is_empty() {
+                    return None;
+                }
+                shown = format!("{name}/{of}");
+                name = format!("system:serviceaccount:{of}:{name}");
+            }
+            let is_group = kind == "Group";
+            (is_group || kind == "User" || kind == "ServiceAccount").then(|| Subject {
+                is_group,
+                name,
+                shown: format!("{kind} {shown:?}"),
+            })
+        };
+        Self {
+            name: text(&binding["metadata"]["name"]),
+            role_kind: text(&binding["roleRef"]["kind"]),
+            role: text(&binding["roleRef"]["name"]),
+            subjects: subjects.filter_map(subject).collect(),
+            namespace,
+        }
+    }
+
+    /// Returns what the role allows, or that there is no such role, in upstream's words.
+    fn rules(&self, roles: &BTreeMap<Key, Read<Arc<[PolicyRule]>>>) -> Result<Arc<[PolicyRule]>, String> {
+        let Self { namespace, role_kind, role, .. } = self;
+        let key = match role_kind.as_str() {
+            "ClusterRole" => format!("{CLUSTER_ROLES}{role}"),
+            _ => format!("{ROLES}{namespace}/{role}"),
+        };
+        let rules = roles.get(key.as_str()).map(|(_, rules)| rules.clone());
+        rules.ok_or_else(|| {
+            format!("{}.rbac.authorization.k8s.io {role:?} not found", role_kind.to_lowercase())
+        })
+    }
+
+    fn why(&self, subject: &Subject) -> String {
+        let Self { namespace, name, role_kind, role, .. } = self;
+        let binding = match namespace.as_str() {
+            "" => format!("ClusterRoleBinding {name:?}"),
+            namespace => format!("RoleBinding {:?}", format!("{name}/{namespace}")),
+        };
+        format!("RBAC: allowed by {binding} of {role_kind} {role:?} to {}", subject.shown)
+    }
+}
