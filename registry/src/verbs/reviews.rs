@@ -24,7 +24,7 @@ use crate::write::metadata;
 
 /// Answers a POST of a review.
 pub(super) async fn review(call: &Call) -> Result<Response<Body>> {
-    let form = Form::choose(&call.headers, &call.query, false, &call.resource.kind)?;
+    let form = Form::choose(&call.headers, &call.query, false, &call.resource)?;
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let decoded = body::object(call, options.validation)?;
     let mut review = decoded.object;

@@ -44,7 +44,7 @@ impl Registry {
         for Ready { resource, namespace, object } in objects {
             let (target, mut object) = (Target::unasked(resource, *namespace, "", &user), object.clone());
             self.own_new(&target, &mut object);
-            metadata::prepare_new(&mut object, resource, self.random.uuid(), now)?;
+            metadata::prepare_new(&mut object, resource, self.random.uuid(), now);
             let key = resource.key(*namespace, object["metadata"]["name"].as_str().unwrap_or_default());
             let draft = Draft::new(resource, &object);
             transaction = transaction.expect(key.clone(), Expect::Absent).put(key, draft.bytes().clone());
