@@ -11,6 +11,7 @@ use quarterdeck_core::storage::{Storage, StorageError};
 use tokio::task::JoinSet;
 use tower::Layer;
 
+use super::api_services::OfDefinitions;
 use super::bootstrap::bootstrap;
 use super::dispatch::Dispatch;
 use super::housekeeping::Housekeeping;
@@ -27,6 +28,8 @@ use crate::resource::Resource;
 use crate::resources;
 use crate::status::Status;
 use crate::tokens::TokenIssuer;
+use crate::verbs::Running;
+use crate::websocket::Sockets;
 
 /// What a server is assembled from. Everything but the store has a default.
 #[derive(Debug)]
@@ -258,6 +261,7 @@ impl ApiServerBuilder {
             random: self.random.unwrap_or_else(Random::from_os),
             admission: self.admission,
             settings,
+            long: Default::default(),
             turns: Default::default(),
             connector: self.connector,
             tokens: self.tokens,
@@ -272,12 +276,15 @@ impl ApiServerBuilder {
         });
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
         tasks.spawn(Lifecycle::new(registry.clone()).run(stop.clone()));
+        tasks.spawn(OfDefinitions(registry.clone()).run(stop.clone()));
         tasks.spawn(Housekeeping::new(registry.clone(), self.advertise).run(stop.clone()));
+        let sockets = Arc::new(Sockets::default());
         let mut authorizers = self.authorizers;
         if authorizers.is_empty() {
             authorizers.push(Arc::new(ComponentPolicy));
         }
-        let dispatch = Dispatch::new(registry.clone(), stop.clone());
+        let dispatch =
+            Dispatch::new(registry.clone(), Running { stop: stop.clone(), sockets: sockets.clone() });
         let mut authenticators = self.authenticators;
         for authenticator in &mut authenticators {
             authenticator.start(&cache);
@@ -285,7 +292,7 @@ impl ApiServerBuilder {
         let authorization = GateLayer::new(Authorization::new(authorizers, cache));
         let authentication = GateLayer::new(Authentication::new(authenticators));
         let stack = authentication.layer(authorization.layer(dispatch));
-        let background = Arc::new(Background { signal, stop, tasks: Mutex::new(tasks) });
+        let background = Arc::new(Background { signal, stop, tasks: Mutex::new(tasks), sockets });
         Ok(ApiServer { stack, registry, background })
     }
 }

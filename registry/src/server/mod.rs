@@ -36,6 +36,7 @@ use crate::layers::gate::Gated;
 use crate::registry::Registry;
 use crate::status::Status;
 use crate::user::User;
+use crate::websocket::{self, Sockets};
 use dispatch::Dispatch;
 
 /// The header that names a request in logs.
@@ -75,6 +76,7 @@ struct Background {
     signal: StopSignal,
     stop: Stop,
     tasks: Mutex<JoinSet<()>>,
+    sockets: Arc<Sockets>,
 }
 
 impl fmt::Debug for ApiServer {
@@ -122,12 +124,13 @@ impl ApiServer {
         self.registry.cache.world().revision
     }
 
-    /// Ends watches and background tasks, and waits for the tasks. Requests after that are answered from what the
-    /// server has seen, until the last clone is dropped.
+    /// Ends watches and background tasks, and waits for the tasks and the WebSockets. Requests after that are answered from
+    /// what the server has seen, until the last clone is dropped.
     pub async fn shutdown(&self) {
         self.background.signal.stop();
         let mut tasks = std::mem::take(&mut *self.background.tasks());
         while tasks.join_next().await.is_some() {}
+        self.background.sockets.ended().await;
     }
 
     /// Returns what fires when the server is shut down.
@@ -170,6 +173,7 @@ where
         let id = given.unwrap_or_else(|| {
             HeaderValue::from_str(&self.registry.random.uuid()).expect("a uuid is a header's value")
         });
+        let asks_for_socket = websocket::is_asked(request.headers());
         let request: Request<RequestBody> = request.map(|body| RequestBody::new(body.map_err(Into::into)));
         let mut stack = self.stack.clone();
         let answer = AssertUnwindSafe(async move { stack.call(request).await }).catch_unwind();
@@ -179,6 +183,9 @@ where
                 // The message is in the log already: who panics writes it there. One request must not end the others.
                 Err(_) => respond_to_panic(),
             };
+            if asks_for_socket {
+                websocket::end_connection(&mut answer);
+            }
             answer.headers_mut().insert(AUDIT_ID, id);
             Ok(answer)
         })

@@ -12,7 +12,7 @@ mod cluster;
 mod compare;
 mod definitions;
 mod error;
-mod go;
+pub(crate) mod go;
 mod metadata;
 mod names;
 mod pods;

@@ -9,8 +9,9 @@ use crate::body::Body;
 use crate::managed;
 use crate::negotiate::{self, Form};
 use crate::resource::Resource;
-use crate::schema::{self, StrategicMergeError};
+use crate::schema::{self, StrategicMergeError, StrictJson};
 use crate::status::{Result, Status};
+use crate::validation::{FieldError, go};
 use crate::write::Change;
 
 /// How many operations a JSON patch may have.
@@ -18,7 +19,14 @@ const MAX_OPERATIONS: usize = 10_000;
 
 /// A patch, before it meets an object.
 #[derive(Debug)]
-pub(super) enum Patch {
+pub(super) struct Patch {
+    change: Changes,
+    /// What strict field validation has against the patch itself.
+    strict_errors: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Changes {
     /// RFC 6902.
     Json(::json_patch::Patch),
     /// RFC 7396.
@@ -39,45 +47,106 @@ pub(super) async fn patch(call: &Call) -> Result<Response<Body>> {
         patch,
         resource: &call.resource,
         validation: options.validation,
-        warnings: Default::default(),
+        warnings: Warnings::default(),
     };
     let written = call.registry.update(&call.target(options.dry_run), &change).await?;
-    let warnings = change.warnings.into_inner().unwrap_or_default();
-    respond::written(call, form, &written, &warnings)
+    respond::written(call, form, &written, &change.warnings.into_last())
 }
 
 impl Patch {
     /// Reads the patch that a call carries.
     pub(super) fn parse(call: &Call) -> Result<Self> {
-        let merge = || {
-            let patch = schema::parse_json(&call.body).map_err(unreadable)?;
-            if patch.is_object() { Ok(patch) } else { Err(unreadable("the patch is no object".into())) }
+        let merge = |change: fn(Value) -> Changes| {
+            let StrictJson { value, strict_errors } = StrictJson::parse(&call.body).map_err(unreadable)?;
+            if !value.is_object() {
+                return Err(unreadable("the patch is no object".into()));
+            }
+            Ok(Self { change: change(value), strict_errors })
         };
         match negotiate::media_type(&call.headers) {
             "application/json-patch+json" => json(&call.body),
-            "application/merge-patch+json" => merge().map(Self::Merge),
+            "application/merge-patch+json" => merge(Changes::Merge),
             "application/strategic-merge-patch+json" if call.resource.custom.is_some() => {
                 let accepted: Vec<&str> = negotiate::patches(&call.resource).collect();
                 Err(Status::unsupported_media_type(&accepted.join(", ")))
             }
-            "application/strategic-merge-patch+json" => merge().map(Self::Strategic),
+            "application/strategic-merge-patch+json" => merge(Changes::Strategic),
             _ => Err(Status::unsupported_patch()),
         }
     }
 
-    /// Applies the patch to an object of a kind.
-    pub(super) fn apply(&self, present: &Value, structure: &schema::Structure) -> Result<Value> {
-        match self {
-            Self::Json(patch) => super::json_patch::apply(present, patch),
-            Self::Merge(patch) => {
+    /// Applies the patch to an object of a kind, and reads what comes out by the kind's tables.
+    ///
+    /// # Errors
+    ///
+    /// A Status if the patch does not fit the object, or what comes out does not fit the tables; for unknown fields and
+    /// those that stand twice, as `validation` says.
+    pub(super) fn apply(
+        &self,
+        present: &Value,
+        structure: &schema::Structure,
+        validation: FieldValidation,
+    ) -> Result<Patched> {
+        let patched = self.merged(present, structure)?;
+        let resets_owners = body::resets_owners(&patched);
+        let refused = |why: &str| self.refusal(present, structure, why);
+        let decoded =
+            schema::decode_value(structure, patched).map_err(|error| refused(&error.to_string()))?;
+        let problems = self.strict_errors.iter().cloned().chain(decoded.strict_errors).collect();
+        let warnings = validation.judge(problems).map_err(|status| refused(&status.message))?;
+        Ok(Patched { object: decoded.value, resets_owners, warnings })
+    }
+
+    fn merged(&self, present: &Value, structure: &schema::Structure) -> Result<Value> {
+        match &self.change {
+            Changes::Json(patch) => super::json_patch::apply(present, patch),
+            Changes::Merge(patch) => {
                 let mut object = present.clone();
                 ::json_patch::merge(&mut object, patch);
                 Ok(object)
             }
-            Self::Strategic(patch) => {
+            Changes::Strategic(patch) => {
                 schema::strategic_merge(present.clone(), patch.clone(), structure).map_err(strategic_failure)
             }
         }
+    }
+
+    /// Says what is wrong with a patch that fits its object. It is shown as upstream has it at that point.
+    fn refusal(&self, present: &Value, structure: &schema::Structure, why: &str) -> Status {
+        let shown = match &self.change {
+            Changes::Strategic(patch) => go::plain(patch),
+            Changes::Json(_) | Changes::Merge(_) => match self.merged(present, structure) {
+                Ok(patched) => patched.to_string(),
+                Err(status) => return status,
+            },
+        };
+        Status::invalid("", "", "", &[FieldError::invalid("patch", &shown, why)])
+    }
+}
+
+/// What a patch makes of an object.
+pub(super) struct Patched {
+    /// The object: known fields of the right types.
+    pub(super) object: Value,
+    /// Whether the patch asks that nobody own the object's fields.
+    pub(super) resets_owners: bool,
+    /// What the client should be warned of.
+    pub(super) warnings: Vec<String>,
+}
+
+/// What a client should be warned of, after the last attempt.
+#[derive(Debug, Default)]
+pub(super) struct Warnings(std::sync::Mutex<Vec<String>>);
+
+impl Warnings {
+    /// Forgets what earlier attempts found.
+    pub(super) fn replace(&self, warnings: Vec<String>) {
+        *self.0.lock().expect("nothing panics while it holds the warnings") = warnings;
+    }
+
+    /// Returns what the last attempt found.
+    pub(super) fn into_last(self) -> Vec<String> {
+        self.0.into_inner().expect("nothing panics while it holds the warnings")
     }
 }
 
@@ -86,7 +155,9 @@ fn unreadable(why: String) -> Status {
 }
 
 fn json(text: &[u8]) -> Result<Patch> {
-    let Value::Array(operations) = schema::parse_json(text).map_err(unreadable)? else {
+    let StrictJson { value, strict_errors } = StrictJson::parse_operations(text).map_err(unreadable)?;
+    let strict_errors = strict_errors.into_iter().map(|error| format!("json patch {error}")).collect();
+    let Value::Array(operations) = value else {
         return Err(unreadable("json: cannot unmarshal object into Go value of type jsonpatch.Patch".into()));
     };
     if operations.len() > MAX_OPERATIONS {
@@ -97,7 +168,7 @@ fn json(text: &[u8]) -> Result<Patch> {
     }
     let patch = serde_json::from_value(operations.into());
     patch
-        .map(Patch::Json)
+        .map(|patch| Patch { change: Changes::Json(patch), strict_errors })
         .map_err(|error| Status::unprocessable(format!("the patch has an operation that is none: {error}")))
 }
 
@@ -114,18 +185,14 @@ struct PatchChange<'a> {
     patch: Patch,
     resource: &'a Resource,
     validation: FieldValidation,
-    /// What the client should be warned of, after the last attempt.
-    warnings: std::sync::Mutex<Vec<String>>,
+    warnings: Warnings,
 }
 
 impl Change for PatchChange<'_> {
     fn apply(&self, present: &Value) -> Result<Value> {
-        let patched = self.patch.apply(present, &self.resource.structure)?;
-        let (object, problems) = conform(patched, self.resource)?;
-        if let Ok(mut warnings) = self.warnings.lock() {
-            *warnings = self.validation.judge(problems)?;
-        }
-        Ok(object)
+        let patched = self.patch.apply(present, &self.resource.structure, self.validation)?;
+        self.warnings.replace(patched.warnings);
+        conform(patched.object, patched.resets_owners, self.resource)
     }
 
     fn replacement(&self) -> Option<&Value> {
@@ -133,12 +200,8 @@ impl Change for PatchChange<'_> {
     }
 }
 
-/// Checks a patched object against its kind's tables, and fills in defaults.
-fn conform(patched: Value, resource: &Resource) -> Result<(Value, Vec<String>)> {
-    let is_reset = body::resets_owners(&patched);
-    let decoded = schema::decode_value(&resource.structure, patched)
-        .map_err(|error| Status::unprocessable(format!("{} is invalid: patch: {error}", resource.kind)))?;
-    let mut object = decoded.value;
+/// Checks that a patched object is still of its kind, and fills in defaults.
+fn conform(mut object: Value, resets_owners: bool, resource: &Resource) -> Result<Value> {
     for (field, expected) in [("kind", resource.kind.to_string()), ("apiVersion", resource.api_version())] {
         match object[field].as_str() {
             None | Some("") => object[field] = expected.into(),
@@ -151,8 +214,8 @@ fn conform(patched: Value, resource: &Resource) -> Result<(Value, Vec<String>)> 
         }
     }
     schema::apply_defaults(&resource.structure, &mut object);
-    if is_reset {
+    if resets_owners {
         object["metadata"]["managedFields"] = managed::reset();
     }
-    Ok((object, decoded.strict_errors))
+    Ok(object)
 }

@@ -6,6 +6,8 @@ mod discovery;
 mod listing;
 mod negotiation;
 mod openapi;
+mod patching;
 mod properties;
 mod support;
 mod watching;
+mod websockets;

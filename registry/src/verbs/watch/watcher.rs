@@ -113,7 +113,7 @@ impl Watcher {
             bookmarks: call.query.flag("allowWatchBookmarks"),
             bookmark_due: Instant::now() + BOOKMARKS,
             ends: moment_in(life),
-            stop: call.stop.clone(),
+            stop: call.running.stop.clone(),
         })
     }
 
