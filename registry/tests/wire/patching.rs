@@ -159,13 +159,13 @@ async fn what_is_applied_is_judged_strictly_after_all_else() {
     let server = server().await;
     let send = async |manager: &str, validation: &str| {
         let path = format!("{MAPS}/a?fieldManager={manager}&fieldValidation={validation}");
-        let body = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: x\n  k: y\n";
+        let body = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: x\n  k: z\n";
         ask(&server, "PATCH", &path, &[("content-type", "application/apply-patch+yaml")], body).await
     };
 
     let conflict = send("other", "Strict").await;
     let path = format!("{MAPS}/a?fieldManager=other&force=true&fieldValidation=Strict");
-    let body = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: x\n  k: y\n";
+    let body = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  k: x\n  k: z\n";
     let refused =
         ask(&server, "PATCH", &path, &[("content-type", "application/apply-patch+yaml")], body).await;
     let warned = ask(
