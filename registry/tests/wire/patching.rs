@@ -179,5 +179,7 @@ async fn what_is_applied_is_judged_strictly_after_all_else() {
 
     assert_eq!(conflict.status, StatusCode::CONFLICT, "who owns the field comes first");
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
-    assert!(warnings(&warned)[0].contains("already set in map"), "{:?}", warned.headers);
+    // As upstream: the parser's words have several lines, and no header can carry them.
+    assert_eq!((warned.status, warnings(&warned)), (StatusCode::OK, vec![]));
+    assert_eq!(warned.json()["data"]["k"], "z", "the last one counts");
 }

@@ -291,7 +291,13 @@ fn take_note(object: &mut Value, key: &str) -> Value {
 mod tests {
     use super::*;
 
+    /// An autoscaler as it is read from a body: with all that its tables add.
     fn stored() -> Value {
+        let structure = schema::builtin("autoscaling", "v2", "HorizontalPodAutoscaler").unwrap();
+        schema::decode_value(structure, written()).unwrap().value
+    }
+
+    fn written() -> Value {
         json!({
             "metadata": {"name": "a"},
             "spec": {
