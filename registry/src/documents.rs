@@ -6,9 +6,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use http::{HeaderMap, Response};
+use tokio::sync::Mutex;
 
+use crate::body::Body;
 use crate::discovery::Discovery;
 use crate::openapi::OpenApi;
+use crate::registry::Registry;
+use crate::request::Query;
 use crate::resource::Resource;
 
 /// The documents about the kinds that were asked about last.
@@ -23,6 +28,28 @@ pub(crate) struct Set {
     pub discovery: Discovery,
     /// Fields, paths and parameters.
     pub openapi: OpenApi,
+    /// Held by who makes a document: others that ask wait for it.
+    making: Mutex<()>,
+}
+
+impl Set {
+    /// Answers a path of OpenAPI, if a document is there. One that is not made yet is made away from other tasks, and once.
+    pub(crate) async fn openapi(
+        self: &Arc<Self>,
+        path: &str,
+        headers: &HeaderMap,
+        query: &Query,
+        registry: &Registry,
+    ) -> Option<Response<Body>> {
+        if !self.openapi.is_made(path, headers) {
+            let _making = self.making.lock().await;
+            if !self.openapi.is_made(path, headers) {
+                let (set, path, headers) = (self.clone(), path.to_owned(), headers.clone());
+                registry.long.run(move || set.openapi.make(&path, &headers)).await;
+            }
+        }
+        self.openapi.answer(path, headers, query, registry.clock.now())
+    }
 }
 
 impl Documents {
@@ -37,6 +64,7 @@ impl Documents {
             resources: resources.to_vec(),
             discovery: Discovery::new(resources),
             openapi: OpenApi::new(resources, last.as_ref().map(|last| &last.openapi)),
+            making: Mutex::default(),
         });
         self.0.store(Some(set.clone()));
         set

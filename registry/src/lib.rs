@@ -6,6 +6,7 @@
 //! through admission ([`admission`]) and the kind's rules to [`storage`], which alone decides what is true.
 
 pub mod admission;
+mod beside;
 mod body;
 pub mod cache;
 mod compress;
@@ -41,6 +42,7 @@ pub mod tokens;
 mod user;
 pub mod validation;
 mod verbs;
+mod websocket;
 pub mod write;
 
 pub use admission::Admission;

@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 
 use crate::server::ApiServer;
 use crate::user::User;
+use crate::websocket::Connection;
 
 /// How long a client may take for its headers, and for the handshake of TLS.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -197,11 +198,8 @@ impl Component for Listener {
                 }
             };
             let watcher = graceful.watcher();
-            let (server, security) = (self.server.clone(), self.security.clone());
-            connections.spawn(async move {
-                serve(stream, server, security, watcher).await;
-                drop(place);
-            });
+            let connection = Connection { place: Arc::new(place), stop: stop.clone() };
+            connections.spawn(serve(stream, self.server.clone(), self.security.clone(), connection, watcher));
         }
         drop(self);
         // Connections that have nothing under way end now; the others as soon as they are done, or after the grace period.
@@ -215,6 +213,7 @@ async fn serve(
     stream: TcpStream,
     server: ApiServer,
     security: Security,
+    connection: Connection,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     // Answers are written whole: waiting for more to send only delays them.
@@ -223,15 +222,15 @@ async fn serve(
         return;
     }
     match security {
-        Security::Trusted(user) => speak(stream, server, user, watcher).await,
+        Security::Trusted(user) => speak(stream, server, (user, connection), watcher).await,
         #[cfg(feature = "tls")]
         Security::Tls(acceptor) => match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let certificates = stream.get_ref().1.peer_certificates();
                 let certificate = certificates.and_then(|chain| chain.first().cloned());
                 match certificate.map(|der| crate::tls::PeerCertificate(der.into_owned())) {
-                    Some(certificate) => speak(stream, server, certificate, watcher).await,
-                    None => speak(stream, server, (), watcher).await,
+                    Some(certificate) => speak(stream, server, (certificate, connection), watcher).await,
+                    None => speak(stream, server, ((), connection), watcher).await,
                 }
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -240,14 +239,19 @@ async fn serve(
     }
 }
 
-/// Speaks HTTP on a connection. Every request carries `mark` in its extensions.
-async fn speak<I, M>(stream: I, server: ApiServer, mark: M, watcher: hyper_util::server::graceful::Watcher)
-where
+/// Speaks HTTP on a connection. Every request carries the marks in its extensions.
+async fn speak<I, M>(
+    stream: I,
+    server: ApiServer,
+    (mark, connection): (M, Connection),
+    watcher: hyper_util::server::graceful::Watcher,
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     M: Clone + Send + Sync + 'static,
 {
     let service = server.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(mark.clone());
+        request.extensions_mut().insert(connection.clone());
         request
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -258,9 +262,9 @@ where
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(Duration::from_secs(30))
         .max_pending_accept_reset_streams(20);
-    let connection =
+    let served =
         builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
-    if let Err(error) = watcher.watch(connection.into_owned()).await {
+    if let Err(error) = watcher.watch(served.into_owned()).await {
         tracing::debug!(%error, "a connection ended");
     }
 }

@@ -12,6 +12,7 @@ use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::Storage;
 
 use crate::admission::Admission;
+use crate::beside::LongWork;
 use crate::cache::{Cache, World};
 use crate::layers::authentication::Authentication;
 use crate::layers::authorization::Authorization;
@@ -106,6 +107,8 @@ pub struct Registry {
     pub admission: Vec<Arc<dyn Admission>>,
     /// Ranges.
     pub settings: Settings,
+    /// Work that must not hold up other requests.
+    pub(crate) long: LongWork,
     /// Writes that wait for each other.
     pub(crate) turns: Turns,
     /// The way to the nodes' agents.

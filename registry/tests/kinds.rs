@@ -333,3 +333,113 @@ async fn every_version_that_is_served_has_its_api_service() {
     assert!(names.contains(&"v1.") && names.contains(&"v2.autoscaling"), "{names:?}");
     assert_eq!(list["items"][0]["status"]["conditions"][0]["reason"], "Local");
 }
+
+#[tokio::test]
+async fn a_deletion_that_asks_in_the_old_way_not_to_orphan_is_accepted_while_the_object_stays() {
+    let server = server().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let make = async |name: &str, finalizers: Value| {
+        let map = json!({"metadata": {"name": name, "finalizers": finalizers}});
+        call(&server, "POST", maps, map).await
+    };
+    make("stays", json!(["example.com/hold"])).await;
+    make("goes", json!([])).await;
+    let delete = async |name: &str, options: Value| {
+        call(&server, "DELETE", &format!("{maps}/{name}"), options).await.code
+    };
+
+    let new_way = delete("stays", json!({"propagationPolicy": "Background"})).await;
+    let orphaning = delete("stays", json!({"orphanDependents": true})).await;
+    let old_way = delete("stays", json!({"orphanDependents": false})).await;
+    let by_query =
+        call(&server, "DELETE", &format!("{maps}/stays?orphanDependents=false"), Value::Null).await.code;
+    let gone = delete("goes", json!({"orphanDependents": false})).await;
+
+    assert_eq!((new_way, orphaning), (StatusCode::OK, StatusCode::OK));
+    assert_eq!((old_way, by_query), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
+    assert_eq!(gone, StatusCode::OK);
+}
+
+const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// A definition with these versions, each served or not.
+fn definition(plural: &str, kind: &str, versions: &[(&str, bool)]) -> Value {
+    let versions: Vec<Value> = versions
+        .iter()
+        .enumerate()
+        .map(|(at, (name, served))| {
+            json!({"name": name, "served": served, "storage": at == 0,
+                "schema": {"openAPIV3Schema": {"type": "object"}}})
+        })
+        .collect();
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.example.com")},
+        "spec": {"group": "example.com", "scope": "Cluster", "names": {"plural": plural, "kind": kind}, "versions": versions},
+    })
+}
+
+/// The names of the APIServices of the group, once they are these.
+async fn api_services_become(server: &ApiServer, expected: &[&str]) {
+    let mut found = Vec::new();
+    for _ in 0..1000 {
+        let list = get(server, API_SERVICES).await;
+        let names = list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].clone());
+        found = names.filter(|name| name.as_str().unwrap().ends_with(".example.com")).collect();
+        if found == expected {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("they are {found:?}, not {expected:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_that_definitions_make_have_api_services_as_long_as_they_are_served() {
+    let server = server().await;
+
+    post(&server, DEFINITIONS, definition("widgets", "Widget", &[("v1", true), ("v2", true), ("v3", false)]))
+        .await;
+    post(&server, DEFINITIONS, definition("gadgets", "Gadget", &[("v1", true)])).await;
+    api_services_become(&server, &["v1.example.com", "v2.example.com"]).await;
+
+    let service = get(&server, &format!("{API_SERVICES}/v1.example.com")).await;
+    assert_eq!(
+        service["spec"],
+        json!({"group": "example.com", "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 100})
+    );
+    assert_eq!(service["metadata"]["labels"], json!({"kube-aggregator.kubernetes.io/automanaged": "true"}));
+    assert_eq!(
+        (&service["status"]["conditions"][0]["type"], &service["status"]["conditions"][0]["status"]),
+        (&json!("Available"), &json!("True"))
+    );
+
+    let patch = json!({"spec": {"versions": definition("widgets", "Widget", &[("v1", true), ("v3", true)])["spec"]["versions"]}});
+    call(&server, "PATCH", &format!("{DEFINITIONS}/widgets.example.com"), patch).await;
+    api_services_become(&server, &["v1.example.com", "v3.example.com"]).await;
+
+    call(&server, "DELETE", &format!("{DEFINITIONS}/widgets.example.com"), Value::Null).await;
+    api_services_become(&server, &["v1.example.com"]).await;
+    call(&server, "DELETE", &format!("{DEFINITIONS}/gadgets.example.com"), Value::Null).await;
+    api_services_become(&server, &[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_starts_finds_api_services_of_kinds_that_are_gone_and_takes_them_away() {
+    use quarterdeck_core::storage::Storage;
+    use quarterdeck_registry::MemoryStorage;
+    use std::sync::Arc;
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let first = ApiServer::builder_shared(storage.clone()).start().await.unwrap();
+    post(&first, DEFINITIONS, definition("widgets", "Widget", &[("v1", true)])).await;
+    api_services_become(&first, &["v1.example.com"]).await;
+    first.shutdown().await;
+    let key = "/registry/apiextensions.k8s.io/customresourcedefinitions/widgets.example.com";
+    let gone = quarterdeck_core::storage::Transaction::new().delete(key.to_owned());
+    storage.commit(gone).await.unwrap();
+
+    let second = ApiServer::builder_shared(storage).start().await.unwrap();
+
+    api_services_become(&second, &[]).await;
+}

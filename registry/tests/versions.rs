@@ -128,3 +128,115 @@ async fn discovery_prefers_the_higher_version_and_lists_both() {
     assert_eq!(group["preferredVersion"]["version"], "v2");
     assert_eq!(one["resources"][0]["name"], "horizontalpodautoscalers");
 }
+
+/// An autoscaler of version 1 with these annotations.
+fn noted(notes: Value, cpu: Value) -> Value {
+    json!({"apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "noted", "annotations": notes},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 3,
+            "targetCPUUtilizationPercentage": cpu},
+    })
+}
+
+fn metrics(metrics: Value) -> Value {
+    json!({"autoscaling.alpha.kubernetes.io/metrics": metrics.to_string()})
+}
+
+/// What is wrong with an object, as field and message.
+fn causes(status: &Value) -> Vec<String> {
+    let causes = status["details"]["causes"].as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    causes.map(|cause| format!("{}: {}", text(&cause["field"]), text(&cause["message"]))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_annotations_say_in_version_1_is_checked_as_in_version_2() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let given = json!([
+        {"type": "Pods", "pods": {"metricName": "a/b", "targetAverageValue": "0"}},
+        {"type": "Resource", "resource": {"name": "memory"}},
+        {"type": "Object", "object": {"target": {"kind": "Service", "name": ""}, "metricName": "m"}},
+        {"type": "External", "external": {"metricName": "q", "targetValue": "1", "targetAverageValue": "2"}},
+        {"type": "Other"},
+    ]);
+
+    let (code, status) = call(&server, "POST", V1, noted(metrics(given), json!(0))).await;
+
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{status}");
+    let types = "\"ContainerResource\", \"External\", \"Object\", \"Pods\", \"Resource\"";
+    assert_eq!(
+        causes(&status),
+        [
+            "spec.metrics[0].pods.metric.name: Invalid value: \"a/b\": may not contain '/'".to_owned(),
+            "spec.metrics[0].pods.target.averageValue: Invalid value: \"0\": must be positive".to_owned(),
+            "spec.metrics[0].pods.target.averageValue: Required value: must specify a positive target averageValue"
+                .to_owned(),
+            "spec.metrics[1].resource.target.averageUtilization: Required value: must set either a target raw value or a \
+             target utilization"
+                .to_owned(),
+            "spec.metrics[2].object.describedObject.name: Required value".to_owned(),
+            "spec.metrics[2].object.target.averageValue: Required value: must set either a target value or averageValue"
+                .to_owned(),
+            "spec.metrics[3].external.target.value: Forbidden: may not set both a target value for metric and a per-pod \
+             target"
+                .to_owned(),
+            format!("spec.metrics[4].type: Unsupported value: \"Other\": supported values: {types}"),
+            format!("spec.metrics[4].type: Unsupported value: \"Other\": supported values: {types}"),
+            "spec.metrics[5].resource.target.averageUtilization: Invalid value: 0: must be greater than 0".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_behavior_in_an_annotation_is_checked_on_updates_too() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let (code, made) = call(&server, "POST", V1, noted(json!({}), json!(70))).await;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+
+    let behavior = json!({"ScaleUp": {"StabilizationWindowSeconds": 3601, "Policies": [
+        {"Type": "Pods", "Value": 0, "PeriodSeconds": 15}]}});
+    let patch = json!({"metadata": {"annotations": {
+        "autoscaling.alpha.kubernetes.io/behavior": behavior.to_string()}}});
+    let (code, status) = call(&server, "PATCH", &format!("{V1}/noted"), patch).await;
+
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{status}");
+    assert_eq!(
+        causes(&status),
+        [
+            "spec.behavior.scaleUp.stabilizationWindowSeconds: Invalid value: 3601: must be less than or equal to 3600",
+            "spec.behavior.scaleUp.policies[0].value: Invalid value: 0: must be greater than zero",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_annotation_of_the_wrong_types_says_nothing_in_version_2() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let notes = json!({
+        "autoscaling.alpha.kubernetes.io/metrics":
+            r#"[{"type":"Pods","pods":{"metricName":"m","targetAverageValue":{"a":1}}}]"#,
+        "autoscaling.alpha.kubernetes.io/behavior": r#"{"ScaleUp":{"Policies":"many"}}"#,
+        "autoscaling.alpha.kubernetes.io/conditions": r#"[{"type":7}]"#,
+    });
+
+    let (code, made) = call(&server, "POST", V1, noted(notes, json!(70))).await;
+    let (_, two) = call(&server, "GET", &format!("{V2}/noted"), Value::Null).await;
+
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    assert_eq!(two["spec"]["metrics"].as_array().unwrap().len(), 1, "{two}");
+    assert_eq!((&two["spec"]["behavior"], &two["status"]["conditions"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn good_annotations_are_fields_in_version_2() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let given = json!([{"type": "Pods", "pods": {"metricName": "m", "targetAverageValue": "5"}}]);
+
+    let (code, made) = call(&server, "POST", V1, noted(metrics(given), json!(70))).await;
+    let (_, two) = call(&server, "GET", &format!("{V2}/noted"), Value::Null).await;
+
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    let target = json!({"type": "AverageValue", "averageValue": "5"});
+    assert_eq!(two["spec"]["metrics"][1]["pods"], json!({"metric": {"name": "m"}, "target": target}));
+    assert_eq!(two["metadata"]["annotations"], Value::Null);
+}

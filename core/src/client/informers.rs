@@ -103,7 +103,8 @@ impl Informers {
         state.informers.insert(key, Box::new(informer.clone()));
         if !state.closed {
             let api = Api::all_with(self.0.client.clone(), kind);
-            state.tasks.spawn(feed(api, selector, informer.clone(), path));
+            let guarded = Api::all_with(self.0.client.clone(), kind);
+            state.tasks.spawn(feed(api, guarded, selector, informer.clone(), path));
         }
         informer
     }

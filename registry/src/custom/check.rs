@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::formats;
+use super::patterns::Effort;
 use super::schema::{Additional, Checks, Schema};
 use crate::validation::{FieldError, Shown};
 
@@ -38,28 +39,47 @@ impl Outcome {
 }
 
 /// Returns what is wrong with a value by its schema. `path` is where it stands; empty for the object itself. Parts that are
-/// as they were in `old` are not looked at.
-pub(crate) fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &str) -> Vec<FieldError> {
-    value_of(schema, value, old, path).errors
+/// as they were in `old` are not looked at. What may be done in all is bounded by `effort`.
+pub(crate) fn check(
+    schema: &Schema,
+    value: &Value,
+    old: Option<&Value>,
+    path: &str,
+    effort: &Effort,
+) -> Vec<FieldError> {
+    value_of(schema, value, old, &Place { path, effort }).errors
 }
 
-fn value_of(schema: &Schema, value: &Value, old: Option<&Value>, path: &str) -> Outcome {
+/// Where a value stands, and what may still be done for the object that it is a part of.
+struct Place<'a> {
+    path: &'a str,
+    effort: &'a Effort,
+}
+
+impl<'a> Place<'a> {
+    fn below(&self, path: &'a str) -> Self {
+        Self { path, effort: self.effort }
+    }
+}
+
+fn value_of(schema: &Schema, value: &Value, old: Option<&Value>, place: &Place<'_>) -> Outcome {
+    let path = place.path;
     let mut outcome = Outcome { score: 1, ..Outcome::default() };
     check_type(schema, value, path, &mut outcome);
     if value.is_null() {
         check_values(&schema.checks, value, path, &mut outcome);
         return outcome;
     }
-    junctors(&schema.checks, value, path, &mut outcome);
+    junctors(&schema.checks, value, place, &mut outcome);
     match value {
-        Value::String(text) => string(&schema.checks, text, path, &mut outcome),
+        Value::String(text) => string(&schema.checks, text, place, &mut outcome),
         Value::Number(_) => number(&schema.checks, value, path, &mut outcome),
-        Value::Array(list) => array(schema, list, old, path, &mut outcome),
+        Value::Array(list) => array(schema, list, old, place, &mut outcome),
         _ => {}
     }
     check_values(&schema.checks, value, path, &mut outcome);
     if let Value::Object(members) = value {
-        object(schema, members, old, path, &mut outcome);
+        object(schema, members, old, place, &mut outcome);
     }
     outcome
 }
@@ -108,11 +128,12 @@ fn invalid(path: &str, value: impl Into<Shown>, detail: &str) -> FieldError {
 }
 
 /// `allOf`, `anyOf`, `oneOf` and `not`.
-fn junctors(checks: &Checks, value: &Value, path: &str, outcome: &mut Outcome) {
+fn junctors(checks: &Checks, value: &Value, place: &Place<'_>, outcome: &mut Outcome) {
+    let path = place.path;
     // Upstream's errors about alternatives stand nowhere.
     let nowhere = |detail: String| FieldError::invalid("<nil>", "", &detail);
     if !checks.any_of.is_empty() {
-        let best = best_of(&checks.any_of, value, path);
+        let best = best_of(&checks.any_of, value, place);
         outcome.score += best.score;
         if best.valid == 0 {
             outcome.add(nowhere(format!("{path:?} must validate at least one schema (anyOf)")));
@@ -120,7 +141,7 @@ fn junctors(checks: &Checks, value: &Value, path: &str, outcome: &mut Outcome) {
         }
     }
     if !checks.one_of.is_empty() {
-        let best = best_of(&checks.one_of, value, path);
+        let best = best_of(&checks.one_of, value, place);
         outcome.score += best.score;
         if best.valid != 1 {
             let found = match best.valid {
@@ -133,7 +154,7 @@ fn junctors(checks: &Checks, value: &Value, path: &str, outcome: &mut Outcome) {
     }
     let mut valid = 0;
     for schema in &checks.all_of {
-        let one = value_of(schema, value, None, path);
+        let one = value_of(schema, value, None, place);
         valid += usize::from(one.is_valid());
         outcome.merge(one);
     }
@@ -142,7 +163,7 @@ fn junctors(checks: &Checks, value: &Value, path: &str, outcome: &mut Outcome) {
         outcome.add(nowhere(format!("{path:?} must validate all the schemas (allOf){none}")));
     }
     if let Some(schema) = &checks.not
-        && value_of(schema, value, None, path).is_valid()
+        && value_of(schema, value, None, place).is_valid()
     {
         outcome.add(nowhere(format!("{path:?} must not validate the schema (not)")));
     }
@@ -157,10 +178,10 @@ struct Best {
     score: usize,
 }
 
-fn best_of(schemas: &[Schema], value: &Value, path: &str) -> Best {
+fn best_of(schemas: &[Schema], value: &Value, place: &Place<'_>) -> Best {
     let mut best = Best { valid: 0, failure: Outcome::default(), score: 0 };
     for schema in schemas {
-        let outcome = value_of(schema, value, None, path);
+        let outcome = value_of(schema, value, None, place);
         if outcome.is_valid() {
             best.valid += 1;
             best.score += outcome.score;
@@ -172,7 +193,8 @@ fn best_of(schemas: &[Schema], value: &Value, path: &str) -> Best {
     best
 }
 
-fn string(checks: &Checks, text: &str, path: &str, outcome: &mut Outcome) {
+fn string(checks: &Checks, text: &str, place: &Place<'_>, outcome: &mut Outcome) {
+    let path = place.path;
     outcome.score += 1;
     let length = text.chars().count();
     let shown = beginning(text);
@@ -182,8 +204,18 @@ fn string(checks: &Checks, text: &str, path: &str, outcome: &mut Outcome) {
     if let Some(limit) = checks.min_length.filter(|limit| length < *limit) {
         outcome.add(invalid(path, shown, &format!("{path} in body should be at least {limit} chars long")));
     }
-    if let Some(pattern) = checks.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
-        outcome.add(invalid(path, shown, &format!("{path} in body should match '{}'", pattern.text)));
+    if let Some(pattern) = &checks.pattern {
+        match pattern.matches(text, place.effort) {
+            Some(true) => {}
+            Some(false) => {
+                let detail = format!("{path} in body should match '{}'", pattern.text);
+                outcome.add(invalid(path, shown, &detail));
+            }
+            None => {
+                let detail = "cannot be checked: the object has too much text for the patterns of its schema";
+                outcome.add(invalid(path, shown, detail));
+            }
+        }
     }
     if !formats::holds(&checks.format, text) {
         let detail = format!("{path} in body must be of type {}: {shown:?}", checks.format);
@@ -235,14 +267,15 @@ fn is_multiple(number: f64, factor: f64) -> bool {
     (times - times.round()).abs() < 1e-9_f64.max(times.abs() * f64::EPSILON)
 }
 
-fn array(schema: &Schema, list: &[Value], old: Option<&Value>, path: &str, outcome: &mut Outcome) {
+fn array(schema: &Schema, list: &[Value], old: Option<&Value>, place: &Place<'_>, outcome: &mut Outcome) {
+    let path = place.path;
     outcome.score += 1;
     let checks = &schema.checks;
     if let Some(items) = &schema.items {
         for (index, item) in list.iter().enumerate() {
             let old = old.and_then(|old| super::lists::counterpart(&schema.list, item, old));
             if old != Some(item) {
-                outcome.merge(value_of(items, item, old, &format!("{path}[{index}]")));
+                outcome.merge(value_of(items, item, old, &place.below(&format!("{path}[{index}]"))));
             }
         }
     }
@@ -287,9 +320,10 @@ fn object(
     schema: &Schema,
     members: &Map<String, Value>,
     old: Option<&Value>,
-    path: &str,
+    place: &Place<'_>,
     outcome: &mut Outcome,
 ) {
+    let path = place.path;
     outcome.score += 1;
     let checks = &schema.checks;
     let count = members.len();
@@ -306,7 +340,7 @@ fn object(
     let mut part = |schema: &Schema, name: &str, value: &Value| {
         let old = old.and_then(|old| old.get(name));
         if old != Some(value) {
-            outcome.merge(value_of(schema, value, old, &below(name)));
+            outcome.merge(value_of(schema, value, old, &place.below(&below(name))));
         }
     };
     if let Additional::Of(additional) = &schema.additional {

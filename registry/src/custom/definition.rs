@@ -7,9 +7,10 @@ use quarterdeck_core::storage::Key;
 use serde_json::{Value, json};
 
 use super::kind::CustomKind;
+use super::patterns::{self, Patterns};
 use super::rules::Rules;
 use super::scale::ScalePaths;
-use super::schema::{Schema, strings};
+use super::schema::{Schema, strings, weight_of_rules};
 use super::strategy::CustomStrategy;
 use super::structure;
 use crate::request::Verb;
@@ -159,6 +160,7 @@ fn versions(basis: &Value) -> Vec<Version> {
     let Some(storage) = versions().find(|version| version["storage"] == true) else { return Vec::new() };
     let schema_of = |version: &Value| version["schema"]["openAPIV3Schema"].clone();
     let schemas_differ = versions().any(|version| schema_of(version) != schema_of(storage));
+    let mut patterns = Patterns::default();
     let store = Store {
         version: storage["name"].as_str().unwrap_or_default().to_owned(),
         structure: Arc::new(table(basis, storage, &Schema::new(&schema_of(storage)))),
@@ -169,7 +171,7 @@ fn versions(basis: &Value) -> Vec<Version> {
         .map(|version| (version, version["served"] == true, version["storage"] == true))
         .filter(|(_, is_served, is_stored)| *is_served || *is_stored)
         .map(|(version, is_served, is_stored)| {
-            let resource = Arc::new(resource(basis, version, &store));
+            let resource = Arc::new(resource(basis, version, &store, &mut patterns));
             Version { is_served, is_stored, resource }
         })
         .collect();
@@ -203,23 +205,25 @@ fn table(basis: &Value, version: &Value, schema: &Schema) -> Structure {
     structure::kind(schema, &version["schema"]["openAPIV3Schema"], &id(basis, version))
 }
 
-fn resource(basis: &Value, version: &Value, store: &Store) -> Resource {
+fn resource(basis: &Value, version: &Value, store: &Store, patterns: &mut Patterns) -> Resource {
     let (spec, names) = (&basis["spec"], &basis["names"]);
     let GroupVersionKind { group, version: name, kind } = id(basis, version);
-    let schema = Schema::new(&version["schema"]["openAPIV3Schema"]);
+    let written = &version["schema"]["openAPIV3Schema"];
+    let schema = Schema::with(written, patterns);
     let is_stored = name == store.version;
     let structure =
         if is_stored { store.structure.clone() } else { Arc::new(table(basis, version, &schema)) };
     let scope = if spec["scope"] == "Cluster" { Scope::Cluster } else { Scope::Namespaced };
     let has_status = version["subresources"]["status"].is_object();
     let custom = Arc::new(CustomKind {
-        rules: Rules::new(&version["schema"]["openAPIV3Schema"]),
+        rules: Rules::new(written),
         scale: ScalePaths::of(version),
         definition: basis["name"]
             .as_str()
             .map(|name| Key::new(format!("{}{name}", super::lifecycle::PREFIX))),
         deprecation: deprecation(&group, &name, &kind, version),
         is_ending: basis["ending"] == true,
+        weight: weight_of_rules(written) + patterns::count(written),
         schema,
     });
     let mut subresources = Vec::new();

@@ -3,6 +3,7 @@
 use quarterdeck_core::storage::Key;
 use serde_json::Value;
 
+use super::patterns::Effort;
 use super::rules::Rules;
 use super::scale::ScalePaths;
 use super::schema::Schema;
@@ -21,13 +22,27 @@ pub struct CustomKind {
     pub(crate) deprecation: Option<String>,
     /// Whether the definition is being deleted: nothing is made any more.
     pub(crate) is_ending: bool,
+    /// About how much work each byte of an object is.
+    pub(crate) weight: usize,
 }
 
+/// How much work may hold up other tasks: a millisecond or so.
+const BRIEF: usize = 512 * 1024;
+
 impl CustomKind {
+    /// Returns whether checking an object may take so long that it has to be done away from other tasks.
+    pub(crate) fn takes_long(&self, object: &Value) -> bool {
+        if self.weight == 0 {
+            return false;
+        }
+        let brief = BRIEF / self.weight;
+        !self.rules.are_ready() || size(object, brief) > brief
+    }
+
     /// Returns what is wrong with an object. What is as it was in `old` may stay so, even if its schema has become
     /// stricter since.
     pub(crate) fn check(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
-        let mut errors = check::check(&self.schema, object, old, "");
+        let mut errors = check::check(&self.schema, object, old, "", &Effort::default());
         let fits = errors.is_empty();
         embedded::check(&self.schema, object, "", &mut errors);
         if let Some(scale) = &self.scale {
@@ -48,4 +63,30 @@ impl CustomKind {
         }
         errors
     }
+}
+
+/// About how much there is to check in a value, in bytes, counted no further than to a limit. Each part counts, however short.
+fn size(value: &Value, limit: usize) -> usize {
+    const PART: usize = 64;
+    let mut total = 0;
+    let mut waiting = vec![value];
+    while let Some(value) = waiting.pop() {
+        total += PART;
+        total += match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => {
+                waiting.extend(items);
+                items.len()
+            }
+            Value::Object(members) => {
+                waiting.extend(members.values());
+                members.keys().map(String::len).sum()
+            }
+            _ => 1,
+        };
+        if total > limit {
+            break;
+        }
+    }
+    total
 }

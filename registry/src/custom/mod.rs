@@ -20,6 +20,7 @@ pub(crate) mod lifecycle;
 mod lists;
 mod names;
 pub(crate) mod numbers;
+pub(crate) mod patterns;
 #[cfg_attr(not(feature = "cel"), path = "rules_absent.rs")]
 pub(crate) mod rules;
 mod scale;

@@ -60,6 +60,11 @@ impl Rules {
         Self { schema: has_rules(schema).then(|| schema.clone()), compiled: OnceLock::new() }
     }
 
+    /// Returns whether the rules, if there are any, are compiled.
+    pub(super) fn are_ready(&self) -> bool {
+        self.schema.is_none() || self.compiled.get().is_some()
+    }
+
     /// Returns what is wrong with an object. What is as it was in `old` may stay so.
     pub(super) fn check(&self, object: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
         let Some(schema) = &self.schema else { return };

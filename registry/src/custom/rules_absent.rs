@@ -14,6 +14,11 @@ impl Rules {
         Self
     }
 
+    /// Returns that nothing has to be compiled.
+    pub(super) fn are_ready(&self) -> bool {
+        true
+    }
+
     /// Returns what is wrong with an object.
     pub(super) fn check(&self, _object: &Value, _old: Option<&Value>, _errors: &mut Vec<FieldError>) {}
 }

@@ -1,13 +1,11 @@
 //! A custom kind's schema, compiled: JSON schema as Kubernetes restricts it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use regex::Regex;
 use serde_json::Value;
 
-/// How much memory a pattern may take.
-const PATTERN_BYTES: usize = 1 << 20;
+use super::patterns::{Pattern, Patterns};
 
 /// One node of a schema: the form of a value, and what it is checked for.
 ///
@@ -62,7 +60,7 @@ pub(crate) struct Checks {
     pub multiple_of: Option<f64>,
     pub max_length: Option<usize>,
     pub min_length: Option<usize>,
-    pub pattern: Option<Pattern>,
+    pub pattern: Option<Arc<Pattern>>,
     pub max_items: Option<usize>,
     pub min_items: Option<usize>,
     pub unique_items: bool,
@@ -83,39 +81,15 @@ pub(crate) struct Bound {
     pub exclusive: bool,
 }
 
-/// A regular expression, compiled when it is first used.
-#[derive(Debug)]
-pub(crate) struct Pattern {
-    pub text: String,
-    compiled: OnceLock<Option<Regex>>,
-}
-
-impl Pattern {
-    fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), compiled: OnceLock::new() }
-    }
-
-    /// Compiles a pattern.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with it.
-    pub(crate) fn compile(text: &str) -> Result<Regex, regex::Error> {
-        regex::RegexBuilder::new(text).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build()
-    }
-
-    /// Returns whether the text has a match. A pattern that cannot be compiled, which no definition may have, matches
-    /// nothing.
-    pub(crate) fn matches(&self, text: &str) -> bool {
-        let compiled = self.compiled.get_or_init(|| Self::compile(&self.text).ok());
-        compiled.as_ref().is_some_and(|regex| regex.is_match(text))
-    }
-}
-
 impl Schema {
     /// Compiles a JSON schema, as `openAPIV3Schema` holds it. What Kubernetes does not allow there is left out: whether it
     /// stands there is for the definition's validation to say.
     pub(crate) fn new(schema: &Value) -> Self {
+        Self::with(schema, &mut Patterns::default())
+    }
+
+    /// Compiles a JSON schema that has its patterns in common with others.
+    pub(crate) fn with(schema: &Value, patterns: &mut Patterns) -> Self {
         let flag = |name: &str| schema[name].as_bool().unwrap_or_default();
         let text = |name: &str| schema[name].as_str().unwrap_or_default();
         let properties = schema["properties"].as_object().into_iter().flatten();
@@ -125,13 +99,15 @@ impl Schema {
             int_or_string: flag("x-kubernetes-int-or-string"),
             preserves: flag("x-kubernetes-preserve-unknown-fields"),
             embedded: flag("x-kubernetes-embedded-resource"),
-            properties: properties.map(|(name, schema)| (name.clone(), Self::new(schema))).collect(),
+            properties: properties
+                .map(|(name, schema)| (name.clone(), Self::with(schema, patterns)))
+                .collect(),
             additional: match &schema["additionalProperties"] {
                 Value::Bool(true) => Additional::Any,
-                of @ Value::Object(_) => Additional::Of(Box::new(Self::new(of))),
+                of @ Value::Object(_) => Additional::Of(Box::new(Self::with(of, patterns))),
                 _ => Additional::Absent,
             },
-            items: schema["items"].is_object().then(|| Box::new(Self::new(&schema["items"]))),
+            items: schema["items"].is_object().then(|| Box::new(Self::with(&schema["items"], patterns))),
             default: Some(&schema["default"]).filter(|default| !default.is_null()).cloned().map(Arc::new),
             list: match text("x-kubernetes-list-type") {
                 "set" => List::Set,
@@ -139,7 +115,7 @@ impl Schema {
                 _ => List::Atomic,
             },
             atomic_map: text("x-kubernetes-map-type") == "atomic",
-            checks: Checks::new(schema),
+            checks: Checks::new(schema, patterns),
         }
     }
 
@@ -150,16 +126,18 @@ impl Schema {
 }
 
 impl Checks {
-    fn new(schema: &Value) -> Self {
+    fn new(schema: &Value, patterns: &mut Patterns) -> Self {
         let size = |name: &str| schema[name].as_u64().and_then(|size| usize::try_from(size).ok());
         let flag = |name: &str| schema[name].as_bool().unwrap_or_default();
         let text = |name: &str| schema[name].as_str().filter(|text| !text.is_empty());
         let bound = |name: &str, exclusive: &str| {
             schema[name].as_f64().map(|value| Bound { value, exclusive: flag(exclusive) })
         };
-        let schemas = |name: &str| -> Vec<Schema> {
-            schema[name].as_array().into_iter().flatten().map(Schema::new).collect()
+        let mut schemas = |name: &str| -> Vec<Schema> {
+            let parts = schema[name].as_array().into_iter().flatten();
+            parts.map(|part| Schema::with(part, patterns)).collect()
         };
+        let [all_of, any_of, one_of] = ["allOf", "anyOf", "oneOf"].map(&mut schemas);
         Self {
             format: text("format").unwrap_or_default().to_owned(),
             maximum: bound("maximum", "exclusiveMaximum"),
@@ -167,7 +145,7 @@ impl Checks {
             multiple_of: schema["multipleOf"].as_f64(),
             max_length: size("maxLength"),
             min_length: size("minLength"),
-            pattern: text("pattern").map(Pattern::new),
+            pattern: text("pattern").map(|text| patterns.pattern(text)),
             max_items: size("maxItems"),
             min_items: size("minItems"),
             unique_items: flag("uniqueItems"),
@@ -175,10 +153,10 @@ impl Checks {
             min_properties: size("minProperties"),
             required: strings(&schema["required"]),
             values: schema["enum"].as_array().cloned().unwrap_or_default(),
-            all_of: schemas("allOf"),
-            any_of: schemas("anyOf"),
-            one_of: schemas("oneOf"),
-            not: schema["not"].is_object().then(|| Box::new(Schema::new(&schema["not"]))),
+            all_of,
+            any_of,
+            one_of,
+            not: schema["not"].is_object().then(|| Box::new(Schema::with(&schema["not"], patterns))),
         }
     }
 }
@@ -192,6 +170,27 @@ pub(crate) fn has_rules(schema: &Value) -> bool {
         }),
         Value::Array(items) => items.iter().any(has_rules),
         _ => false,
+    }
+}
+
+/// About how much work the rules of a JSON schema are for each byte of an object: little for most, and much for those that
+/// compile patterns.
+pub(crate) fn weight_of_rules(schema: &Value) -> usize {
+    const WITH_PATTERN: usize = 256;
+    let weight = |rule: &Value| {
+        let text = rule["rule"].as_str().unwrap_or_default();
+        if text.contains("matches") || text.contains("find") { WITH_PATTERN } else { 1 }
+    };
+    match schema {
+        Value::Object(members) => members
+            .iter()
+            .map(|(name, value)| match value.as_array().filter(|_| name == "x-kubernetes-validations") {
+                Some(rules) => rules.iter().map(weight).sum(),
+                None => weight_of_rules(value),
+            })
+            .sum(),
+        Value::Array(items) => items.iter().map(weight_of_rules).sum(),
+        _ => 0,
     }
 }
 

@@ -13,6 +13,7 @@ use super::gate::Gate;
 use crate::cache::Cache;
 use crate::status::Status;
 use crate::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
+use crate::websocket;
 
 /// Finds out who makes a request.
 #[async_trait]
@@ -111,6 +112,9 @@ impl Gate for Authentication {
     async fn check(&self, mut parts: Parts) -> Result<Parts, Status> {
         if parts.extensions.get::<User>().is_some() {
             return Ok(parts);
+        }
+        if let Err(why) = websocket::take_token(&mut parts.headers) {
+            tracing::warn!(path = parts.uri.path(), why, "a WebSocket's token is passed over");
         }
         if let Some(mut user) = self.user(&parts).await {
             join_everybody(&mut user);

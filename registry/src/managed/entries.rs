@@ -1,5 +1,6 @@
 //! `metadata.managedFields`: who owns which fields.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::fields_v1;
@@ -80,7 +81,8 @@ impl Entry {
             operation,
             api_version: text("apiVersion").to_owned(),
             subresource: text("subresource").to_owned(),
-            time: value["time"].as_str().map(str::to_owned),
+            // Clients that cannot read one of these could not read the object at all, and anybody may write them.
+            time: value["time"].as_str().filter(|time| time.parse::<Timestamp>().is_ok()).map(str::to_owned),
             fields: fields.map_err(|error| format!("error decoding set: {error}"))?,
         })
     }

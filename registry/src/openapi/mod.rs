@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use crate::body::Body;
 use crate::documents::same;
@@ -78,6 +78,39 @@ impl OpenApi {
         Self { groups, index: OnceLock::new(), v2: Default::default() }
     }
 
+    /// Returns whether the document that a path answers with is made, or there is none.
+    pub(crate) fn is_made(&self, path: &str, headers: &HeaderMap) -> bool {
+        match self.wanted(path, headers) {
+            Some(Wanted::Group(group)) => group.document.get().is_some(),
+            Some(Wanted::Index) => self.index.get().is_some(),
+            Some(Wanted::V2Json) => self.v2[0].get().is_some(),
+            Some(Wanted::V2Protobuf) => self.v2[1].get().is_some(),
+            None => true,
+        }
+    }
+
+    /// Makes the document that a path answers with. Takes long.
+    pub(crate) fn make(&self, path: &str, headers: &HeaderMap) {
+        match self.wanted(path, headers) {
+            Some(Wanted::Group(group)) => group.document(),
+            Some(Wanted::Index) => self.index(),
+            Some(Wanted::V2Json) => self.v2_json(),
+            Some(Wanted::V2Protobuf) => self.v2_protobuf(),
+            None => return,
+        };
+    }
+
+    fn wanted(&self, path: &str, headers: &HeaderMap) -> Option<Wanted<'_>> {
+        if path == V2 {
+            return wants_protobuf(headers)
+                .map(|protobuf| if protobuf { Wanted::V2Protobuf } else { Wanted::V2Json });
+        }
+        match path.strip_prefix(ROOT)? {
+            "" => Some(Wanted::Index),
+            below => self.groups.get(below.strip_prefix('/')?).map(|group| Wanted::Group(group)),
+        }
+    }
+
     /// Answers a path if a document is there.
     pub(crate) fn answer(
         &self,
@@ -91,8 +124,7 @@ impl OpenApi {
         }
         let below = path.strip_prefix(ROOT)?;
         if below.is_empty() {
-            let index = self.index.get_or_init(|| Document::new(self.index().to_string().as_bytes()));
-            return Some(index.answer("application/json", headers));
+            return Some(self.index().answer("application/json", headers));
         }
         let path = below.strip_prefix('/')?;
         let group = self.groups.get(path)?;
@@ -102,27 +134,25 @@ impl OpenApi {
         Some(group.answer(path, headers, query.non_empty("hash"), now))
     }
 
-    fn index(&self) -> Value {
+    fn index(&self) -> &Document {
         let entry = |(path, group): (&String, &Arc<Group>)| {
             (path.clone(), json!({"serverRelativeURL": address(path, &group.document().hash)}))
         };
-        json!({"paths": self.groups.iter().map(entry).collect::<Map<_, _>>()})
+        self.index.get_or_init(|| {
+            let paths: Map<_, _> = self.groups.iter().map(entry).collect();
+            Document::new(json!({"paths": paths}).to_string().as_bytes())
+        })
     }
 
     fn answer_v2(&self, headers: &HeaderMap) -> Response<Body> {
-        let ranges = accepted(headers);
-        let wanted = ranges.iter().find_map(|range| match range.media_type {
-            "application/json" | "application/*" | "*/*" => Some(false),
-            other => V2_PROTOBUF.contains(&other).then_some(true),
-        });
-        match wanted {
+        match wants_protobuf(headers) {
             Some(true) => self.v2_protobuf().answer(V2_PROTOBUF[0], headers),
-            None if !ranges.is_empty() => Status::not_acceptable(format!(
+            Some(false) => self.v2_json().answer("application/json", headers),
+            None => Status::not_acceptable(format!(
                 "only the following media types are accepted: application/json, {}",
                 V2_PROTOBUF[0]
             ))
             .into_response(),
-            _ => self.v2_json().answer("application/json", headers),
         }
     }
 
@@ -139,6 +169,26 @@ impl OpenApi {
             Document::new(&gnostic::encode(&document.expect("the text was written here")))
         })
     }
+}
+
+/// A document.
+enum Wanted<'a> {
+    Group(&'a Group),
+    Index,
+    V2Json,
+    V2Protobuf,
+}
+
+/// Returns whether a client wants version 2 as protobuf; nothing if it accepts neither that nor JSON.
+fn wants_protobuf(headers: &HeaderMap) -> Option<bool> {
+    let ranges = accepted(headers);
+    if ranges.is_empty() {
+        return Some(false);
+    }
+    ranges.iter().find_map(|range| match range.media_type {
+        "application/json" | "application/*" | "*/*" => Some(false),
+        other => V2_PROTOBUF.contains(&other).then_some(true),
+    })
 }
 
 const ONLY_JSON: &str = "only the following media types are accepted: application/json";

@@ -2,6 +2,8 @@
 
 mod version_1;
 
+pub(crate) use version_1::as_checked;
+
 use crate::resource::{Resource, Scope, Subresource};
 
 pub(super) fn resources() -> Vec<Resource> {

@@ -1,4 +1,7 @@
 //! The core group.
+//!
+//! It has no `componentstatuses`: they tell of the health of schedulers, controller managers and stores. The server reaches
+//! only the store, and `/readyz` tells of that.
 
 use quarterdeck_core::storage::Key;
 use serde_json::Value;

@@ -15,7 +15,7 @@ use super::types::{Field, Structure, Type};
 use super::{by_name, parse};
 
 /// Strict errors are cut off here: they come from hostile input.
-const MOST_STRICT_ERRORS: usize = 100;
+pub(super) const MOST_STRICT_ERRORS: usize = 100;
 
 /// How many objects one object may consist of. `{}` in a list costs a client three bytes and the server a thousand.
 const MOST_PARTS: usize = 100_000;

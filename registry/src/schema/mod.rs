@@ -20,6 +20,7 @@ mod presence;
 mod protobuf;
 mod scalars;
 mod strategic;
+mod strict;
 mod types;
 
 pub use decode::{DecodeError, Decoded, decode_json, decode_value};
@@ -33,6 +34,7 @@ pub use protobuf::{
     encode_protobuf_list, encode_protobuf_metadata, open_envelope,
 };
 pub use strategic::{StrategicMergeError, strategic_merge};
+pub use strict::StrictJson;
 pub use types::{
     CustomPart, Field, GroupVersionKind, Literal, Presence, Rules, Seq, Structure, StructureRef, Text,
     Topology, Type, TypeRef,

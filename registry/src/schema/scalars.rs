@@ -3,6 +3,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
 use quarterdeck_core::quantity::Quantity;
 
 /// A quantity's canonical text.
@@ -21,14 +23,38 @@ pub(super) fn round_up_to_milli(text: &str) -> Option<String> {
 pub(super) fn time(text: &str, digits: usize) -> Result<String, String> {
     let mut parser = Clockwork { text, rest: text, digits };
     let parsed = parser.parse()?;
-    let instant = parsed.to_timestamp().map_err(|e| parser.complain(&format!(": {e}")))?;
-    Ok(format_time(instant, digits))
+    let in_utc = parsed.in_utc().ok_or_else(|| parser.complain(": year outside of range [0,9999] in UTC"))?;
+    Ok(format_time(in_utc, digits))
+}
+
+/// Seconds since 1970 and nanoseconds after them, of a time that [`time`] made.
+pub(super) fn since_epoch(text: &str) -> Option<(i64, i32)> {
+    let in_utc = Clockwork { text, rest: text, digits: 0 }.parse().ok()?.in_utc()?;
+    let since = in_utc.duration_since(EPOCH);
+    // Nanoseconds count from the second before, as in Go.
+    Some(match since.subsec_nanos() {
+        nanoseconds @ ..0 => (since.as_secs() - 1, nanoseconds + 1_000_000_000),
+        nanoseconds => (since.as_secs(), nanoseconds),
+    })
+}
+
+/// A time in UTC, so many seconds and nanoseconds since 1970; absent if it has no year of four digits.
+pub(super) fn from_epoch(seconds: i64, nanoseconds: i32) -> Option<DateTime> {
+    let since =
+        SignedDuration::from_secs(seconds).checked_add(SignedDuration::from_nanos(nanoseconds.into()))?;
+    EPOCH.checked_add(since).ok().filter(has_four_digits)
+}
+
+/// Times are reckoned by the calendar and not as instants: a `Timestamp` ends a day before the year 9999 does.
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
+fn has_four_digits(time: &DateTime) -> bool {
+    (0..=9999).contains(&time.year())
 }
 
 /// Writes a time as Kubernetes does.
-pub(super) fn format_time(instant: jiff::Timestamp, digits: usize) -> String {
-    let civil = jiff::tz::Offset::UTC.to_datetime(instant);
-    let (date, time) = (civil.date(), civil.time());
+pub(super) fn format_time(in_utc: DateTime, digits: usize) -> String {
+    let (date, time) = (in_utc.date(), in_utc.time());
     let mut text = format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
         date.year(),
@@ -47,13 +73,14 @@ pub(super) fn format_time(instant: jiff::Timestamp, digits: usize) -> String {
 
 /// The numbers of a time that was written in full.
 struct Civil {
-    datetime: jiff::civil::DateTime,
+    datetime: DateTime,
     offset_seconds: i32,
 }
 
 impl Civil {
-    fn to_timestamp(&self) -> Result<jiff::Timestamp, jiff::Error> {
-        jiff::tz::Offset::from_seconds(self.offset_seconds)?.to_timestamp(self.datetime)
+    fn in_utc(&self) -> Option<DateTime> {
+        let offset = SignedDuration::from_secs(self.offset_seconds.into());
+        self.datetime.checked_sub(offset).ok().filter(has_four_digits)
     }
 }
 
@@ -99,7 +126,7 @@ impl Clockwork<'_> {
         }
         // The ranges checked above fit these types.
         let narrow = |number: i32| i8::try_from(number).unwrap_or(-1);
-        let datetime = jiff::civil::DateTime::new(
+        let datetime = DateTime::new(
             i16::try_from(year).unwrap_or(-1),
             narrow(month),
             narrow(day),

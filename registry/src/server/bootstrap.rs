@@ -99,7 +99,7 @@ async fn own_service(registry: &Registry, advertise: Option<SocketAddr>) -> Resu
 }
 
 /// Makes an object unless it exists. Kinds that the server does not serve are left out.
-async fn ensure(
+pub(super) async fn ensure(
     registry: &Registry,
     group: &str,
     kind: &str,

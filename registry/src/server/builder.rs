@@ -11,6 +11,7 @@ use quarterdeck_core::storage::{Storage, StorageError};
 use tokio::task::JoinSet;
 use tower::Layer;
 
+use super::api_services::OfDefinitions;
 use super::bootstrap::bootstrap;
 use super::dispatch::Dispatch;
 use super::housekeeping::Housekeeping;
@@ -30,6 +31,8 @@ use crate::resource::Resource;
 use crate::resources;
 use crate::status::Status;
 use crate::tokens::TokenIssuer;
+use crate::verbs::Running;
+use crate::websocket::Sockets;
 
 /// What a server is assembled from. Everything but the store has a default.
 #[derive(Debug)]
@@ -275,6 +278,7 @@ impl ApiServerBuilder {
             authentication: authentication.clone(),
             authorization: authorization.clone(),
             settings,
+            long: Default::default(),
             turns: Default::default(),
             connector: self.connector,
             tokens: self.tokens,
@@ -289,13 +293,16 @@ impl ApiServerBuilder {
         });
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
         tasks.spawn(Lifecycle::new(registry.clone()).run(stop.clone()));
+        tasks.spawn(OfDefinitions(registry.clone()).run(stop.clone()));
         tasks.spawn(Housekeeping::new(registry.clone(), self.advertise).run(stop.clone()));
-        let dispatch = Dispatch::new(registry.clone(), stop.clone());
+        let sockets = Arc::new(Sockets::default());
+        let dispatch =
+            Dispatch::new(registry.clone(), Running { stop: stop.clone(), sockets: sockets.clone() });
         let impersonation = GateLayer::new(Impersonation::new(authorization.clone()));
         let authorization = GateLayer::new(authorization);
         let authentication = GateLayer::new(authentication);
         let stack = authentication.layer(impersonation.layer(authorization.layer(dispatch)));
-        let background = Arc::new(Background { signal, stop, tasks: Mutex::new(tasks) });
+        let background = Arc::new(Background { signal, stop, tasks: Mutex::new(tasks), sockets });
         Ok(ApiServer { stack, registry, background })
     }
 }

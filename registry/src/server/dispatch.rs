@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use quarterdeck_core::component::Stop;
 use serde_json::{Value, json};
 use tower::Service;
 
@@ -17,7 +16,7 @@ use crate::layers::RequestBody;
 use crate::registry::Registry;
 use crate::request::{Query, RequestInfo};
 use crate::status::Status;
-use crate::verbs;
+use crate::verbs::{self, Running};
 
 /// The version that the server speaks: the API of this release of Kubernetes.
 const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0");
@@ -30,12 +29,12 @@ pub(super) struct Dispatch(Arc<Inner>);
 struct Inner {
     registry: Arc<Registry>,
     documents: Documents,
-    stop: Stop,
+    running: Running,
 }
 
 impl Dispatch {
-    pub(super) fn new(registry: Arc<Registry>, stop: Stop) -> Self {
-        Self(Arc::new(Inner { registry, documents: Documents::default(), stop }))
+    pub(super) fn new(registry: Arc<Registry>, running: Running) -> Self {
+        Self(Arc::new(Inner { registry, documents: Documents::default(), running }))
     }
 }
 
@@ -61,9 +60,9 @@ impl Service<Request<RequestBody>> for Dispatch {
             };
             Ok(match info {
                 RequestInfo::Resource(request) => {
-                    verbs::serve(inner.registry.clone(), request, parts, body, inner.stop.clone()).await
+                    verbs::serve(inner.registry.clone(), request, parts, body, inner.running.clone()).await
                 }
-                RequestInfo::Path(path) => inner.path(&path, &parts),
+                RequestInfo::Path(path) => inner.path(&path, &parts).await,
             })
         })
     }
@@ -71,12 +70,12 @@ impl Service<Request<RequestBody>> for Dispatch {
 
 impl Inner {
     /// Answers a path that is no resource's.
-    fn path(&self, path: &str, parts: &Parts) -> Response<Body> {
+    async fn path(&self, path: &str, parts: &Parts) -> Response<Body> {
         let query = Query::parse(&parts.uri);
         if let Some(answer) = self.health(path, &query) {
             return answer;
         }
-        let known = self.document(path, parts, &query);
+        let known = self.document(path, parts, &query).await;
         match known {
             Some(_) if parts.method != Method::GET => Status::method_not_allowed().into_response(),
             Some(answer) => answer,
@@ -95,7 +94,7 @@ impl Inner {
         }
     }
 
-    fn document(&self, path: &str, parts: &Parts, query: &Query) -> Option<Response<Body>> {
+    async fn document(&self, path: &str, parts: &Parts, query: &Query) -> Option<Response<Body>> {
         if path == "/version" {
             return Some(text(&version()));
         }
@@ -103,15 +102,17 @@ impl Inner {
         if path == "/" {
             return Some(text(&json!({"paths": paths(&set)})));
         }
-        let answer = set.discovery.answer(path, &parts.headers, query);
-        answer.or_else(|| set.openapi.answer(path, &parts.headers, query, self.registry.clock.now()))
+        match set.discovery.answer(path, &parts.headers, query) {
+            Some(answer) => Some(answer),
+            None => set.openapi(path, &parts.headers, query, &self.registry).await,
+        }
     }
 
     /// Answers the paths that tell of health.
     fn health(&self, path: &str, query: &Query) -> Option<Response<Body>> {
         let mut segments = path.trim_start_matches('/').splitn(2, '/');
         let endpoint = segments.next().filter(|name| matches!(*name, "healthz" | "livez" | "readyz"))?;
-        let is_fed = !self.stop.is_stopped();
+        let is_fed = !self.running.stop.is_stopped();
         // What upstream calls `etcd` is the store here: probes ask for it by that name.
         let checks = [("ping", true), ("etcd", is_fed), ("watch-cache", is_fed)];
         let verbose = query.get("verbose").is_some();

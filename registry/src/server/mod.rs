@@ -37,6 +37,7 @@ use crate::layers::impersonation::Impersonation;
 use crate::registry::Registry;
 use crate::status::Status;
 use crate::user::User;
+use crate::websocket::{self, Sockets};
 use dispatch::Dispatch;
 
 /// The header that names a request in logs.
@@ -76,6 +77,7 @@ struct Background {
     signal: StopSignal,
     stop: Stop,
     tasks: Mutex<JoinSet<()>>,
+    sockets: Arc<Sockets>,
 }
 
 impl fmt::Debug for ApiServer {
@@ -123,12 +125,13 @@ impl ApiServer {
         self.registry.cache.world().revision
     }
 
-    /// Ends watches and background tasks, and waits for the tasks. Requests after that are answered from what the
-    /// server has seen, until the last clone is dropped.
+    /// Ends watches and background tasks, and waits for the tasks and the WebSockets. Requests after that are answered from
+    /// what the server has seen, until the last clone is dropped.
     pub async fn shutdown(&self) {
         self.background.signal.stop();
         let mut tasks = std::mem::take(&mut *self.background.tasks());
         while tasks.join_next().await.is_some() {}
+        self.background.sockets.ended().await;
     }
 
     /// Returns what fires when the server is shut down.
@@ -171,6 +174,7 @@ where
         let id = given.unwrap_or_else(|| {
             HeaderValue::from_str(&self.registry.random.uuid()).expect("a uuid is a header's value")
         });
+        let asks_for_socket = websocket::is_asked(request.headers());
         let request: Request<RequestBody> = request.map(|body| RequestBody::new(body.map_err(Into::into)));
         let mut stack = self.stack.clone();
         let answer = AssertUnwindSafe(async move { stack.call(request).await }).catch_unwind();
@@ -180,6 +184,9 @@ where
                 // The message is in the log already: who panics writes it there. One request must not end the others.
                 Err(_) => respond_to_panic(),
             };
+            if asks_for_socket {
+                websocket::end_connection(&mut answer);
+            }
             answer.headers_mut().insert(AUDIT_ID, id);
             Ok(answer)
         })

@@ -1,4 +1,4 @@
-//! Values as Go's `%#v` prints them, since upstream shows them so in messages that clients know.
+//! Values as Go's `%#v` and `%+v` print them, since upstream shows them so in messages that clients know.
 
 use quarterdeck_core::labels::quote;
 use serde_json::Value;
@@ -27,6 +27,26 @@ pub(super) fn number(value: &Value) -> String {
 /// A field that is a pointer to a `kind`. Where it points to is noise: the value stands there instead.
 pub(super) fn pointer(kind: &str, value: &Value) -> String {
     if value.is_null() { format!("(*{kind})(nil)") } else { format!("(*{kind})({value})") }
+}
+
+/// JSON of no particular structure, as `%+v` prints it.
+pub(crate) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(plain).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(name, _)| *name);
+            let members: Vec<_> =
+                members.into_iter().map(|(name, value)| format!("{name}:{}", plain(value))).collect();
+            format!("map[{}]", members.join(" "))
+        }
+    }
 }
 
 /// A list of strings of the Go type `kind` (`[]string`).

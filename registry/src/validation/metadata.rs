@@ -211,7 +211,7 @@ fn no_new_finalizers(new: &At, old: &At, errors: &mut Errors) {
 
 /// A time as Go prints it: `2001-02-03 04:05:06 +0000 UTC`.
 pub(super) fn time(text: &str) -> Shown {
-    match text.parse::<jiff::Timestamp>() {
+    match text.trim_end_matches('Z').parse::<jiff::civil::DateTime>() {
         Ok(time) => Shown(time.strftime("%Y-%m-%d %H:%M:%S%.f +0000 UTC").to_string()),
         Err(_) => Shown::from(text),
     }

@@ -13,7 +13,7 @@ mod compare;
 mod definitions;
 mod drivers;
 mod error;
-mod go;
+pub(crate) mod go;
 mod metadata;
 mod names;
 mod pods;

@@ -5,14 +5,14 @@ use quarterdeck_core::labels::quote;
 use serde_json::{Map, Value};
 use serde_saphyr::options::DuplicateKeyPolicy;
 
-use super::options::WriteOptions;
+use super::options::{FieldValidation, WriteOptions};
+use super::patch::Warnings;
 use super::{Call, respond};
 use crate::body::Body;
 use crate::layers::authorization::NoCreation;
 use crate::managed::{self, Applied, Failure};
 use crate::negotiate::{self, APPLY, Form};
-use crate::resource::Resource;
-use crate::schema;
+use crate::schema::{self, DecodeError};
 use crate::status::{Result, Status};
 use crate::write::{Change, Target};
 
@@ -25,37 +25,98 @@ pub(super) fn is_asked(call: &Call) -> bool {
 pub(super) async fn apply(call: &Call) -> Result<Response<Body>> {
     let form = Form::choose(&call.headers, &call.query, false, &call.resource)?;
     let options = WriteOptions::of_patch(&call.query, true)?;
-    let (configuration, warnings) = read(call, &options)?;
-    check_kind(&configuration, &call.resource.group, &call.resource.version, &call.resource.kind)?;
+    let configuration = Configuration::read(call)?;
+    configuration.check_kind(&call.resource.group, &call.resource.version, &call.resource.kind)?;
     let target = call.target(options.dry_run);
-    let change = ApplyChange { configuration, call, target: &target, force: options.force };
+    let change = ApplyChange { configuration, call, target: &target, options, warnings: Warnings::default() };
     let written = call.registry.update(&target, &change).await?;
-    respond::written(call, form, &written, &warnings)
+    respond::written(call, form, &written, &change.warnings.into_last())
 }
 
-/// Reads what is applied. Members that stand twice are judged as the client asks; the last one counts.
-pub(super) fn read(call: &Call, options: &WriteOptions) -> Result<(Value, Vec<String>)> {
-    let unread = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
-    let (mut configuration, duplicate) = parse(&call.body).map_err(unread)?;
-    let found = match &configuration {
-        Value::Object(_) | Value::Null => None,
-        Value::Array(_) => Some("array"),
-        Value::String(_) => Some("string"),
-        Value::Number(_) => Some("number"),
-        Value::Bool(_) => Some("bool"),
+/// What is applied.
+pub(super) struct Configuration {
+    pub(super) object: Value,
+    /// A member that stands twice; the last one counts.
+    duplicate: Option<String>,
+}
+
+impl Configuration {
+    /// Reads what a call carries.
+    pub(super) fn read(call: &Call) -> Result<Self> {
+        let (object, duplicate) = parse(&call.body).map_err(unread)?;
+        Ok(Self { object: only_object(object)?, duplicate })
+    }
+
+    /// Says what becomes of members that stand twice. Upstream asks only when all else is well.
+    pub(super) fn judge(&self, validation: FieldValidation) -> Result<Vec<String>> {
+        validation.judge_yaml(self.duplicate.iter().cloned().collect())
+    }
+
+    /// Refuses a configuration of another kind, and one that says who owns what.
+    pub(super) fn check_kind(&self, group: &str, version: &str, kind: &str) -> Result<()> {
+        let text = |field: &str| self.object[field].as_str().unwrap_or_default();
+        let given_version = text("apiVersion");
+        let (given_group, given_short) = given_version.rsplit_once('/').unwrap_or(("", given_version));
+        if (given_group, given_short, text("kind")) != (group, version, kind) {
+            return Err(Status::bad_request(format!(
+                "invalid object type: {}",
+                qualified(given_group, given_short, text("kind"))
+            )));
+        }
+        if self.object["metadata"]["managedFields"].is_array() {
+            return Err(Status::bad_request("metadata.managedFields must be nil"));
+        }
+        Ok(())
+    }
+
+    /// Namespace, name and kind, as upstream's messages have them.
+    fn place(&self, kind: &str) -> String {
+        let name = |field: &str| self.object["metadata"][field].as_str().unwrap_or_default();
+        format!("{}/{}; {kind}", name("namespace"), name("name"))
+    }
+
+    /// Says why a configuration is not applied. What does not fit its kind is told with a code that upstream gives it,
+    /// though it is the client's fault.
+    pub(super) fn refusal(&self, failure: Failure, kind: &str) -> Status {
+        match failure {
+            Failure::Conflicts(conflicts) => managed::conflict_status(&conflicts),
+            Failure::Unreadable(why) => {
+                Status::server_error(format!("failed to decode managed fields: {why}"))
+            }
+            Failure::Unfit(why) => Status::server_error(format!(
+                "failed to create typed patch object ({}): {why}",
+                self.place(kind)
+            )),
+        }
+    }
+
+    /// Says that what came out is no object of its kind.
+    pub(super) fn unconverted(&self, error: &DecodeError, kind: &str) -> Status {
+        Status::server_error(format!(
+            "failed to convert new typed object ({}) to object: {error}",
+            self.place(kind)
+        ))
+    }
+}
+
+fn unread(why: String) -> Status {
+    Status::bad_request(format!("error decoding YAML: {why}"))
+}
+
+/// Refuses what is no object. Nothing is an object without members; what it lacks is said next.
+fn only_object(value: Value) -> Result<Value> {
+    let found = match &value {
+        Value::Null => return Ok(Value::Object(Map::new())),
+        Value::Object(_) => return Ok(value),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
     };
-    if let Some(found) = found {
-        return Err(unread(format!(
-            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type \
-             map[string]interface {{}}"
-        )));
-    }
-    if configuration.is_null() {
-        // Nothing is an object without members; what it lacks is said next.
-        configuration = Value::Object(Map::new());
-    }
-    let warnings = options.validation.judge_yaml(duplicate.into_iter().collect())?;
-    Ok((configuration, warnings))
+    Err(unread(format!(
+        "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type \
+         map[string]interface {{}}"
+    )))
 }
 
 /// Parses YAML or JSON. Returns besides what is wrong with it if it is read strictly.
@@ -82,23 +143,6 @@ fn parse(bytes: &[u8]) -> std::result::Result<(Value, Option<String>), String> {
     Ok((value, duplicate))
 }
 
-/// Refuses a configuration of another kind, and one that says who owns what.
-pub(super) fn check_kind(configuration: &Value, group: &str, version: &str, kind: &str) -> Result<()> {
-    let text = |field: &str| configuration[field].as_str().unwrap_or_default();
-    let given_version = text("apiVersion");
-    let (given_group, given_short) = given_version.rsplit_once('/').unwrap_or(("", given_version));
-    if (given_group, given_short, text("kind")) != (group, version, kind) {
-        return Err(Status::bad_request(format!(
-            "invalid object type: {}",
-            qualified(given_group, given_short, text("kind"))
-        )));
-    }
-    if configuration["metadata"]["managedFields"].is_array() {
-        return Err(Status::bad_request("metadata.managedFields must be nil"));
-    }
-    Ok(())
-}
-
 /// Group, version and kind as upstream writes them.
 pub(super) fn qualified(group: &str, version: &str, kind: &str) -> String {
     format!("{group}/{version}, Kind={kind}")
@@ -106,22 +150,28 @@ pub(super) fn qualified(group: &str, version: &str, kind: &str) -> String {
 
 /// A configuration that is applied to whatever is there.
 struct ApplyChange<'a> {
-    configuration: Value,
+    configuration: Configuration,
     call: &'a Call,
     target: &'a Target<'a>,
-    force: bool,
+    options: WriteOptions,
+    warnings: Warnings,
 }
 
 impl ApplyChange<'_> {
     fn apply_to(&self, live: &Value) -> Result<Value> {
-        let resource = &self.call.resource;
+        let (resource, configuration) = (&self.call.resource, &self.configuration.object);
         let applied = self.call.registry.as_writer(self.target, |writer| {
-            managed::apply(&resource.structure, live, &self.configuration, writer, self.force)
+            managed::apply(&resource.structure, live, configuration, writer, self.options.force)
         });
+        let kind = qualified(&resource.group, &resource.version, &resource.kind);
         let Applied { object, managed } =
-            applied.map_err(|failure| refusal(failure, &self.configuration, &names(resource)))?;
-        let mut object = conform(object, resource, &self.configuration)?;
-        managed::refresh_last_applied(&mut object, &self.configuration, self.target.manager);
+            applied.map_err(|failure| self.configuration.refusal(failure, &kind))?;
+        let mut object = schema::decode_value(&resource.structure, object)
+            .map_err(|error| self.configuration.unconverted(&error, &kind))?
+            .value;
+        schema::apply_defaults(&resource.structure, &mut object);
+        self.warnings.replace(self.configuration.judge(self.options.validation)?);
+        managed::refresh_last_applied(&mut object, configuration, self.target.manager);
         match managed {
             Some(managed) => object["metadata"]["managedFields"] = managed,
             None => {
@@ -157,39 +207,4 @@ impl Change for ApplyChange<'_> {
     fn decides_owners(&self) -> bool {
         true
     }
-}
-
-fn names(resource: &Resource) -> String {
-    qualified(&resource.group, &resource.version, &resource.kind)
-}
-
-/// Says why a configuration is not applied. What does not fit its kind is told with a code that upstream gives it, though
-/// it is the client's fault.
-pub(super) fn refusal(failure: Failure, configuration: &Value, kind: &str) -> Status {
-    let name = |field: &str| configuration["metadata"][field].as_str().unwrap_or_default();
-    match failure {
-        Failure::Conflicts(conflicts) => managed::conflict_status(&conflicts),
-        Failure::Unreadable(why) => Status::server_error(format!("failed to decode managed fields: {why}")),
-        Failure::Unfit(why) => Status::server_error(format!(
-            "failed to create typed patch object ({}/{}; {kind}): {why}",
-            name("namespace"),
-            name("name")
-        )),
-    }
-}
-
-/// Reads what came out as an object of its kind.
-fn conform(object: Value, resource: &Resource, configuration: &Value) -> Result<Value> {
-    let decoded = schema::decode_value(&resource.structure, object).map_err(|error| {
-        let name = |field: &str| configuration["metadata"][field].as_str().unwrap_or_default();
-        Status::server_error(format!(
-            "failed to convert new typed object ({}/{}; {}) to object: {error}",
-            name("namespace"),
-            name("name"),
-            names(resource)
-        ))
-    })?;
-    let mut object = decoded.value;
-    schema::apply_defaults(&resource.structure, &mut object);
-    Ok(object)
 }

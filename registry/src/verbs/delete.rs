@@ -15,13 +15,20 @@ use crate::write::{DeleteOptions, Deleted, Preconditions, Propagation, Target};
 /// Answers a DELETE of an object.
 pub(super) async fn delete(call: &Call) -> Result<Response<Body>> {
     let form = Form::choose(&call.headers, &call.query, false, &call.resource)?;
-    let (options, dry_run) = options(call)?;
+    let given = given(call)?;
+    let (options, dry_run) = options_of(&given, call.query.all("dryRun").collect())?;
     let target = call.target(dry_run);
+    let answer = |code, object: &Value| respond::value(call, form, code, object);
     let mut response = match call.registry.delete(&target, &options).await? {
         Deleted::Gone { uid } => {
             respond::other(call, StatusCode::OK, &deleted(&call.resource, &call.name, &uid))?
         }
-        Deleted::Object(object) => respond::value(call, form, StatusCode::OK, &object)?,
+        Deleted::Last(object) => answer(StatusCode::OK, &object)?,
+        // That more is to come is told to those only who ask in the old way: others have never heard of it.
+        Deleted::Marked(object) if given["orphanDependents"] == false => {
+            answer(StatusCode::ACCEPTED, &object)?
+        }
+        Deleted::Marked(object) => answer(StatusCode::OK, &object)?,
     };
     if options.propagation.is_none() {
         respond::warn(response.headers_mut(), &call.resource.strategy.warnings_on_delete());
@@ -34,7 +41,7 @@ pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
     let form = Form::choose(&call.headers, &call.query, true, &call.resource)?;
     let selection = list::Selection::parse(call)?;
     let limit = list::limit(call)?;
-    let (options, dry_run) = options(call)?;
+    let (options, dry_run) = options_of(&given(call)?, call.query.all("dryRun").collect())?;
     let world = call.registry.latest().await?;
     let prefix = call.resource.key_prefix(call.namespace.as_deref());
     let chosen: Vec<_> = world
@@ -48,7 +55,7 @@ pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
     for object in chosen {
         let target = Target { name: &object.header.name, ..call.target(dry_run) };
         match call.registry.delete(&target, &options).await {
-            Ok(Deleted::Object(object)) => items.push(object),
+            Ok(Deleted::Last(object) | Deleted::Marked(object)) => items.push(object),
             Ok(Deleted::Gone { .. }) => items.push(call.resource.value_of(&object)),
             // Somebody else was faster.
             Err(status) if status.code == StatusCode::NOT_FOUND => {}
@@ -66,9 +73,8 @@ pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
 }
 
 /// Reads the options of a deletion, from the body if there is one, else from the query.
-fn options(call: &Call) -> Result<(DeleteOptions, bool)> {
-    let given = if call.body.is_empty() { from_query(call)? } else { from_body(call)? };
-    options_of(&given, call.query.all("dryRun").collect())
+fn given(call: &Call) -> Result<Value> {
+    if call.body.is_empty() { from_query(call) } else { from_body(call) }
 }
 
 /// Interprets DeleteOptions; `dry_run` counts where they say nothing of it themselves.

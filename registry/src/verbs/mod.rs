@@ -22,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Response};
+use quarterdeck_core::component::Stop;
 
 use crate::body::Body;
 use crate::compress;
@@ -33,6 +34,7 @@ use crate::request::{Query, ResourceRequest, Verb};
 use crate::resource::{Backing, Resource, Subresource};
 use crate::status::{Result, Status};
 use crate::user::User;
+use crate::websocket::{Asked, Sockets};
 use crate::write::Target;
 
 pub use body::MAX_BODY;
@@ -56,8 +58,18 @@ struct Call {
     /// Why an apply may not create, if it may not.
     no_creation: Option<NoCreation>,
     body: Bytes,
-    /// Ends when the server stops: watches end with it.
-    stop: quarterdeck_core::component::Stop,
+    /// What the client wants instead of HTTP, if it asks for a WebSocket.
+    socket: Option<Asked>,
+    running: Running,
+}
+
+/// What lasts longer than a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Running {
+    /// Fires when the server stops: watches end with it.
+    pub(crate) stop: Stop,
+    /// The WebSockets that are open.
+    pub(crate) sockets: Arc<Sockets>,
 }
 
 impl Call {
@@ -80,9 +92,10 @@ pub(crate) async fn serve(
     request: ResourceRequest,
     mut parts: Parts,
     body: RequestBody,
-    stop: quarterdeck_core::component::Stop,
+    running: Running,
 ) -> Response<Body> {
     let query = Query::parse(&parts.uri);
+    let socket = Asked::of(&mut parts);
     let resource = match find_resource(&registry, &request).await {
         Ok(Some(resource)) if is_served_at(&resource, &request) => resource,
         Ok(Some(_)) => return respond::no_such_page(),
@@ -116,7 +129,8 @@ pub(crate) async fn serve(
         manager,
         no_creation: parts.extensions.remove(),
         body,
-        stop,
+        socket,
+        running,
     };
     let mut response = match dispatch(&call).await {
         Ok(response) if matches!(call.verb, Verb::Get | Verb::List) => {

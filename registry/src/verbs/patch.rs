@@ -11,9 +11,9 @@ use crate::body::Body;
 use crate::managed;
 use crate::negotiate::{self, Form};
 use crate::resource::Resource;
-use crate::schema::{self, StrategicMergeError};
+use crate::schema::{self, StrategicMergeError, StrictJson};
 use crate::status::{Result, Status};
-use crate::validation::FieldError;
+use crate::validation::{FieldError, go};
 use crate::write::Change;
 
 const JSON: &str = "application/json-patch+json";
@@ -25,7 +25,14 @@ const MAX_OPERATIONS: usize = 10_000;
 
 /// A patch, before it meets an object.
 #[derive(Debug)]
-pub(super) enum Patch {
+pub(super) struct Patch {
+    change: Changes,
+    /// What strict field validation has against the patch itself.
+    strict_errors: Vec<String>,
+}
+
+#[derive(Debug)]
+enum Changes {
     /// RFC 6902.
     Json(Vec<Operation>),
     /// RFC 7396.
@@ -48,11 +55,10 @@ pub(super) async fn patch(call: &Call) -> Result<Response<Body>> {
         patch,
         resource: &call.resource,
         validation: options.validation,
-        warnings: Default::default(),
+        warnings: Warnings::default(),
     };
     let written = call.registry.update(&call.target(options.dry_run), &change).await?;
-    let warnings = change.warnings.into_inner().unwrap_or_default();
-    respond::written(call, form, &written, &warnings)
+    respond::written(call, form, &written, &change.warnings.into_last())
 }
 
 impl Patch {
@@ -74,28 +80,92 @@ impl Patch {
         match negotiate::media_type(&call.headers) {
             JSON => json(&call.body),
             MERGE => match members(&call.body).map_err(unreadable)? {
-                Value::Object(patch) => Ok(Self::Merge(patch)),
+                StrictJson { value: Value::Object(patch), strict_errors } => {
+                    Ok(Self { change: Changes::Merge(patch), strict_errors })
+                }
                 _ => Err(Status::bad_request("Invalid JSON Patch")),
             },
-            _ => members(&call.body).map(Self::Strategic).map_err(Status::bad_request),
+            _ => {
+                let StrictJson { value, strict_errors } = members(&call.body).map_err(Status::bad_request)?;
+                Ok(Self { change: Changes::Strategic(value), strict_errors })
+            }
         }
     }
 
-    /// Applies the patch to an object of a kind.
-    pub(super) fn apply(&self, present: &Value, structure: &schema::Structure) -> Result<Value> {
-        match self {
-            Self::Json(patch) => json_patch::apply(present, patch),
-            Self::Merge(patch) => {
+    /// Applies the patch to an object of a kind, and reads what comes out by the kind's tables.
+    ///
+    /// # Errors
+    ///
+    /// A Status if the patch does not fit the object, or what comes out does not fit the tables; for unknown fields and
+    /// those that stand twice, as `validation` says.
+    pub(super) fn apply(
+        &self,
+        present: &Value,
+        structure: &schema::Structure,
+        validation: FieldValidation,
+    ) -> Result<Patched> {
+        let patched = self.merged(present, structure)?;
+        let resets_owners = body::resets_owners(&patched);
+        let refused = |why: &str| self.refusal(present, structure, why);
+        let decoded =
+            schema::decode_value(structure, patched).map_err(|error| refused(&error.to_string()))?;
+        let problems = self.strict_errors.iter().cloned().chain(decoded.strict_errors).collect();
+        let warnings = validation.judge(problems).map_err(|status| refused(&status.message))?;
+        Ok(Patched { object: decoded.value, resets_owners, warnings })
+    }
+
+    fn merged(&self, present: &Value, structure: &schema::Structure) -> Result<Value> {
+        match &self.change {
+            Changes::Json(patch) => json_patch::apply(present, patch),
+            Changes::Merge(patch) => {
                 let mut object = present.clone();
                 if let Some(members) = object.as_object_mut() {
                     merge_patch::merge(members, patch);
                 }
                 Ok(object)
             }
-            Self::Strategic(patch) => {
+            Changes::Strategic(patch) => {
                 schema::strategic_merge(present.clone(), patch.clone(), structure).map_err(strategic_failure)
             }
         }
+    }
+
+    /// Says what is wrong with a patch that fits its object. It is shown as upstream has it at that point.
+    fn refusal(&self, present: &Value, structure: &schema::Structure, why: &str) -> Status {
+        let shown = match &self.change {
+            Changes::Strategic(patch) => go::plain(patch),
+            Changes::Json(_) | Changes::Merge(_) => match self.merged(present, structure) {
+                Ok(patched) => patched.to_string(),
+                Err(status) => return status,
+            },
+        };
+        Status::invalid("", "", "", &[FieldError::invalid("patch", &shown, why)])
+    }
+}
+
+/// What a patch makes of an object.
+pub(super) struct Patched {
+    /// The object: known fields of the right types.
+    pub(super) object: Value,
+    /// Whether the patch asks that nobody own the object's fields.
+    pub(super) resets_owners: bool,
+    /// What the client should be warned of.
+    pub(super) warnings: Vec<String>,
+}
+
+/// What a client should be warned of, after the last attempt.
+#[derive(Debug, Default)]
+pub(super) struct Warnings(std::sync::Mutex<Vec<String>>);
+
+impl Warnings {
+    /// Forgets what earlier attempts found.
+    pub(super) fn replace(&self, warnings: Vec<String>) {
+        *self.0.lock().expect("nothing panics while it holds the warnings") = warnings;
+    }
+
+    /// Returns what the last attempt found.
+    pub(super) fn into_last(self) -> Vec<String> {
+        self.0.into_inner().expect("nothing panics while it holds the warnings")
     }
 }
 
@@ -104,9 +174,9 @@ fn unreadable(why: String) -> Status {
 }
 
 /// Reads a patch that is an object. Null is none, which is for who asks to judge.
-fn members(text: &[u8]) -> std::result::Result<Value, String> {
-    let patch = schema::parse_json(text)?;
-    match json_type(&patch) {
+fn members(text: &[u8]) -> std::result::Result<StrictJson, String> {
+    let patch = StrictJson::parse(text)?;
+    match json_type(&patch.value) {
         "object" | "null" => Ok(patch),
         found => {
             Err(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
@@ -115,7 +185,9 @@ fn members(text: &[u8]) -> std::result::Result<Value, String> {
 }
 
 fn json(text: &[u8]) -> Result<Patch> {
-    let operations = match schema::parse_json(text).map_err(unreadable)? {
+    let StrictJson { value, strict_errors } = StrictJson::parse_operations(text).map_err(unreadable)?;
+    let strict_errors = strict_errors.into_iter().map(|error| format!("json patch {error}")).collect();
+    let operations = match value {
         Value::Array(operations) => operations,
         Value::Null => Vec::new(),
         other => {
@@ -134,7 +206,7 @@ fn json(text: &[u8]) -> Result<Patch> {
             "Request entity too large: The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}"
         )));
     }
-    Ok(Patch::Json(operations))
+    Ok(Patch { change: Changes::Json(operations), strict_errors })
 }
 
 fn strategic_failure(error: StrategicMergeError) -> Status {
@@ -151,20 +223,21 @@ struct PatchChange<'a> {
     patch: Result<Patch>,
     resource: &'a Resource,
     validation: FieldValidation,
-    /// What the client should be warned of, after the last attempt.
-    warnings: std::sync::Mutex<Vec<String>>,
+    warnings: Warnings,
 }
 
 impl Change for PatchChange<'_> {
     fn apply(&self, present: &Value) -> Result<Value> {
         let patch = self.patch.as_ref().map_err(Clone::clone)?;
-        let mut patched = patch.apply(present, &self.resource.structure)?;
-        keep_kind(&mut patched, self.resource, matches!(patch, Patch::Strategic(_)))?;
-        let (mut object, problems) = conform(patched, self.resource)?;
-        if let Ok(mut warnings) = self.warnings.lock() {
-            *warnings = self.validation.judge(problems)?;
-            warnings.extend(drop_repeated_owners_of_patched(&mut object));
+        let Patched { mut object, resets_owners, mut warnings } =
+            patch.apply(present, &self.resource.structure, self.validation)?;
+        keep_kind(&mut object, self.resource, matches!(patch.change, Changes::Strategic(_)))?;
+        schema::apply_defaults(&self.resource.structure, &mut object);
+        if resets_owners {
+            object["metadata"]["managedFields"] = managed::reset();
         }
+        warnings.extend(drop_repeated_owners_of_patched(&mut object));
+        self.warnings.replace(warnings);
         Ok(object)
     }
 
@@ -196,17 +269,4 @@ fn keep_kind(patched: &mut Value, resource: &Resource, is_known: bool) -> Result
         }
     }
     Ok(())
-}
-
-/// Checks a patched object against its kind's tables, and fills in defaults.
-fn conform(patched: Value, resource: &Resource) -> Result<(Value, Vec<String>)> {
-    let is_reset = body::resets_owners(&patched);
-    let decoded = schema::decode_value(&resource.structure, patched)
-        .map_err(|error| Status::unprocessable(format!("{} is invalid: patch: {error}", resource.kind)))?;
-    let mut object = decoded.value;
-    schema::apply_defaults(&resource.structure, &mut object);
-    if is_reset {
-        object["metadata"]["managedFields"] = managed::reset();
-    }
-    Ok((object, decoded.strict_errors))
 }

@@ -1,11 +1,12 @@
 //! Following collections.
 
+mod socket;
 mod watcher;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream;
+use futures::{StreamExt, stream};
 use http::{Response, StatusCode};
 use quarterdeck_core::storage::Revision;
 
@@ -44,11 +45,18 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>> {
     );
     let life = Duration::from_secs(timeout.try_into().unwrap_or(u64::MAX >> 16));
     let watcher = Watcher::new(call, form, selection, &start, end_marked, life)?;
-    let body = Body::stream(stream::unfold(watcher, |mut watcher| async move {
+    let pieces = stream::unfold(watcher, |mut watcher| async move {
         let chunk = watcher.next().await?;
         Some((chunk, watcher))
-    }));
-    Ok(respond::text(StatusCode::OK, form.stream_type(), body))
+    });
+    if let Some(asked) = &call.socket {
+        let pieces = pieces.boxed();
+        let serve = move |socket| socket::serve(socket, pieces, form.encoding, life);
+        let (answer, socket) = asked.accept(&call.headers, serve)?;
+        call.running.sockets.run(socket);
+        return Ok(answer);
+    }
+    Ok(respond::text(StatusCode::OK, form.stream_type(), Body::stream(pieces)))
 }
 
 /// Checks the options that only streaming lists have. Returns whether the watch begins with what is there, if it says so.

@@ -47,7 +47,10 @@ impl Registry {
             let generated = self.name_new(&mut object);
             resource.strategy.prepare_for_create(&mut object, &context);
             let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            self.validate_new(target, &name, &object)?;
+            let errors = self.check(resource, None, &object, None).await;
+            if !errors.is_empty() {
+                return Err(target.invalid(&name, &errors));
+            }
             metadata::settle_numbers(&mut object, resource);
             let attributes = target.attributes(Operation::Create, &name, None, &context);
             self.admit(&attributes, Some(&object)).await?;
@@ -85,13 +88,6 @@ impl Registry {
         let name = metadata::generate(base, &self.random.suffix(SUFFIX));
         metadata.insert("name".into(), name.into());
         true
-    }
-
-    fn validate_new(&self, target: &Target<'_>, name: &str, object: &Value) -> Result<()> {
-        let resource = target.resource;
-        let mut errors = resource.validator.create(object);
-        errors.extend(resource.strategy.validate(object));
-        if errors.is_empty() { Ok(()) } else { Err(target.invalid(name, &errors)) }
     }
 
     /// Claims what the object needs and commits it.

@@ -53,8 +53,10 @@ pub enum Deleted {
         /// The uid that it had.
         uid: String,
     },
-    /// It stays for a while, or its kind answers deletions with the object; how it is or was last.
-    Object(Value),
+    /// It is gone, and its kind answers deletions with the object; how it was last.
+    Last(Value),
+    /// It stays for a while, marked as being deleted; how it is.
+    Marked(Value),
 }
 
 impl Registry {
@@ -134,7 +136,7 @@ impl Registry {
         mut marked: Value,
     ) -> std::result::Result<Deleted, Failure> {
         if target.dry_run || marked == *value {
-            return Ok(Deleted::Object(marked));
+            return Ok(Deleted::Marked(marked));
         }
         let draft = Draft::new(target.resource, &marked);
         let transaction = Transaction::new()
@@ -144,7 +146,7 @@ impl Registry {
             Ok(stored) => {
                 metadata::of(&mut marked)
                     .insert("resourceVersion".into(), stored.revision.to_string().into());
-                Ok(Deleted::Object(marked))
+                Ok(Deleted::Marked(marked))
             }
             Err(error) => Err(failure(error, key, &Claims::default(), target, target.name)),
         }
@@ -153,9 +155,9 @@ impl Registry {
 
 fn gone(resource: &Resource, deletion: Deletion, object: &Object, last: Value) -> Deleted {
     match deletion {
-        Deletion::Immediate if resource.answers_with_deleted => Deleted::Object(last),
+        Deletion::Immediate if resource.answers_with_deleted => Deleted::Last(last),
         Deletion::Immediate => Deleted::Gone { uid: object.header.uid.to_string() },
-        Deletion::Graceful { .. } => Deleted::Object(last),
+        Deletion::Graceful { .. } => Deleted::Last(last),
     }
 }
 

@@ -4,6 +4,7 @@
 //! that must be unique, and one transaction with the conditions under which all of that holds. When a condition
 //! fails because somebody else was faster, the write starts over with what is there now.
 
+mod check;
 mod create;
 mod delete;
 pub(crate) mod install;

@@ -14,7 +14,7 @@ use crate::admission::{Companion, Operation};
 use crate::cache::World;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
-use crate::resource::{Resource, Subresource};
+use crate::resource::Subresource;
 use crate::status::{Result, Status};
 use crate::strategy::Claims;
 use crate::validation::{FieldError, Shown};
@@ -217,7 +217,7 @@ impl Registry {
         }
         let attributes = target.attributes(Operation::Update, target.name, Some(old), &context);
         self.mutate(&attributes, &mut new).await?;
-        let errors = problems(target, &new, old);
+        let errors = self.check(resource, target.subresource, &new, Some(old)).await;
         if !errors.is_empty() {
             return Err(target.invalid(target.name, &errors));
         }
@@ -311,21 +311,6 @@ impl Registry {
         let committed = self.storage.commit(transaction).await;
         committed.map_err(|error| failure(error, key, &Claims::default(), target, target.name))
     }
-}
-
-/// Returns what is wrong with the successor of an object.
-fn problems(target: &Target<'_>, new: &Value, old: &Value) -> Vec<FieldError> {
-    let Resource { validator, strategy, .. } = target.resource.as_ref();
-    let (mut errors, more) = match target.subresource {
-        Some(Subresource::Status | Subresource::Approval) => {
-            (validator.status_update(new, old), strategy.validate_status_update(new, old))
-        }
-        // A binding is checked as such; what it changes, no update may.
-        Some(Subresource::Binding) => return Vec::new(),
-        _ => (validator.update(new, old), strategy.validate_update(new, old)),
-    };
-    errors.extend(more);
-    errors
 }
 
 /// Whether an object that is being deleted has nothing left to wait for.

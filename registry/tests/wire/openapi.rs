@@ -154,3 +154,38 @@ async fn fields_are_described_in_words() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_first_document_is_made_without_holding_up_other_requests() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let asking = server.clone();
+    let slow = tokio::spawn(async move { get(&asking, "/openapi/v2", &[]).await.status });
+    // The one worker has begun with it.
+    tokio::task::spawn(async {}).await.unwrap();
+
+    let asking = server.clone();
+    let quick = tokio::spawn(async move { get(&asking, "/livez", &[]).await.status });
+
+    assert_eq!(quick.await.unwrap(), 200);
+    assert!(!slow.is_finished(), "who asks for something else does not wait for the document");
+    assert_eq!(slow.await.unwrap(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_ask_for_the_first_document_at_once_get_the_same() {
+    let server = ApiServer::in_memory().await.unwrap();
+
+    let answers = ["/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"].map(|path| {
+        let asking = (0..4).map(|_| {
+            let server = server.clone();
+            tokio::spawn(async move { get(&server, path, &[]).await.header("etag").to_owned() })
+        });
+        asking.collect::<Vec<_>>()
+    });
+
+    for answers in answers {
+        let tags = futures::future::join_all(answers).await;
+        let tags: Vec<String> = tags.into_iter().map(Result::unwrap).collect();
+        assert!(tags.iter().all(|tag| !tag.is_empty() && *tag == tags[0]), "{tags:?}");
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use kube::Api;
+use kube::core::DeserializeGuard;
 use kube::runtime::watcher;
 use tokio::time::Instant;
 
@@ -12,8 +13,12 @@ use super::{Informer, Watched};
 use crate::client::Selector;
 
 /// Lists and watches for as long as the informer lives.
+///
+/// An object that is none of its kind must not keep the others from being seen. To tell which one it is, all have to be read
+/// twice, so that is done only once there was one: `guarded` is `api`, read so.
 pub(in crate::client) async fn feed<K: Watched>(
     api: Api<K>,
+    guarded: Api<DeserializeGuard<K>>,
     selector: Selector,
     informer: Informer<K>,
     path: String,
@@ -25,34 +30,75 @@ pub(in crate::client) async fn feed<K: Watched>(
     };
     let mut ended = informer.0.ended.subscribe();
     let work = async {
-        let mut changes = pin!(watcher(api, config));
-        let mut listed = Vec::new();
-        let mut health = Health::default();
-        while let Some(change) = changes.next().await {
-            match change {
-                Ok(watcher::Event::Init) => listed = Vec::new(),
-                Ok(watcher::Event::InitApply(object)) => listed.push(object),
-                Ok(watcher::Event::InitDone) => {
-                    informer.replace(std::mem::take(&mut listed));
-                    health.works(&path);
-                }
-                Ok(watcher::Event::Apply(object)) => {
-                    informer.put(object);
-                    health.works(&path);
-                }
-                Ok(watcher::Event::Delete(object)) => {
-                    informer.remove(object);
-                    health.works(&path);
-                }
-                Err(error) => tokio::time::sleep(health.fails(&path, &error)).await,
+        follow(api, config.clone(), &informer, &path, true, Some).await;
+        let read = |DeserializeGuard(object): DeserializeGuard<K>| match object {
+            Ok(object) => Some(object),
+            Err(invalid) => {
+                let (namespace, name) = (&invalid.metadata.namespace, &invalid.metadata.name);
+                tracing::warn!(
+                    path,
+                    ?namespace,
+                    ?name,
+                    error = invalid.error,
+                    "an object cannot be read, it is passed over"
+                );
+                None
             }
-        }
+        };
+        follow(guarded, config, &informer, &path, false, read).await;
     };
     tokio::select! {
         biased;
         _ = ended.wait_for(|ended| *ended) => {}
         () = work => {}
     }
+}
+
+/// Tells the informer of what is listed and of every change that can be read. Returns when an object cannot, if `gives_up`.
+async fn follow<T: Watched, K: Watched>(
+    api: Api<T>,
+    config: watcher::Config,
+    informer: &Informer<K>,
+    path: &str,
+    gives_up: bool,
+    read: impl Fn(T) -> Option<K>,
+) {
+    let mut changes = pin!(watcher(api, config));
+    let mut listed = Vec::new();
+    let mut health = Health::default();
+    while let Some(change) = changes.next().await {
+        match change {
+            Ok(watcher::Event::Init) => listed = Vec::new(),
+            Ok(watcher::Event::InitApply(object)) => listed.extend(read(object)),
+            Ok(watcher::Event::InitDone) => {
+                informer.replace(std::mem::take(&mut listed));
+                health.works(path);
+            }
+            Ok(watcher::Event::Apply(object)) => {
+                if let Some(object) = read(object) {
+                    informer.put(object);
+                }
+                health.works(path);
+            }
+            Ok(watcher::Event::Delete(object)) => {
+                if let Some(object) = read(object) {
+                    informer.remove(object);
+                }
+                health.works(path);
+            }
+            Err(error) if gives_up && is_unread(&error) => return,
+            Err(error) => tokio::time::sleep(health.fails(path, &error)).await,
+        }
+    }
+}
+
+/// Whether an answer came and could not be read.
+fn is_unread(error: &watcher::Error) -> bool {
+    matches!(
+        error,
+        watcher::Error::InitialListFailed(kube::Error::SerdeError(_))
+            | watcher::Error::WatchFailed(kube::Error::SerdeError(_))
+    )
 }
 
 /// How long to wait after a failure, and which failures to log.

@@ -149,3 +149,42 @@ async fn no_handler_runs_after_shutdown_or_removal() {
 
     assert_eq!((taken(&removed), taken(&kept)), (vec![], vec!["+a/one".to_owned()]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_cannot_be_read_hides_no_other() {
+    let api = FakeApi::default();
+    api.put("configmaps", "a", "one", json!({}));
+    api.put("configmaps", "a", "two", json!({"data": 7}));
+    let context = api.context();
+
+    let informer = context.informers.of::<ConfigMap>();
+    informer.synced().await;
+    let log = recorded(&informer);
+    assert_eq!(taken(&log), ["+a/one"]);
+
+    api.put("configmaps", "a", "three", json!({"data": 7}));
+    api.put("configmaps", "a", "four", json!({}));
+    api.put("configmaps", "a", "two", json!({}));
+    api.remove("configmaps", "a", "three");
+    settle().await;
+
+    assert_eq!(taken(&log), ["+a/four", "+a/two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_becomes_unreadable_while_it_is_watched_hides_no_other() {
+    let api = FakeApi::default();
+    api.put("configmaps", "a", "one", json!({}));
+    let context = api.context();
+    let informer = context.informers.of::<ConfigMap>();
+    informer.synced().await;
+    let log = recorded(&informer);
+    taken(&log);
+
+    api.put("configmaps", "a", "bad", json!({"data": 7}));
+    settle().await;
+    api.put("configmaps", "a", "two", json!({}));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+
+    assert_eq!(taken(&log), ["+a/two"]);
+}

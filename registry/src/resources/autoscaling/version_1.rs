@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::schema;
 use crate::stored::Conversion;
 
 /// Where metrics other than the share of the processors stand.
@@ -10,6 +11,10 @@ const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+
+/// What the tables call the parts of version 2.
+const SPEC: &str = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerSpec";
+const STATUS: &str = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerStatus";
 
 /// Turns autoscalers of version 2 into those of version 1, and back.
 #[derive(Debug)]
@@ -51,25 +56,25 @@ impl Conversion for Version1 {
     }
 
     fn to_stored(&self, object: &mut Value) {
-        let metrics = take_note(object, METRICS);
-        let behavior = take_note(object, BEHAVIOR);
-        let current = take_note(object, CURRENT_METRICS);
-        let conditions = take_note(object, CONDITIONS);
+        let metrics = metrics_of(take_note(object, METRICS), "target");
+        let behavior = fitting(SPEC, "behavior", renamed(take_note(object, BEHAVIOR), lower));
+        let current = metrics_of(take_note(object, CURRENT_METRICS), "current");
+        let conditions = fitting(STATUS, "conditions", take_note(object, CONDITIONS));
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             let processors =
                 spec.remove("targetCPUUtilizationPercentage").filter(|percent| !percent.is_null());
-            let all = join(processors, list(metrics), "target");
+            let all = join(processors, metrics, "target");
             if !all.is_empty() {
                 spec.insert("metrics".into(), all.into());
             }
             if behavior.is_object() {
-                spec.insert("behavior".into(), renamed(behavior, lower));
+                spec.insert("behavior".into(), behavior);
             }
         }
         if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
             let processors =
                 status.remove("currentCPUUtilizationPercentage").filter(|percent| !percent.is_null());
-            let all = join(processors, list(current), "current");
+            let all = join(processors, current, "current");
             // Version 2 always says that it has none.
             status.insert("currentMetrics".into(), if all.is_empty() { Value::Null } else { all.into() });
             if status.get("currentReplicas").is_some_and(|replicas| *replicas == 0) {
@@ -117,7 +122,35 @@ fn join(processors: Option<Value>, others: Vec<Value>, side: &str) -> Vec<Value>
         }
         json!({"type": "Resource", "resource": {"name": "cpu", side: amount}})
     });
-    first.into_iter().chain(others.iter().map(|metric| new_metric(metric, side))).collect()
+    first.into_iter().chain(others).collect()
+}
+
+/// Reads an annotation with metrics. One of which a part has the wrong type says nothing at all, as if it were no JSON.
+fn metrics_of(note: Value, side: &str) -> Vec<Value> {
+    let metrics: Vec<Value> = list(note).iter().map(|metric| new_metric(metric, side)).collect();
+    let (structure, field) = if side == "target" { (SPEC, "metrics") } else { (STATUS, "currentMetrics") };
+    list(fitting(structure, field, metrics.into()))
+}
+
+/// Reads what an annotation says as a field of version 2; null if it does not fit.
+fn fitting(structure: &str, field: &str, value: Value) -> Value {
+    if value.is_null() {
+        return value;
+    }
+    let structure = schema::by_name(structure).expect("the tables have version 2 of autoscalers");
+    let decoded = schema::decode_value(structure, json!({field: value}));
+    decoded.map(|mut decoded| decoded.value[field].take()).unwrap_or_default()
+}
+
+/// Returns an autoscaler of version 1 as upstream checks it: the share of the processors is the last of the metrics there.
+pub(crate) fn as_checked(object: &Value) -> Value {
+    let mut checked = object.clone();
+    Version1.to_stored(&mut checked);
+    let has_share = !object["spec"]["targetCPUUtilizationPercentage"].is_null();
+    if let Some(metrics) = checked["spec"]["metrics"].as_array_mut().filter(|_| has_share) {
+        metrics.rotate_left(1);
+    }
+    checked
 }
 
 /// The names that version 1 gives the amounts of a metric of a type, as (new, old), for what is wanted or for what is.
@@ -197,10 +230,11 @@ fn new_metric(metric: &Value, side: &str) -> Value {
     if side == "target" {
         let target = &new[side];
         let is_set = |name: &str| !target[name].is_null();
-        let kind = match (is_set("averageUtilization"), is_set("averageValue")) {
-            (true, _) => "Utilization",
-            (false, true) => "AverageValue",
-            (false, false) => "Value",
+        let kind = match kind {
+            "Resource" | "ContainerResource" if is_set("averageUtilization") => "Utilization",
+            "Object" if !is_set("averageValue") => "Value",
+            "External" if is_set("value") => "Value",
+            _ => "AverageValue",
         };
         new[side]["type"] = kind.into();
     }
@@ -250,14 +284,20 @@ fn take_note(object: &mut Value, key: &str) -> Value {
         metadata.remove("annotations");
     }
     let text = note.as_ref().and_then(Value::as_str).unwrap_or_default();
-    crate::schema::parse_json(text.as_bytes()).unwrap_or_default()
+    schema::parse_json(text.as_bytes()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// An autoscaler as it is read from a body: with all that its tables add.
     fn stored() -> Value {
+        let structure = schema::builtin("autoscaling", "v2", "HorizontalPodAutoscaler").unwrap();
+        schema::decode_value(structure, written()).unwrap().value
+    }
+
+    fn written() -> Value {
         json!({
             "metadata": {"name": "a"},
             "spec": {

@@ -210,6 +210,32 @@ fn quantities_times_and_bytes_get_their_canonical_form() {
 }
 
 #[test]
+fn times_of_all_years_of_four_digits_are_read_whatever_their_offset() {
+    let time = |text: &str| {
+        let pod = decode("Pod", &json!({"status": {"startTime": text}}).to_string());
+        pod.map(|pod| pod.value["status"]["startTime"].as_str().unwrap().to_owned())
+    };
+    let micro = decode("Lease", r#"{"spec":{"renewTime":"9999-12-31T23:59:59.999999Z"}}"#).unwrap();
+
+    for (given, read) in [
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
+        ("9999-12-31T23:59:59.999999999Z", "9999-12-31T23:59:59Z"),
+        ("9999-12-31T01:00:00+24:00", "9999-12-30T01:00:00Z"),
+        ("9999-12-30T22:00:00-24:00", "9999-12-31T22:00:00Z"),
+        ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00+23:00", "0000-12-31T01:00:00Z"),
+        ("2024-02-29T12:00:00+05:30", "2024-02-29T06:30:00Z"),
+    ] {
+        assert_eq!(time(given).as_deref(), Ok(read), "{given}");
+    }
+    assert_eq!(micro.value["spec"]["renewTime"], "9999-12-31T23:59:59.999999Z");
+    // What no reader could read again is refused.
+    for given in ["9999-12-31T23:59:59-00:01", "0000-01-01T00:00:00+00:01"] {
+        assert!(time(given).is_err(), "{given}");
+    }
+}
+
+#[test]
 fn quantities_times_and_bytes_that_are_none_are_refused_in_gos_words() {
     let time = |text: &str| error("Pod", &json!({"status": {"startTime": text}}).to_string());
 

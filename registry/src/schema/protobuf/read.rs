@@ -216,8 +216,8 @@ fn time(bytes: &[u8], digits: usize) -> Outcome<Node<'_>> {
             _ => {}
         }
     }
-    let instant = jiff::Timestamp::new(seconds, nanoseconds).map_err(|_| "time out of range")?;
-    Ok(Node::String(scalars::format_time(instant, digits).into()))
+    let time = scalars::from_epoch(seconds, nanoseconds).ok_or("time out of range")?;
+    Ok(Node::String(scalars::format_time(time, digits).into()))
 }
 
 fn schema_or<'a>(ty: &Type, bytes: &'a [u8], depth: usize) -> Outcome<Node<'a>> {

@@ -104,14 +104,8 @@ fn wrapped(ty: &Type, value: &Value, out: &mut Vec<u8>) -> Outcome<()> {
         },
         Type::Time | Type::MicroTime if value.is_null() => {}
         Type::Time | Type::MicroTime => {
-            let instant: jiff::Timestamp =
-                value.as_str().and_then(|text| text.parse().ok()).ok_or_else(bad)?;
-            // Nanoseconds count from the second before, as in Go.
-            let nanoseconds = i64::from(instant.subsec_nanosecond());
-            let (seconds, nanoseconds) = match nanoseconds {
-                ..0 => (instant.as_second() - 1, nanoseconds + 1_000_000_000),
-                _ => (instant.as_second(), nanoseconds),
-            };
+            let time = value.as_str().and_then(scalars::since_epoch);
+            let (seconds, nanoseconds) = time.ok_or_else(bad)?;
             write_number(1, seconds as u64, out);
             write_number(2, nanoseconds as u64, out);
         }

@@ -5,29 +5,34 @@ use serde_json::Value;
 use super::super::at::Errors;
 use super::super::error::{FieldError, Path};
 use crate::custom::check;
+use crate::custom::patterns::Effort;
 use crate::custom::schema::Schema;
 use crate::custom::structure::prune;
 
 /// Returns what is wrong with the defaults of a schema and of its parts.
-pub(super) fn check_defaults(schema: &Schema, is_object: bool, path: &Path, errors: &mut Errors) {
+pub(super) fn check_defaults(schema: &Schema, path: &Path, errors: &mut Errors) {
+    part(schema, true, path, &Effort::default(), errors);
+}
+
+fn part(schema: &Schema, is_object: bool, path: &Path, effort: &Effort, errors: &mut Errors) {
     if let Some(default) = &schema.default {
-        one(schema, default, &path.child("default"), errors);
+        one(schema, default, &path.child("default"), effort, errors);
     }
     if let Some(items) = &schema.items {
-        check_defaults(items, items.embedded, &path.child("items"), errors);
+        part(items, items.embedded, &path.child("items"), effort, errors);
     }
     for (name, property) in &schema.properties {
         if !(is_object && matches!(name.as_str(), "metadata" | "apiVersion" | "kind")) {
-            check_defaults(property, property.embedded, &path.child("properties").key(name), errors);
+            part(property, property.embedded, &path.child("properties").key(name), effort, errors);
         }
     }
 }
 
-fn one(schema: &Schema, default: &Value, path: &Path, errors: &mut Errors) {
+fn one(schema: &Schema, default: &Value, path: &Path, effort: &Effort, errors: &mut Errors) {
     if prune(schema, default.clone()) != *default {
         errors.push(FieldError::invalid(path, default, "must not have unknown fields"));
     }
-    for mut error in check(schema, default, None, "") {
+    for mut error in check(schema, default, None, "", effort) {
         error.field = match error.field.as_str() {
             "<nil>" => path.to_string(),
             below if below.starts_with('[') => format!("{path}{below}"),

@@ -18,6 +18,7 @@ use super::at::{At, Errors, IMMUTABLE};
 use super::error::{FieldError, Path, Shown};
 use super::{Validator, names};
 use crate::custom::definition::has_condition;
+use crate::custom::patterns::{self, Refused};
 use parts::{check_columns, check_selectable, check_subresources};
 
 pub(super) static DEFINITION: Validator =
@@ -101,13 +102,19 @@ fn check_spec(spec: &Value, errors: &mut Errors) {
             errors.push(FieldError::required(place, "schemas are required"));
         }
     }
-    check_versions(spec, errors);
+    let refused = match patterns::check(spec) {
+        Ok(refused) => refused,
+        // What could take too long is not looked at any further.
+        Err(detail) => return errors.push(FieldError::forbidden(versions, &detail)),
+    };
+    check_versions(spec, &refused, errors);
     check_required_names(&spec["names"], errors);
     check_names(&spec["names"], &path.child("names"), errors);
     let has_status =
         items(&spec["versions"]).any(|(_, version)| version["subresources"]["status"].is_object());
     if let Some(validation) = shared(spec, "schema") {
-        schema::check(&validation["openAPIV3Schema"], &path.child("validation"), has_status, errors);
+        let schema = &validation["openAPIV3Schema"];
+        schema::check(schema, &path.child("validation"), has_status, &refused, errors);
     }
     if let Some(subresources) = shared(spec, "subresources") {
         check_subresources(subresources, &path.child("subresources"), errors);
@@ -132,7 +139,7 @@ fn check_group(group: &str, errors: &mut Errors) {
     }
 }
 
-fn check_versions(spec: &Value, errors: &mut Errors) {
+fn check_versions(spec: &Value, refused: &Refused, errors: &mut Errors) {
     let path = Path::root("spec").child("versions");
     let mut seen = std::collections::BTreeSet::new();
     let (mut unique, mut stored) = (true, 0);
@@ -148,7 +155,8 @@ fn check_versions(spec: &Value, errors: &mut Errors) {
         check_deprecation(version, &path, errors);
         if !is_shared("schema") {
             let has_status = version["subresources"]["status"].is_object();
-            schema::check(&version["schema"]["openAPIV3Schema"], &path.child("schema"), has_status, errors);
+            let schema = &version["schema"]["openAPIV3Schema"];
+            schema::check(schema, &path.child("schema"), has_status, refused, errors);
         }
         if !is_shared("subresources") {
             check_subresources(&version["subresources"], &path.child("subresources"), errors);

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::super::at::Errors;
 use super::super::error::{FieldError, Path, Shown};
 use super::{defaults, items, structural, text};
+use crate::custom::patterns::Refused;
 use crate::custom::rules;
 use crate::custom::schema::{Schema, strings};
 
@@ -43,7 +44,7 @@ const AT_ROOT_SHOWN: &str = "[Description Type Format Title Maximum ExclusiveMax
                              ExternalDocs Example XPreserveUnknownFields XValidations]";
 
 /// Returns what is wrong with the schema of a version; `path` is the schema's holder.
-pub(super) fn check(schema: &Value, path: &Path, has_status: bool, errors: &mut Errors) {
+pub(super) fn check(schema: &Value, path: &Path, has_status: bool, refused: &Refused, errors: &mut Errors) {
     if !schema.is_object() {
         return;
     }
@@ -54,9 +55,9 @@ pub(super) fn check(schema: &Value, path: &Path, has_status: bool, errors: &mut 
     if schema["nullable"] == true {
         errors.push(FieldError::forbidden(path.child("nullable"), "nullable cannot be true at the root"));
     }
-    let mut shape = structural::check(schema, &path);
+    let mut shape = structural::check(schema, &path, refused);
     if shape.is_empty() {
-        defaults::check_defaults(&Schema::new(schema), true, &path, &mut shape);
+        defaults::check_defaults(&Schema::new(schema), &path, &mut shape);
     }
     let is_sound = shape.is_empty();
     errors.extend(shape);

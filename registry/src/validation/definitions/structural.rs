@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::at::Errors;
 use super::super::error::{FieldError, Path};
 use super::text;
-use crate::custom::schema::Pattern;
+use crate::custom::patterns::Refused;
 
 /// Where a schema stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,10 +16,13 @@ enum Level {
 }
 
 /// Returns what keeps a schema from being structural, sorted as upstream does.
-pub(super) fn check(schema: &Value, path: &Path) -> Errors {
+pub(super) fn check(schema: &Value, path: &Path, refused: &Refused) -> Errors {
     let mut errors = Errors::new();
     invariants(schema, Level::Root, path, &mut errors);
     complete(schema, path, &mut errors);
+    if !refused.is_empty() {
+        patterns(schema, path, refused, &mut errors);
+    }
     errors.sort_by_key(ToString::to_string);
     errors
 }
@@ -162,12 +165,28 @@ fn value_validation(schema: &Value, skip_any: bool, skip_first: bool, path: &Pat
     if schema["not"].is_object() {
         nested_validation(&schema["not"], false, &path.child("not"), errors);
     }
+}
+
+/// Reports the patterns that are none, wherever they stand.
+fn patterns(schema: &Value, path: &Path, refused: &Refused, errors: &mut Errors) {
+    if !schema.is_object() {
+        return;
+    }
     let pattern = text(schema, "pattern");
-    if !pattern.is_empty()
-        && let Err(error) = Pattern::compile(pattern)
-    {
+    if let Some(error) = refused.get(pattern) {
         let detail = format!("must be a valid regular expression, but isn't: {error}");
         errors.push(FieldError::invalid(path.child("pattern"), pattern, &detail));
+    }
+    for name in ["items", "additionalProperties", "not"] {
+        patterns(&schema[name], &path.child(name), refused, errors);
+    }
+    for junctor in ["allOf", "anyOf", "oneOf"] {
+        for (index, part) in super::items(&schema[junctor]) {
+            patterns(part, &path.child(junctor).index(index), refused, errors);
+        }
+    }
+    for (name, property) in properties(schema) {
+        patterns(property, &path.child("properties").key(name), refused, errors);
     }
 }
 

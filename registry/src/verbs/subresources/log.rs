@@ -40,7 +40,7 @@ pub(in super::super) async fn log(call: &Call) -> Result<Response<Body>> {
     if !answer.status().is_success() {
         return Err(refusal(answer).await);
     }
-    let stop = call.stop.clone();
+    let stop = call.running.stop.clone();
     let pieces = answer.into_body().into_data_stream().take_while(|piece| ready(piece.is_ok()));
     let stream = pieces.filter_map(|piece| ready(piece.ok())).take_until(stopped(stop));
     Ok(respond::text(StatusCode::OK, "text/plain", Body::stream(stream)))

@@ -6,10 +6,11 @@ use http::{Response, StatusCode};
 use quarterdeck_core::labels::Selector;
 use serde_json::{Value, json};
 
-use super::super::options::WriteOptions;
-use super::super::patch::Patch;
+use super::super::apply::{self, Configuration};
+use super::super::options::{FieldValidation, WriteOptions};
+use super::super::patch::{Patch, Warnings};
 use super::super::read::{find, world_for};
-use super::super::{Call, apply, body, respond};
+use super::super::{Call, body, respond};
 use crate::body::Body;
 use crate::managed::{self, Part, Writer, scale as owners};
 use crate::request::Verb;
@@ -35,14 +36,14 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     let (options, desired, warnings) = match kind {
         Kind::Apply => {
             let options = WriteOptions::of_patch(&call.query, true)?;
-            let (configuration, warnings) = apply::read(call, &options)?;
-            apply::check_kind(&configuration, "autoscaling", "v1", "Scale")?;
-            (options, Desired::Applied(configuration, options.force), warnings)
+            let configuration = Configuration::read(call)?;
+            configuration.check_kind("autoscaling", "v1", "Scale")?;
+            (options, Desired::Applied(configuration, options), Vec::new())
         }
         Kind::Patch => {
             Patch::check_type(call)?;
             let options = WriteOptions::of_patch(&call.query, false)?;
-            (options, Desired::Patched(Patch::parse(call)), Vec::new())
+            (options, Desired::Patched(Patch::parse(call), options.validation), Vec::new())
         }
         Kind::Update => {
             let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
@@ -52,10 +53,12 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     };
     // The write is one of the object itself: its replicas are in its spec.
     let target = Target { subresource: None, ..call.target(options.dry_run) };
-    let written = call.registry.update(&target, &Rescale { desired, call }).await;
+    let change = Rescale { desired, call, warnings: Warnings::default() };
+    change.warnings.replace(warnings);
+    let written = call.registry.update(&target, &change).await;
     let written = written.map_err(|status| not_found(call, status))?;
     let mut response = respond::other(call, StatusCode::OK, &scale_of(&call.resource, &written.value))?;
-    respond::warn(response.headers_mut(), &warnings);
+    respond::warn(response.headers_mut(), &change.warnings.into_last());
     Ok(response)
 }
 
@@ -131,14 +134,14 @@ fn replicas_path(resource: &Resource) -> Vec<&str> {
 
 enum Desired {
     Given(Value),
-    Patched(Result<Patch>),
-    /// And whether it takes what others own.
-    Applied(Value, bool),
+    Patched(Result<Patch>, FieldValidation),
+    Applied(Configuration, WriteOptions),
 }
 
 struct Rescale<'a> {
     desired: Desired,
     call: &'a Call,
+    warnings: Warnings,
 }
 
 impl Rescale<'_> {
@@ -161,23 +164,23 @@ impl Rescale<'_> {
         if let Some(managed) = managed {
             before["metadata"]["managedFields"] = managed;
         }
-        let decode = |scale| {
-            let decoded = schema::decode_value(structure, scale);
-            decoded.map_err(|error| Status::unprocessable(format!("Scale is invalid: patch: {error}")))
-        };
         let mut scale = match &self.desired {
             Desired::Given(scale) => scale.clone(),
-            Desired::Patched(patch) => {
+            Desired::Patched(patch, validation) => {
                 let patch = patch.as_ref().map_err(Clone::clone)?;
-                decode(patch.apply(&before, structure)?)?.value
+                let patched = patch.apply(&before, structure, *validation)?;
+                self.warnings.replace(patched.warnings);
+                patched.object
             }
-            Desired::Applied(configuration, force) => {
-                let applied = self
-                    .as_writer(|writer| managed::apply(structure, &before, configuration, writer, *force));
-                let applied = applied.map_err(|failure| {
-                    apply::refusal(failure, configuration, "autoscaling/v1, Kind=Scale")
-                })?;
-                let mut scale = decode(applied.object)?.value;
+            Desired::Applied(configuration, options) => {
+                let applied = self.as_writer(|writer| {
+                    managed::apply(structure, &before, &configuration.object, writer, options.force)
+                });
+                let kind = apply::qualified("autoscaling", "v1", "Scale");
+                let applied = applied.map_err(|failure| configuration.refusal(failure, &kind))?;
+                let decoded = schema::decode_value(structure, applied.object);
+                let mut scale = decoded.map_err(|error| configuration.unconverted(&error, &kind))?.value;
+                self.warnings.replace(configuration.judge(options.validation)?);
                 scale["metadata"]["managedFields"] = applied.managed.unwrap_or_default();
                 return Ok(scale);
             }

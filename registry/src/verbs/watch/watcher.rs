@@ -116,7 +116,7 @@ impl Watcher {
             bookmarks: call.query.flag("allowWatchBookmarks"),
             bookmark_due: Instant::now() + BOOKMARKS,
             ends: moment_in(life),
-            stop: call.stop.clone(),
+            stop: call.running.stop.clone(),
         })
     }
 
