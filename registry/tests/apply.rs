@@ -386,7 +386,10 @@ struct NoCreation;
 #[async_trait::async_trait]
 impl Authorizer for NoCreation {
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
-        if attributes.verb == "create" { Decision::NoOpinion } else { Decision::Allow }
+        match attributes.verb {
+            "create" => Decision::NoOpinion("".into()),
+            _ => Decision::Allow("".into()),
+        }
     }
 }
 
