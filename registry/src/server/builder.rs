@@ -282,10 +282,10 @@ impl ApiServerBuilder {
         for authenticator in &mut authenticators {
             authenticator.start(&cache);
         }
-        let authorization = GateLayer::new(Authorization::new(authorizers, cache));
+        let authorization = GateLayer::new(Authorization::new(authorizers, cache.clone()));
         let authentication = GateLayer::new(Authentication::new(authenticators));
         let stack = authentication.layer(authorization.layer(dispatch));
-        let background = Arc::new(Background { signal, stop, tasks: Mutex::new(tasks) });
+        let background = Arc::new(Background { signal, cache, stop, tasks: Mutex::new(tasks) });
         Ok(ApiServer { stack, registry, background })
     }
 }
