@@ -70,7 +70,6 @@ pub(super) struct Watcher {
     /// Everything up to this revision was sent.
     revision: Revision,
     bookmarks: bool,
-    bookmark_due: Instant,
     ends: Instant,
     /// Fires when a bookmark is due or the watch ends. It is kept, because setting an alarm costs more than an event.
     alarm: Pin<Box<Sleep>>,
@@ -103,8 +102,8 @@ impl Watcher {
         let log = call.registry.cache.log(&call.resource).ok_or_else(Status::unknown_path)?;
         let (opening, position, revision) = open(call, start, &log);
         let bookmarks = call.query.flag("allowWatchBookmarks");
-        let (bookmark_due, ends) = (Instant::now() + BOOKMARKS, moment_in(life));
-        let first = if bookmarks { ends.min(bookmark_due) } else { ends };
+        let ends = moment_in(life);
+        let first = if bookmarks { ends.min(Instant::now() + BOOKMARKS) } else { ends };
         Ok(Self {
             registry: call.registry.clone(),
             resource: call.resource.clone(),
@@ -117,7 +116,6 @@ impl Watcher {
             position,
             revision,
             bookmarks,
-            bookmark_due,
             ends,
             alarm: Box::pin(tokio::time::sleep_until(first)),
             stop: call.stop.clone(),
@@ -210,8 +208,7 @@ impl Watcher {
             self.state = State::Ended;
             return self.bookmarks.then(|| self.bookmark(false));
         }
-        self.bookmark_due = now + BOOKMARKS;
-        self.alarm.as_mut().reset(self.ends.min(self.bookmark_due));
+        self.alarm.as_mut().reset(self.ends.min(now + BOOKMARKS));
         Some(self.bookmark(false))
     }
 
