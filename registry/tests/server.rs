@@ -239,6 +239,8 @@ async fn a_token_that_was_good_before_ends_with_its_time_and_with_its_account() 
     let before = [ask(&short).await, ask(&short).await, ask(&gone).await];
 
     accounts.delete("gone", &DeleteParams::default()).await.unwrap();
+    // A read waits until the server has seen the deletion.
+    assert!(accounts.get_opt("gone").await.unwrap().is_none());
     let without_account = ask(&gone).await;
     tokio::time::sleep(Duration::from_secs(601)).await;
     let too_late = ask(&short).await;

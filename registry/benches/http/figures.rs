@@ -96,12 +96,9 @@ impl Figures {
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, how, median, spread) = ("figure", "how", "median", "[least, most] unit");
-        writeln!(
-            f,
-            "{name:<58} {how:<7} {median:>9} {spread:<34} {:<9} {:<20} {}",
-            "goal", "kube-apiserver 1.20*", "fastest Rust peer*"
-        )?;
+        let (name, how, median, spread, goal) = ("figure", "how", "median", "[least, most] unit", "goal");
+        let [kube, peer] = ["kube-apiserver 1.20*", "fastest Rust peer*"];
+        writeln!(f, "{name:<58} {how:<7} {median:>9} {spread:<34} {goal:<9} {kube:<20} {peer}")?;
         for Figure { name, how, unit, values } in &self.0 {
             let mut values = values.clone();
             values.sort_by(f64::total_cmp);

@@ -13,6 +13,7 @@ pub(crate) fn parent() -> PathBuf {
 }
 
 /// Appends to an allocated file and syncs it, so many times. Returns how long each took, sorted.
+#[allow(clippy::disallowed_methods, reason = "what is measured here is real time, which no test pauses")]
 pub(crate) fn fdatasync(path: &Path, size: usize, count: u64) -> io::Result<Vec<Duration>> {
     let file = File::create(path)?;
     file.write_all_at(&vec![0; size], (count - 1) * size as u64)?;

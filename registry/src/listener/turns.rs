@@ -224,8 +224,16 @@ mod tests {
     }
 
     impl AsyncRead for Socket {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            Poll::Pending
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if self.incoming.is_empty() {
+                return Poll::Pending;
+            }
+            buffer.put_slice(&std::mem::take(&mut self.incoming));
+            Poll::Ready(Ok(()))
         }
     }
 
