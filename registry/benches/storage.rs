@@ -2,10 +2,9 @@
 //!
 //! `cargo bench -p quarterdeck-registry --bench storage`
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+#[path = "shared/disk.rs"]
+mod disk;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,20 +23,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // `cargo test --benches` starts this too, to see that it still runs.
     let measured =
         if std::env::args().any(|argument| argument == "--bench") { MEASURED } else { Duration::ZERO };
-    let parent = std::env::var_os("BENCH_DIRECTORY")
-        .map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
-    let directory = tempfile::tempdir_in(parent)?;
+    let directory = tempfile::tempdir_in(disk::parent())?;
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
 
     println!("fdatasync of an append to an allocated file, at {}:", directory.path().display());
     for size in [VALUE, 128 * VALUE] {
-        let latencies =
-            fdatasync(&directory.path().join("probe"), size, if measured.is_zero() { 3 } else { 2000 })?;
+        let count = if measured.is_zero() { 3 } else { 2000 };
+        let latencies = disk::fdatasync(&directory.path().join("probe"), size, count)?;
+        let microseconds = |percent| disk::percentile(&latencies, percent).as_secs_f64() * 1e6;
         println!(
-            "  {:>4} KiB: p50 {:>4} µs, p99 {:>4} µs",
+            "  {:>4} KiB: p50 {:>4.1} µs, p99 {:>4.1} µs",
             size / 1024,
-            at(&latencies, 50),
-            at(&latencies, 99)
+            microseconds(50),
+            microseconds(99)
         );
     }
     println!("\nconditional updates of {VALUE} bytes, {KEYS} keys, 2 worker threads:");
@@ -50,25 +48,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         report(&runtime, "embedded", store, in_flight, measured);
     }
     Ok(())
-}
-
-/// Returns the sorted latencies in nanoseconds.
-fn fdatasync(path: &Path, size: usize, count: u64) -> io::Result<Vec<u64>> {
-    let file = File::create(path)?;
-    file.write_all_at(&vec![0; size], (count - 1) * size as u64)?;
-    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, count * size as u64)?;
-    file.sync_all()?;
-    let bytes = vec![1; size];
-    let mut latencies = Vec::new();
-    for index in 0..count {
-        let start = Instant::now();
-        file.write_all_at(&bytes, index * size as u64)?;
-        file.sync_data()?;
-        latencies.push(nanoseconds(start));
-    }
-    latencies.sort_unstable();
-    std::fs::remove_file(path)?;
-    Ok(latencies)
 }
 
 fn report(runtime: &Runtime, name: &str, store: impl Storage, in_flight: usize, measured: Duration) {

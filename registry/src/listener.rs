@@ -3,6 +3,8 @@
 //! A [`Listener`] is a [`Component`]: it accepts connections, speaks HTTP/1.1 and HTTP/2 on them, and hands
 //! each request to the server. Over TLS the client's certificate goes along.
 
+mod turns;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use tower::ServiceExt as _;
 use crate::server::ApiServer;
 use crate::user::User;
 use crate::websocket::Connection;
+use turns::Turns;
 
 /// How long a client may take for its headers, and for the handshake of TLS.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -228,7 +231,7 @@ async fn serve(
             Ok(Ok(stream)) => {
                 let certificates = stream.get_ref().1.peer_certificates();
                 let certificate = certificates.and_then(|chain| chain.first().cloned());
-                match certificate.map(|der| crate::tls::PeerCertificate(der.into_owned())) {
+                match certificate.map(|der| crate::tls::PeerCertificate::new(der.into_owned())) {
                     Some(certificate) => speak(stream, server, (certificate, connection), watcher).await,
                     None => speak(stream, server, ((), connection), watcher).await,
                 }
@@ -262,9 +265,11 @@ async fn speak<I, M>(
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(Duration::from_secs(30))
         .max_pending_accept_reset_streams(20);
-    let served =
+    let (stream, outgoing) = turns::held(stream);
+    let connection =
         builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
-    if let Err(error) = watcher.watch(served.into_owned()).await {
+    let connection = watcher.watch(connection.into_owned());
+    if let Err(error) = Turns::new(connection, outgoing).await {
         tracing::debug!(%error, "a connection ended");
     }
 }

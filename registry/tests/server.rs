@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
+use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Pod, Service, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use quarterdeck_core::clock::Clock;
+use quarterdeck_registry::tls::{ServiceAccountKey, ServiceAccountTokens};
 use quarterdeck_registry::{ApiServer, Body, MemoryStorage, User};
 use serde_json::json;
 use tower::ServiceExt;
@@ -208,4 +210,59 @@ async fn a_watch_may_be_asked_for_longer_than_anybody_lives() {
     let answer = server.as_user(User::admin()).oneshot(request).await.unwrap();
 
     assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_good_before_ends_with_its_time_and_with_its_account() {
+    let clock = Clock::following_tokio("2026-01-01T00:00:00Z".parse().unwrap());
+    let key = ServiceAccountKey::new().unwrap();
+    let server = ApiServer::builder(MemoryStorage::new())
+        .clock(clock.clone())
+        .authenticator(ServiceAccountTokens::new(key.clone(), clock))
+        .token_issuer(key);
+    let server = server.start().await.unwrap();
+    let accounts: Api<ServiceAccount> = Api::default_namespaced(server.client());
+    let token = async |account: &str| {
+        let made = json!({"metadata": {"name": account}});
+        accounts.create(&PostParams::default(), &serde_json::from_value(made).unwrap()).await.unwrap();
+        let asked = json!({"spec": {"audiences": [], "expirationSeconds": 600}, "metadata": {}});
+        let request = serde_json::from_value(asked).unwrap();
+        let made = accounts.create_token_request(account, &PostParams::default(), &request).await.unwrap();
+        made.status.unwrap().token.unwrap()
+    };
+    // Nobody has bound a role to the account: who is known is forbidden, who is not is unauthorized.
+    let ask = async |token: &str| {
+        let request = http::Request::get("/api/v1/pods").header("authorization", format!("Bearer {token}"));
+        server.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
+    };
+    let (short, gone) = (token("short").await, token("gone").await);
+    let before = [ask(&short).await, ask(&short).await, ask(&gone).await];
+
+    accounts.delete("gone", &DeleteParams::default()).await.unwrap();
+    // A read waits until the server has seen the deletion.
+    assert!(accounts.get_opt("gone").await.unwrap().is_none());
+    let without_account = ask(&gone).await;
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    let too_late = ask(&short).await;
+
+    assert_eq!((before, without_account, too_late), ([403, 403, 403], 401, 401));
+}
+
+#[tokio::test]
+async fn a_watch_under_way_ends_when_its_server_is_shut_down_or_dropped() {
+    for is_dropped in [false, true] {
+        let server = ApiServer::in_memory().await.unwrap();
+        let request = http::Request::get("/api/v1/configmaps?watch=1").body(Body::empty()).unwrap();
+        let answer = server.as_user(User::admin()).oneshot(request).await.unwrap();
+        let mut reading = std::pin::pin!(answer.into_body().collect());
+        assert!(futures::poll!(reading.as_mut()).is_pending());
+
+        if !is_dropped {
+            server.shutdown().await;
+        }
+        drop(server);
+
+        let read = tokio::time::timeout(Duration::from_secs(5), reading).await.expect("the watch ends");
+        assert!(read.unwrap().to_bytes().is_empty());
+    }
 }

@@ -1,16 +1,16 @@
 //! An HTTP/1.1 client that costs as little as one can: requests are bytes made before, of answers only the frame is read.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use quarterdeck_core::component::BoxError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+
+use crate::access::{Access, Dialer, Stream};
 
 /// A connection that is kept alive, with one request under way at a time.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     /// What was received and not looked at.
     buffer: Vec<u8>,
     filled: usize,
@@ -24,19 +24,18 @@ enum Length {
 }
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: vec![0; 256 * 1024], filled: 0 })
+    pub(crate) async fn open(dialer: &Dialer) -> io::Result<Self> {
+        Ok(Self { stream: dialer.dial().await?, buffer: vec![0; 256 * 1024], filled: 0 })
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its answer. Returns how many bytes the answer's body had.
     ///
     /// # Errors
     ///
     /// An answer that is no success, with what it says.
-    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<(), BoxError> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<usize, BoxError> {
         self.stream.write_all(request).await?;
+        self.stream.flush().await?;
         let head = loop {
             if let Some(at) = find(&self.buffer[..self.filled], b"\r\n\r\n") {
                 break at + 4;
@@ -54,10 +53,20 @@ impl Connection {
             return Err(format!("{first}: {said}").into());
         }
         match length {
-            Length::Bytes(length) => self.discard(length).await?,
-            Length::Chunks => while self.chunk().await? > 0 {},
+            Length::Bytes(length) => {
+                self.discard(length).await?;
+                Ok(length)
+            }
+            Length::Chunks => {
+                let mut total = 0;
+                loop {
+                    match self.chunk().await? {
+                        0 => return Ok(total),
+                        size => total += size,
+                    }
+                }
+            }
         }
-        Ok(())
     }
 
     /// Reads one chunk away; returns its size.
@@ -113,23 +122,44 @@ fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// Writes a request.
-pub(crate) fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nuser-agent: quarterdeck-bench\r\naccept: application/json\r\n\
-         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .into_bytes()
+/// What a client's requests have in common.
+pub(crate) struct Client {
+    dialer: Dialer,
+    headers: String,
+}
+
+impl Client {
+    pub(crate) fn new(access: &Access) -> Result<Self, BoxError> {
+        let authorization = access.authorization()?;
+        let authorization =
+            authorization.map(|value| format!("authorization: {value}\r\n")).unwrap_or_default();
+        let headers = format!(
+            "host: 127.0.0.1\r\nuser-agent: quarterdeck-bench\r\naccept: application/json\r\n\
+             content-type: application/json\r\n{authorization}"
+        );
+        Ok(Self { dialer: access.dialer(b"http/1.1")?, headers })
+    }
+
+    pub(crate) async fn connect(&self) -> io::Result<Connection> {
+        Connection::open(&self.dialer).await
+    }
+
+    /// Writes a request.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> Vec<u8> {
+        let (headers, length) = (&self.headers, body.len());
+        format!("{method} {path} HTTP/1.1\r\n{headers}content-length: {length}\r\n\r\n{body}").into_bytes()
+    }
 }
 
 /// Makes one config map, and returns when it is made.
-pub(crate) fn create_one(address: SocketAddr) -> Result<(), BoxError> {
+pub(crate) fn create_one(access: &Access) -> Result<(), BoxError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = Client::new(access)?;
     let body = r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"first"}}"#;
-    let request = request("POST", "/api/v1/namespaces/default/configmaps", body);
+    let request = client.request("POST", "/api/v1/namespaces/default/configmaps", body);
     runtime.block_on(async {
-        let work = async { Connection::open(address).await?.ask(&request).await };
-        tokio::time::timeout(Duration::from_secs(10), work).await?
+        let work = async { client.connect().await?.ask(&request).await };
+        tokio::time::timeout(Duration::from_secs(10), work).await??;
+        Ok(())
     })
 }

@@ -1,17 +1,19 @@
-//! The load generator.
+//! The load generator: requests over HTTP/1.1, one at a time on each connection.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use quarterdeck_core::component::BoxError;
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::connection::{Connection, request};
+use crate::access::Access;
+use crate::connection::{Client, Connection};
+use crate::figures::Rate;
+use crate::objects;
 
 /// No load takes longer than this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// How much is to be done.
 #[derive(Debug, Clone, Copy)]
@@ -20,13 +22,29 @@ pub(crate) struct Work {
     pub(crate) count: usize,
     /// How many of them at a time, each on a connection of its own.
     pub(crate) in_flight: usize,
+    /// The number of the first object.
+    pub(crate) first: usize,
+}
+
+impl Work {
+    pub(crate) fn new(count: usize, in_flight: usize) -> Self {
+        Self { count: count.max(1), in_flight, first: 0 }
+    }
+
+    pub(crate) fn from(self, first: usize) -> Self {
+        Self { first, ..self }
+    }
+
+    pub(crate) fn arguments(self) -> [String; 3] {
+        [self.count, self.in_flight, self.first].map(|number| number.to_string())
+    }
 }
 
 /// What is to be done.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     what: What,
-    address: SocketAddr,
+    access: Access,
     work: Work,
 }
 
@@ -36,51 +54,61 @@ enum What {
     Create,
     Put,
     CreatePod,
+    CreateLargePod,
+    ListMaps,
     List,
     ListFirst,
     ListNode,
 }
 
 impl Load {
-    /// Reads what, where, how often and how many at a time.
+    /// Reads what, where, how often, how many at a time, and from which number on.
     pub(crate) fn parse(arguments: &[String]) -> Result<Self, BoxError> {
-        let [what, address, count, in_flight] = arguments else {
-            return Err("load needs four values".into());
+        let [what, how, address, directory, count, in_flight, first] = arguments else {
+            return Err("load needs seven values".into());
         };
         let what = match what.as_str() {
             "get" => What::Get,
             "create" => What::Create,
             "put" => What::Put,
             "create-pod" => What::CreatePod,
+            "create-large-pod" => What::CreateLargePod,
+            "list-maps" => What::ListMaps,
             "list" => What::List,
             "list-500" => What::ListFirst,
             "list-node" => What::ListNode,
             other => return Err(format!("nothing is called {other}").into()),
         };
-        let work = Work { count: count.parse()?, in_flight: in_flight.parse()? };
-        Ok(Self { what, address: address.parse()?, work })
+        let work = Work { count: count.parse()?, in_flight: in_flight.parse()?, first: first.parse()? };
+        Ok(Self { what, access: Access::parse(how, address, directory)?, work })
     }
 }
 
-/// Sends the requests and prints how many there were per second, and the median and 99th percentile of their times in
-/// nanoseconds.
+/// What came of requests.
+#[derive(Default)]
+struct Worked {
+    times: Vec<Duration>,
+    /// How many bytes the bodies of the answers had.
+    bytes: usize,
+}
+
+/// Sends the requests and prints what came of it.
 pub(crate) fn run(load: &Load) -> Result<(), BoxError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     let work = async { tokio::time::timeout(PATIENCE, send(load)).await? };
-    let (took, mut times) = tasks.block_on(&runtime, work)?;
-    times.sort_unstable();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize].as_nanos();
-    println!("{} {} {}", times.len() as f64 / took.as_secs_f64(), at(0.5), at(0.99));
+    let (took, worked) = tasks.block_on(&runtime, work)?;
+    let bytes = worked.bytes / worked.times.len();
+    println!("{}", Rate::of(took, worked.times, bytes).line());
     Ok(())
 }
 
-async fn send(load: &Load) -> Result<(Duration, Vec<Duration>), BoxError> {
-    prepare(load).await?;
-    let requests: Rc<[Vec<u8>]> = requests(load).into();
+async fn send(load: &Load) -> Result<(Duration, Worked), BoxError> {
+    let client = Client::new(&load.access)?;
+    let requests: Rc<[Vec<u8>]> = requests(load, &client).into();
     let mut connections = Vec::new();
     for _ in 0..load.work.in_flight {
-        connections.push(Connection::open(load.address).await?);
+        connections.push(client.connect().await?);
     }
     let next = Rc::new(Cell::new(0));
     let started = Instant::now();
@@ -88,11 +116,13 @@ async fn send(load: &Load) -> Result<(Duration, Vec<Duration>), BoxError> {
     for connection in connections {
         workers.spawn_local(work(connection, requests.clone(), next.clone(), load.work.count));
     }
-    let mut times = Vec::with_capacity(load.work.count);
+    let mut all = Worked::default();
     while let Some(worked) = workers.join_next().await {
-        times.extend(worked??);
+        let worked = worked??;
+        all.times.extend(worked.times);
+        all.bytes += worked.bytes;
     }
-    Ok((started.elapsed(), times))
+    Ok((started.elapsed(), all))
 }
 
 async fn work(
@@ -100,58 +130,42 @@ async fn work(
     requests: Rc<[Vec<u8>]>,
     next: Rc<Cell<usize>>,
     count: usize,
-) -> Result<Vec<Duration>, BoxError> {
-    let mut times = Vec::new();
+) -> Result<Worked, BoxError> {
+    let mut worked = Worked::default();
     loop {
         let index = next.replace(next.get() + 1);
         if index >= count {
-            return Ok(times);
+            return Ok(worked);
         }
         let sent = Instant::now();
-        connection.ask(&requests[index % requests.len()]).await?;
-        times.push(sent.elapsed());
+        worked.bytes += connection.ask(&requests[index % requests.len()]).await?;
+        worked.times.push(sent.elapsed());
     }
-}
-
-/// Makes what the requests need to succeed.
-async fn prepare(load: &Load) -> Result<(), BoxError> {
-    if let What::CreatePod = load.what {
-        let account = r#"{"kind":"ServiceAccount","apiVersion":"v1","metadata":{"name":"default"}}"#;
-        let request = request("POST", "/api/v1/namespaces/default/serviceaccounts", account);
-        Connection::open(load.address).await?.ask(&request).await?;
-    }
-    Ok(())
 }
 
 /// The requests, made before the clock runs; they are sent again and again as often as it takes.
-fn requests(load: &Load) -> Vec<Vec<u8>> {
-    let maps = "/api/v1/namespaces/default/configmaps";
-    let pods = "/api/v1/namespaces/default/pods";
-    let count = load.work.count;
-    let get = |path: &str| vec![request("GET", path, "")];
+fn requests(load: &Load, client: &Client) -> Vec<Vec<u8>> {
+    let Work { count, first, .. } = load.work;
+    let (maps, pods) = (objects::MAPS, objects::PODS);
+    let get = |path: &str| vec![client.request("GET", path, "")];
+    let post = |path: &str, object: &dyn Fn(usize) -> String| {
+        (first..first + count).map(|index| client.request("POST", path, &object(index))).collect()
+    };
     match load.what {
-        What::Get => (0..100).map(|index| request("GET", &format!("{maps}/map-{index}"), "")).collect(),
-        What::Create => (0..count).map(|index| request("POST", maps, &config_map(index, 'x'))).collect(),
-        What::Put => (0..count)
-            .map(|index| request("PUT", &format!("{maps}/map-{index}"), &config_map(index, 'y')))
+        What::Get => {
+            (0..100).map(|index| client.request("GET", &format!("{maps}/map-{index}"), "")).collect()
+        }
+        What::Create => post(maps, &|index| objects::config_map(index, 'x')),
+        What::Put => (first..first + count)
+            .map(|index| {
+                client.request("PUT", &format!("{maps}/map-{index}"), &objects::config_map(index, 'y'))
+            })
             .collect(),
-        What::CreatePod => (0..count).map(|index| request("POST", pods, &pod(index))).collect(),
+        What::CreatePod => post(pods, &objects::pod),
+        What::CreateLargePod => post(pods, &objects::large_pod),
+        What::ListMaps => get(maps),
         What::List => get(pods),
         What::ListFirst => get(&format!("{pods}?limit=500")),
         What::ListNode => get("/api/v1/pods?fieldSelector=spec.nodeName%3Dnowhere"),
     }
-}
-
-/// A config map of a KiB.
-fn config_map(index: usize, filling: char) -> String {
-    let filling: String = std::iter::repeat_n(filling, 900).collect();
-    format!(
-        r#"{{"kind":"ConfigMap","apiVersion":"v1","metadata":{{"name":"map-{index}","labels":{{"app":"bench"}}}},"data":{{"key":"{filling}"}}}}"#
-    )
-}
-
-fn pod(index: usize) -> String {
-    format!(
-        r#"{{"kind":"Pod","apiVersion":"v1","metadata":{{"name":"pod-{index}","labels":{{"app":"bench"}}}},"spec":{{"containers":[{{"name":"web","image":"nginx:1"}}]}}}}"#
-    )
 }

@@ -3,32 +3,43 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{self, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use quarterdeck_core::component::BoxError;
+use tempfile::TempDir;
 
+use crate::access::{Access, How};
 use crate::figures::Rate;
 use crate::load::Work;
 
 /// A server: ends when it is dropped, or when this process dies, because then its standard input ends.
 pub(crate) struct Child {
     process: process::Child,
-    address: SocketAddr,
+    plain: SocketAddr,
+    encrypted: SocketAddr,
+    /// What clients need to be known.
+    directory: TempDir,
     /// Kept open: a server that cannot write would end.
     _output: BufReader<ChildStdout>,
 }
 
 impl Child {
-    /// Starts a server and waits until it says where it is.
-    pub(crate) fn server(role: &str) -> Result<Self, BoxError> {
-        let mut process = command(role)?.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let mut output = BufReader::new(process.stdout.take().ok_or("a server has no output")?);
+    /// Starts a server and waits until it says where it is. `store` is where it keeps what it stores, if not in memory.
+    pub(crate) fn server(role: &str, store: Option<&Path>) -> Result<Self, BoxError> {
+        let directory = tempfile::tempdir()?;
+        let mut command = command(role)?;
+        command.arg(directory.path()).args(store);
+        let (mut process, mut output) = start(command)?;
         let mut line = String::new();
         output.read_line(&mut line)?;
-        match line.trim().parse() {
-            Ok(address) => Ok(Self { process, address, _output: output }),
-            Err(_) => {
+        let mut addresses = line.split_whitespace().map(str::parse);
+        match (addresses.next(), addresses.next()) {
+            (Some(Ok(plain)), Some(Ok(encrypted))) => {
+                Ok(Self { process, plain, encrypted, directory, _output: output })
+            }
+            _ => {
                 process.kill()?;
                 process.wait()?;
                 Err(format!("the server did not start: {line}").into())
@@ -36,30 +47,51 @@ impl Child {
         }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// Returns how one kind of client reaches the server.
+    pub(crate) fn access(&self, how: How) -> Access {
+        let address = if how == How::Plain { self.plain } else { self.encrypted };
+        Access::new(how, address, self.directory.path())
     }
 
     /// Has another process send requests, and returns what it measured.
-    pub(crate) fn load(&self, what: &str, work: Work) -> Result<Rate, BoxError> {
+    pub(crate) fn load(&self, how: How, what: &str, work: Work) -> Result<Rate, BoxError> {
+        let mut command = command("load")?;
+        command.arg(what).args(self.access(how).arguments()).args(work.arguments());
+        self.measured(command, what, work.count)
+    }
+
+    /// Has another process watch, and write at a pace, and returns what it measured.
+    pub(crate) fn watched(
+        &self,
+        how: How,
+        pace: &str,
+        watches: usize,
+        writes: usize,
+    ) -> Result<Rate, BoxError> {
+        let mut command = command("watch")?;
+        command.arg(pace).args(self.access(how).arguments()).args([watches, writes].map(|n| n.to_string()));
+        self.measured(command, pace, watches * writes)
+    }
+
+    fn measured(&self, mut command: Command, what: &str, count: usize) -> Result<Rate, BoxError> {
         let before = self.worked()?;
-        let output = command("load")?
-            .args([what, &self.address.to_string(), &work.count.to_string(), &work.in_flight.to_string()])
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()?;
+        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
         if !output.status.success() {
             return Err(format!("the load generator failed at {what}").into());
         }
-        let text = String::from_utf8(output.stdout)?;
-        let mut numbers = text.split_whitespace();
-        let mut next = || numbers.next().ok_or("the load generator said too little");
-        Ok(Rate {
-            per_second: next()?.parse()?,
-            p50: Duration::from_nanos(next()?.parse()?),
-            p99: Duration::from_nanos(next()?.parse()?),
-            cpu: (self.worked()? - before).div_f64(work.count as f64),
-        })
+        let rate = Rate::parse(&String::from_utf8(output.stdout)?)?;
+        Ok(Rate { cpu: (self.worked()? - before).div_f64(count as f64), ..rate })
+    }
+
+    /// Has another process hold watches on which nothing happens, until what is returned is dropped.
+    pub(crate) fn hold(&self, how: How, watches: usize) -> Result<Holder, BoxError> {
+        let mut command = command("watch")?;
+        command.arg("never").args(self.access(how).arguments()).args([watches.to_string(), "0".into()]);
+        let (process, mut output) = start(command)?;
+        let holder = Holder(process);
+        let mut line = String::new();
+        output.read_line(&mut line)?;
+        if line.trim() == "ready" { Ok(holder) } else { Err("the watches were not answered".into()) }
     }
 
     /// Returns for how long the server's threads were on a core.
@@ -95,6 +127,23 @@ impl Drop for Child {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// A process that holds watches.
+pub(crate) struct Holder(process::Child);
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(mut command: Command) -> Result<(process::Child, BufReader<ChildStdout>), BoxError> {
+    let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let output = BufReader::new(process.stdout.take().ok_or("a process has no output")?);
+    Ok((process, output))
 }
 
 fn command(role: &str) -> Result<Command, BoxError> {

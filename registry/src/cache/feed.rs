@@ -8,7 +8,7 @@ use imbl::OrdMap;
 use quarterdeck_core::component::Stop;
 use quarterdeck_core::storage::{Change, Commit, Entry, Key, List, Revision, Storage, StorageError};
 
-use super::{Cache, Event, EventKind, ROOT, World};
+use super::{Cache, Event, EventKind, Log, ROOT, World};
 use crate::object::Object;
 use crate::resource::Resource;
 
@@ -25,6 +25,8 @@ pub struct Feed {
     unsettled: BTreeSet<String>,
     /// Whether a definition changed since the last world was published.
     redefined: bool,
+    /// The logs that changed since the last world was published.
+    touched: Vec<Arc<Log>>,
 }
 
 /// Why a feed ended.
@@ -44,7 +46,8 @@ impl Feed {
     /// [`FeedError::Storage`] if the store does not answer.
     pub async fn start(cache: Cache, storage: Arc<dyn Storage>) -> Result<Self, FeedError> {
         let world = World::clone(&cache.world());
-        let mut feed = Self { cache, storage, world, unsettled: BTreeSet::new(), redefined: true };
+        let (unsettled, touched) = (BTreeSet::new(), Vec::new());
+        let mut feed = Self { cache, storage, world, unsettled, redefined: true, touched };
         feed.reload().await?;
         Ok(feed)
     }
@@ -117,6 +120,15 @@ impl Feed {
         if std::mem::take(&mut self.redefined) {
             self.cache.0.defined.send_replace(revision);
         }
+        // Watchers of one kind have nothing to do when another changes.
+        self.touched.drain(..).for_each(|log| log.wake());
+    }
+
+    /// Has the watchers of a log woken when the next world is published.
+    fn touch(&mut self, log: &Arc<Log>) {
+        if !self.touched.iter().any(|touched| Arc::ptr_eq(touched, log)) {
+            self.touched.push(log.clone());
+        }
     }
 
     fn apply_change(&mut self, change: &Change, revision: Revision) {
@@ -135,6 +147,7 @@ impl Feed {
             }
         };
         kind.log.push(event);
+        self.touch(&kind.log);
         if self.world.catalog.defines(key) {
             self.redefine(key);
         }
@@ -145,9 +158,13 @@ impl Feed {
         self.redefined = true;
         let definition = self.world.objects.get(key).map(|object| object.value());
         if let Some((catalog, prefixes)) = self.world.catalog.redefined(key, definition.as_ref()) {
-            let gone = prefixes.iter().filter(|prefix| catalog.log(prefix).is_none());
-            gone.filter_map(|prefix| self.world.catalog.log(prefix)).for_each(|log| log.close());
-            self.world.catalog = catalog;
+            let before = std::mem::replace(&mut self.world.catalog, catalog);
+            let gone = prefixes.iter().filter(|prefix| self.world.catalog.log(prefix).is_none());
+            let gone: Vec<_> = gone.filter_map(|prefix| before.log(prefix)).collect();
+            for log in gone {
+                log.close();
+                self.touch(log);
+            }
             self.unsettled.extend(prefixes);
         }
     }
@@ -168,6 +185,7 @@ impl Feed {
                 }
             }
             log.reset(revision);
+            self.touch(&log);
         }
         Ok(())
     }
@@ -209,7 +227,8 @@ impl Feed {
             Some((entry.key.clone(), self.load(&kind.resource, entry)?))
         };
         self.world.objects = page.entries.iter().filter_map(load).collect();
-        for log in self.world.catalog.logs() {
+        self.touched = self.world.catalog.logs().cloned().collect();
+        for log in &self.touched {
             log.reset(page.revision);
         }
         self.publish(page.revision);
@@ -223,5 +242,47 @@ impl Cache {
         for log in self.world().catalog.logs() {
             log.forget(revision);
         }
+    }
+
+    /// Wakes all watchers, so that they see that the server stops.
+    pub(crate) fn wake(&self) {
+        for log in self.world().catalog.logs() {
+            log.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+    use quarterdeck_core::storage::Transaction;
+
+    use super::*;
+    use crate::registry::Resources;
+    use crate::storage::MemoryStorage;
+
+    #[tokio::test]
+    async fn a_change_wakes_the_watchers_of_its_kind_and_no_others() {
+        let cache = Cache::new(Resources::new(crate::resources::builtin()));
+        let storage = Arc::new(MemoryStorage::new());
+        let feed = Feed::start(cache.clone(), storage.clone()).await.unwrap();
+        let (_signal, stop) = Stop::channel();
+        let _running = tokio::spawn(feed.run(stop));
+        let world = cache.world();
+        let log = |plural: &str| cache.log(world.resources().get("", "v1", plural).unwrap()).unwrap();
+        let (maps, secrets) = (log("configmaps"), log("secrets"));
+        let (mut map_changed, mut secret_changed) = (pin!(maps.changed()), pin!(secrets.changed()));
+        assert!(poll!(map_changed.as_mut()).is_pending() && poll!(secret_changed.as_mut()).is_pending());
+
+        let map = Transaction::new().put("/registry/configmaps/default/a", r#"{"metadata":{"name":"a"}}"#);
+        cache.not_older_than(storage.commit(map).await.unwrap()).await.unwrap();
+        tokio::task::yield_now().await;
+
+        assert!(poll!(map_changed.as_mut()).is_ready());
+        assert!(poll!(secret_changed.as_mut()).is_pending());
+        cache.wake();
+        assert!(poll!(secret_changed.as_mut()).is_ready(), "a server that stops wakes all");
     }
 }

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quarterdeck_core::storage::Revision;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::object::Object;
 use crate::resource::Resource;
@@ -94,7 +96,10 @@ pub fn line(kind: EventKind, object: &Object, resource: &Resource) -> Bytes {
 
 /// The recent events of one kind.
 #[derive(Debug, Default)]
-pub struct Log(RwLock<Events>);
+pub struct Log {
+    events: RwLock<Events>,
+    changed: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Events {
@@ -159,7 +164,25 @@ impl Log {
         Read::Events(events, next)
     }
 
-    /// Appends an event.
+    /// Returns whether nothing lies behind a position.
+    #[must_use]
+    pub fn is_read_up_to(&self, position: Position) -> bool {
+        let log = self.read();
+        position.0 == log.first + log.events.len() as u64
+    }
+
+    /// Returns what waits until there is more to read, or something else that watchers look for. They are woken in the order
+    /// in which they began to wait.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Wakes all watchers.
+    pub(super) fn wake(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Appends an event. Its watchers are to be woken once the world that it belongs to can be seen.
     pub(super) fn push(&self, event: Event) {
         let mut log = self.write();
         log.bytes += event.weight();
@@ -194,11 +217,11 @@ impl Log {
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, Events> {
-        self.0.read().expect("nothing panics while it holds the log")
+        self.events.read().expect("nothing panics while it holds the log")
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Events> {
-        self.0.write().expect("nothing panics while it holds the log")
+        self.events.write().expect("nothing panics while it holds the log")
     }
 }
 

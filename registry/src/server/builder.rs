@@ -302,7 +302,8 @@ impl ApiServerBuilder {
         let authorization = GateLayer::new(authorization);
         let authentication = GateLayer::new(authentication);
         let stack = authentication.layer(impersonation.layer(authorization.layer(dispatch)));
-        let background = Arc::new(Background { signal, stop, tasks: Mutex::new(tasks), sockets });
+        let cache = registry.cache.clone();
+        let background = Arc::new(Background { signal, cache, stop, tasks: Mutex::new(tasks), sockets });
         Ok(ApiServer { stack, registry, background })
     }
 }

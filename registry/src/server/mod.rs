@@ -29,6 +29,7 @@ use tower::Service;
 pub use builder::{ApiServerBuilder, BuildError, StartError};
 
 use crate::body::Body;
+use crate::cache::Cache;
 use crate::layers::RequestBody;
 use crate::layers::authentication::Authentication;
 use crate::layers::authorization::Authorization;
@@ -75,6 +76,7 @@ pub struct ApiServer {
 /// The tasks of a server. Dropping it ends them.
 struct Background {
     signal: StopSignal,
+    cache: Cache,
     stop: Stop,
     tasks: Mutex<JoinSet<()>>,
     sockets: Arc<Sockets>,
@@ -128,7 +130,7 @@ impl ApiServer {
     /// Ends watches and background tasks, and waits for the tasks and the WebSockets. Requests after that are answered from
     /// what the server has seen, until the last clone is dropped.
     pub async fn shutdown(&self) {
-        self.background.signal.stop();
+        self.background.stop();
         let mut tasks = std::mem::take(&mut *self.background.tasks());
         while tasks.join_next().await.is_some() {}
         self.background.sockets.ended().await;
@@ -148,8 +150,19 @@ impl ApiServer {
 }
 
 impl Background {
+    fn stop(&self) {
+        self.signal.stop();
+        self.cache.wake();
+    }
+
     fn tasks(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
         self.tasks.lock().expect("nothing panics while it holds the tasks")
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -297,7 +297,7 @@ mod tests {
         let identity = authority.client(&User::admin()).unwrap();
         let (chain, _) = identity.der().unwrap();
         let (mut parts, ()) = Request::new(()).into_parts();
-        parts.extensions.insert(PeerCertificate(chain[0].clone()));
+        parts.extensions.insert(PeerCertificate::new(chain[0].clone()));
 
         let user = ClientCertificates.authenticate(&parts).await.unwrap().unwrap();
 

@@ -1,10 +1,12 @@
 //! Service accounts' tokens: signed claims that end with the objects that they name.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use aws_lc_rs::digest;
 use http::header;
 use http::request::Parts;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -131,61 +133,105 @@ impl TokenIssuer for ServiceAccountKey {
     }
 }
 
+/// How many tokens are remembered at most.
+const REMEMBERED: usize = 1024;
+
+type Digest = [u8; digest::SHA256_OUTPUT_LEN];
+
+/// What tokens say whose signatures were found good, by the digest of the token. A signature stays good, and to check one takes
+/// longer than to answer a GET; everything else about a token is checked each time.
+#[derive(Debug, Default)]
+struct Remembered {
+    claims: BTreeMap<Digest, Arc<Claims>>,
+    /// In the order in which they came, which is that in which they go.
+    order: VecDeque<Digest>,
+}
+
+impl Remembered {
+    fn add(&mut self, digest: Digest, claims: Arc<Claims>) {
+        if self.claims.insert(digest, claims).is_none() {
+            self.order.push_back(digest);
+        }
+        if self.order.len() > REMEMBERED {
+            self.order.pop_front().and_then(|oldest| self.claims.remove(&oldest));
+        }
+    }
+}
+
 /// Knows service accounts by their tokens, as long as the account and whatever the token is bound to exist.
 #[derive(Debug)]
 pub struct ServiceAccountTokens {
     key: ServiceAccountKey,
     clock: Clock,
     cache: Option<Cache>,
+    remembered: Mutex<Remembered>,
 }
 
 impl ServiceAccountTokens {
     /// Makes an authenticator that checks tokens of this key.
     #[must_use]
     pub fn new(key: ServiceAccountKey, clock: Clock) -> Self {
-        Self { key, clock, cache: None }
+        Self { key, clock, cache: None, remembered: Mutex::default() }
     }
 
-    fn check(&self, token: &str, audiences: &[String], cache: &Cache) -> Result<(User, Vec<String>), String> {
+    fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
+        self.remembered.lock().expect("nothing panics while it holds the tokens")
+    }
+
+    /// Returns what a token says; `None` if it is not of this issuer.
+    fn claims(&self, token: &str) -> Result<Option<Arc<Claims>>, String> {
+        let digest = digest::digest(&digest::SHA256, token.as_bytes());
+        let digest: Digest = digest.as_ref().try_into().map_err(|_| "a digest of another length")?;
+        if let Some(claims) = self.remembered().claims.get(&digest) {
+            return Ok(Some(claims.clone()));
+        }
+        if !is_ours(token) {
+            return Ok(None);
+        }
+        let claims = Arc::new(self.verified(token)?);
+        self.remembered().add(digest, claims.clone());
+        Ok(Some(claims))
+    }
+
+    fn verified(&self, token: &str) -> Result<Claims, String> {
         let mut validation = Validation::new(Algorithm::ES256);
-        validation.set_audience(audiences);
         validation.set_issuer(&[ISSUER]);
-        // Times are checked below, against the server's own clock.
-        (validation.validate_exp, validation.validate_nbf) = (false, false);
+        // Audiences are checked for each request, and so are times, against the server's own clock.
+        (validation.validate_aud, validation.validate_exp, validation.validate_nbf) = (false, false, false);
         let claims = jsonwebtoken::decode::<Claims>(token, &self.key.decoding, &validation);
-        let claims = claims.map_err(|error| error.to_string())?.claims;
+        claims.map(|decoded| decoded.claims).map_err(|error| error.to_string())
+    }
+
+    /// Returns the user of a token, if it is good now.
+    fn user(&self, claims: &Claims, cache: &Cache) -> Result<User, String> {
         let now = self.clock.now().as_second();
         if now >= claims.exp || now < claims.nbf {
             return Err("the token is not good at this time".into());
         }
-        let Private { namespace, serviceaccount, pod, secret } = claims.kubernetes;
+        let Private { namespace, serviceaccount, pod, secret } = &claims.kubernetes;
         let world = cache.world();
         let exists = |prefix: &str, reference: &Reference| {
             let object = world.get(&format!("/registry/{prefix}/{namespace}/{}", reference.name));
             object.is_some_and(|object| *object.header.uid == *reference.uid)
         };
-        let bound = [
-            ("serviceaccounts", Some(&serviceaccount)),
-            ("pods", pod.as_ref()),
-            ("secrets", secret.as_ref()),
-        ];
+        let bound =
+            [("serviceaccounts", Some(serviceaccount)), ("pods", pod.as_ref()), ("secrets", secret.as_ref())];
         if let Some((gone, _)) =
             bound.iter().find(|(prefix, object)| object.is_some_and(|object| !exists(prefix, object)))
         {
             return Err(format!("the token is bound to one of the {gone} that is gone"));
         }
         let mut user = User {
-            name: claims.sub,
-            uid: serviceaccount.uid,
+            name: claims.sub.clone(),
+            uid: serviceaccount.uid.clone(),
             groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")],
             ..User::default()
         };
-        if let Some(pod) = pod {
-            user.extra.insert("authentication.kubernetes.io/pod-name".into(), vec![pod.name]);
-            user.extra.insert("authentication.kubernetes.io/pod-uid".into(), vec![pod.uid]);
+        if let Some(Reference { name, uid }) = pod {
+            user.extra.insert("authentication.kubernetes.io/pod-name".into(), vec![name.clone()]);
+            user.extra.insert("authentication.kubernetes.io/pod-uid".into(), vec![uid.clone()]);
         }
-        let good = audiences.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
-        Ok((user, good))
+        Ok(user)
     }
 }
 
@@ -216,9 +262,15 @@ impl Authenticator for ServiceAccountTokens {
         token: &str,
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, String> {
-        let Some(cache) = self.cache.as_ref().filter(|_| is_ours(token)) else { return Ok(None) };
+        let Some(cache) = &self.cache else { return Ok(None) };
+        let Some(claims) = self.claims(token)? else { return Ok(None) };
         let own = [ISSUER.to_owned()];
         let audiences = if audiences.is_empty() { &own } else { audiences };
-        self.check(token, audiences, cache).map(Some)
+        let good: Vec<_> =
+            audiences.iter().filter(|audience| claims.aud.contains(audience)).cloned().collect();
+        if good.is_empty() {
+            return Err(format!("the token is for {:?}, and not for {audiences:?}", claims.aud));
+        }
+        Ok(Some((self.user(&claims, cache)?, good)))
     }
 }

@@ -44,7 +44,8 @@ pub(super) async fn watch(call: &Call) -> Result<Response<Body>> {
         |seconds| usize::try_from(seconds).unwrap_or(usize::MAX),
     );
     let life = Duration::from_secs(timeout.try_into().unwrap_or(u64::MAX >> 16));
-    let watcher = Watcher::new(call, form, selection, &start, end_marked, life)?;
+    // Boxed, because it moves with each piece of the answer.
+    let watcher = Box::new(Watcher::new(call, form, selection, &start, end_marked, life)?);
     let pieces = stream::unfold(watcher, |mut watcher| async move {
         let chunk = watcher.next().await?;
         Some((chunk, watcher))

@@ -1,5 +1,6 @@
 //! A watch under way: what it sends, and when it ends.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use quarterdeck_core::clock::moment_in;
 use quarterdeck_core::component::Stop;
 use quarterdeck_core::storage::Revision;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::super::list::Selection;
 use super::super::{Call, respond};
@@ -71,8 +72,9 @@ pub(super) struct Watcher {
     /// Everything up to this revision was sent.
     revision: Revision,
     bookmarks: bool,
-    bookmark_due: Instant,
     ends: Instant,
+    /// Fires when a bookmark is due or the watch ends. It is kept, because setting an alarm costs more than an event.
+    alarm: Pin<Box<Sleep>>,
     stop: Stop,
 }
 
@@ -101,6 +103,9 @@ impl Watcher {
     ) -> Result<Self> {
         let log = call.registry.cache.log(&call.resource).ok_or_else(Status::unknown_path)?;
         let (opening, position, revision) = open(call, start, &log);
+        let bookmarks = call.query.flag("allowWatchBookmarks");
+        let ends = moment_in(life);
+        let first = if bookmarks { ends.min(Instant::now() + BOOKMARKS) } else { ends };
         Ok(Self {
             registry: call.registry.clone(),
             resource: call.resource.clone(),
@@ -113,9 +118,9 @@ impl Watcher {
             position,
             after: revision,
             revision,
-            bookmarks: call.query.flag("allowWatchBookmarks"),
-            bookmark_due: Instant::now() + BOOKMARKS,
-            ends: moment_in(life),
+            bookmarks,
+            ends,
+            alarm: Box::pin(tokio::time::sleep_until(first)),
             stop: call.running.stop.clone(),
         })
     }
@@ -162,17 +167,9 @@ impl Watcher {
     /// Sends what the log has, or waits for more. An empty piece means: look again.
     async fn follow(&mut self) -> Option<Bytes> {
         // A watch that always has something to send ends in time all the same.
-        let now = Instant::now();
-        if now >= self.ends {
-            self.state = State::Ended;
-            return self.bookmarks.then(|| self.bookmark(false));
+        if self.alarm.deadline() <= Instant::now() {
+            return self.on_time();
         }
-        if self.bookmarks && now >= self.bookmark_due {
-            self.bookmark_due = now + BOOKMARKS;
-            return Some(self.bookmark(false));
-        }
-        let mut published = self.registry.cache.published();
-        let seen = *published.borrow_and_update();
         let Some(position) = self.position else { return Some(self.expired()) };
         let events = match self.log.next(position, BATCH, BATCH_BYTES) {
             Read::Lost => return Some(self.expired()),
@@ -184,26 +181,56 @@ impl Watcher {
         if !events.is_empty() {
             return Some(self.events(&events));
         }
-        self.revision = self.revision.max(seen);
-        let bookmark = if self.bookmarks { self.bookmark_due } else { self.ends };
+        let log = self.log.clone();
+        let mut changed = pin!(log.changed());
+        // Who began to wait before looking misses nothing.
+        changed.as_mut().enable();
+        if self.stop.is_stopped() {
+            return None;
+        }
+        if !log.is_read_up_to(position) {
+            return Some(Bytes::new());
+        }
         tokio::select! {
             biased;
-            () = self.stop.wait() => None,
-            () = tokio::time::sleep_until(self.ends.min(bookmark)) => Some(Bytes::new()),
-            changed = published.changed() => changed.ok().map(|()| Bytes::new()),
+            () = self.alarm.as_mut() => {}
+            () = changed => {}
         }
+        Some(Bytes::new())
+    }
+
+    /// Does what the alarm is for: sends a bookmark, ends the watch.
+    fn on_time(&mut self) -> Option<Bytes> {
+        // In this order: the log holds all events of a world that can be seen.
+        let seen = self.registry.cache.world().revision;
+        if self.position.is_some_and(|position| self.log.is_read_up_to(position)) {
+            self.revision = self.revision.max(seen);
+        }
+        let now = Instant::now();
+        if now >= self.ends {
+            self.state = State::Ended;
+            return self.bookmarks.then(|| self.bookmark(false));
+        }
+        self.alarm.as_mut().reset(self.ends.min(now + BOOKMARKS));
+        Some(self.bookmark(false))
     }
 
     fn events(&mut self, events: &[Arc<Event>]) -> Bytes {
-        let mut out = BytesMut::new();
+        let mut lines = Vec::with_capacity(events.len());
         let after = self.after;
         for event in events.iter().filter(|event| event.object.revision > after) {
             self.revision = self.revision.max(event.object.revision);
-            if let Some(line) = self.event(event) {
-                out.extend_from_slice(&line);
+            lines.extend(self.event(event));
+        }
+        match lines.len() {
+            // All watches send the same bytes.
+            1 => lines.swap_remove(0),
+            _ => {
+                let mut out = BytesMut::with_capacity(lines.iter().map(Bytes::len).sum());
+                lines.iter().for_each(|line| out.extend_from_slice(line));
+                out.freeze()
             }
         }
-        out.freeze()
     }
 
     /// Writes an event as this watch sees it: what enters its selection is added, what leaves it is deleted.
