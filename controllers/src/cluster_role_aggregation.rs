@@ -89,8 +89,8 @@ impl Reconcile for Collector {
         let params = PatchParams::apply(COMPONENT).force();
         match api.patch(&key.name, &params, &Patch::Apply(wanted)).await {
             Ok(_) => Ok(Requeue::No),
-            // It is gone.
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(Requeue::No),
+            // To apply is to create what is gone, which is not for this controller.
+            Err(kube::Error::Api(_)) if api.get_opt(&key.name).await?.is_none() => Ok(Requeue::No),
             Err(error) => Err(error.into()),
         }
     }

@@ -16,6 +16,7 @@ use kube::Resource;
 use kube::api::{DynamicObject, PartialObjectMeta};
 use quarterdeck_core::client::{Context, Event, Informer, Selector, Subscription, WorkQueue, work};
 use quarterdeck_core::component::{BoxError, Component, Stop};
+use tokio::sync::Notify;
 
 use self::collector::Collector;
 use self::graph::Graph;
@@ -27,8 +28,11 @@ const COMPONENT: &str = "garbage-collector-controller";
 /// How many objects are worked on at once.
 const WORKERS: usize = 10;
 
-/// How often it is looked for new kinds.
+/// How often it is looked for new kinds if nobody defines any.
 const DISCOVERY: Duration = Duration::from_secs(30);
+
+/// How long after a definition changed it is looked for new kinds: they are served in a moment, and often there are more.
+const DEFINITION: Duration = Duration::from_secs(1);
 
 /// How long the first look may take until work begins without the kinds that did not answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -62,6 +66,7 @@ impl Component for GarbageCollector {
             shared: shared.clone(),
             queue: queue.clone(),
             known: BTreeMap::new(),
+            defined: Arc::default(),
         };
         if stop.or(monitors.begin()).await.is_none() {
             return Ok(());
@@ -99,6 +104,8 @@ struct Monitors {
     shared: Arc<Shared>,
     queue: WorkQueue<String>,
     known: BTreeMap<String, Monitor>,
+    /// Tells of definitions of kinds that change.
+    defined: Arc<Notify>,
 }
 
 struct Monitor {
@@ -131,7 +138,11 @@ impl Monitors {
     /// Looks for kinds that come and go, for ever.
     async fn keep_up(&mut self) {
         loop {
-            tokio::time::sleep(DISCOVERY).await;
+            tokio::select! {
+                biased;
+                () = self.defined.notified() => tokio::time::sleep(DEFINITION).await,
+                () = tokio::time::sleep(DISCOVERY) => {}
+            }
             if let Err(error) = self.look().await {
                 tracing::debug!(%error, "cannot find out which kinds there are");
             }
@@ -175,8 +186,12 @@ impl Monitors {
     fn monitor(&self, kind: &Arc<Kind>) -> Monitor {
         let informer: Informer<Object> = self.context.informers.dynamic(&kind.resource, Selector::all());
         let (shared, queue, of) = (Arc::downgrade(&self.shared), self.queue.clone(), kind.clone());
+        let defined = (kind.resource.kind == "CustomResourceDefinition").then(|| self.defined.clone());
         let subscription = informer.subscribe(move |event| {
             let Some(shared) = shared.upgrade() else { return };
+            if let Some(defined) = &defined {
+                defined.notify_one();
+            }
             let concerned = shared.graph(|graph| match event {
                 Event::Added(object) | Event::Updated { new: object, .. } => {
                     graph.observe(&of, &object.metadata)

@@ -62,7 +62,7 @@ mod tests {
     use serde_json::json;
 
     fn owner(manager: &str, operation: &str, subresource: &str, fields: Value) -> Value {
-        let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": "apps/v1", "time": "t",
+        let mut entry = json!({"manager": manager, "operation": operation, "apiVersion": "apps/v1", "time": "2026-01-01T00:00:00Z",
             "fieldsType": "FieldsV1", "fieldsV1": fields});
         if !subresource.is_empty() {
             entry["subresource"] = subresource.into();

@@ -1,6 +1,6 @@
 //! Who is given which roles, compiled from bindings and roles for decisions in microseconds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quarterdeck_core::storage::{Key, Revision};
@@ -25,7 +25,7 @@ pub(super) struct Index {
     /// The revision of the world that it was made of.
     pub revision: Revision,
     /// By namespace; what holds in the cluster stands under the empty one.
-    grants: HashMap<String, Grants>,
+    grants: BTreeMap<String, Grants>,
     /// What was read, to be used again while it stays as it is.
     bindings: BTreeMap<Key, Read<Arc<Binding>>>,
     roles: BTreeMap<Key, Read<Arc<[PolicyRule]>>>,
@@ -34,8 +34,8 @@ pub(super) struct Index {
 /// The grants of one namespace, or of the cluster, by whom they are given to.
 #[derive(Debug, Default)]
 struct Grants {
-    users: HashMap<String, Vec<Arc<Grant>>>,
-    groups: HashMap<String, Vec<Arc<Grant>>>,
+    users: BTreeMap<String, Vec<Arc<Grant>>>,
+    groups: BTreeMap<String, Vec<Arc<Grant>>>,
 }
 
 /// A role, as somebody is given it.
@@ -78,7 +78,7 @@ impl Index {
         });
         let mut index = Self {
             revision: world.revision,
-            grants: HashMap::new(),
+            grants: BTreeMap::new(),
             bindings: bindings.collect(),
             roles: roles.collect(),
         };

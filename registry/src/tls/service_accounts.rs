@@ -22,7 +22,7 @@ use crate::tokens::{TokenClaims, TokenIssuer};
 use crate::user::User;
 
 /// Who issues the tokens, and for whom, unless told otherwise.
-pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+pub const ISSUER: &str = "https://kubernetes.default.svc";
 
 /// The key that signs service accounts' tokens. Cheap to clone.
 #[derive(Clone)]

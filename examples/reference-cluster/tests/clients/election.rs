@@ -58,7 +58,8 @@ async fn when_the_leader_dies_another_leads_after_the_lease_s_duration() {
 
     assert_eq!(held.holder_identity.as_deref(), Some("one"));
     assert_eq!(held.acquire_time.unwrap().0.to_string(), "2026-01-01T00:00:00Z");
-    assert!((11..=17).contains(&followed.as_secs()), "{followed:?}");
+    // The lease was renewed up to two seconds before, lasts 15, and is looked at every 2 to 4.4.
+    assert!((13..=19).contains(&followed.as_secs()), "{followed:?}");
     assert_eq!((taken.holder_identity.as_deref(), taken.lease_transitions), (Some("two"), Some(1)));
 }
 

@@ -127,7 +127,8 @@ async fn what_is_applied_conflicts_is_forced_and_goes_when_it_is_left_out() {
     let forced = PatchParams::apply("two").force();
     let patch = Patch::Apply(map("a", &json!({"m": "2", "l": "2"})));
     maps.patch("a", &forced, &patch).await.unwrap();
-    let left = apply("one", json!({})).await.unwrap();
+    let nothing = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    let left = maps.patch("a", &PatchParams::apply("one"), &Patch::Apply(&nothing)).await.unwrap();
     let unknown = json!({"apiVersion": "v1", "kind": "ConfigMap", "dta": {"k": "v"}});
     let strict =
         PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("one") };

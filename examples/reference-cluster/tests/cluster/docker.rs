@@ -68,6 +68,8 @@ async fn a_newcomer_walks_through_a_cluster_of_containers() {
     let pods = steps::create(&root, &steps::manifest("docker")).await;
     let shown = place.ask("docker ps --no-trunc --quiet").await;
     assert!(pods.iter().all(|pod| shown.contains(id(&pod.container))), "{shown} shows {pods:#?}");
+    // Three pods, each with a sandbox.
+    assert_eq!(containers.all().len(), 6);
     let victim = &pods[0];
     place.ask(&format!("docker kill {}", id(&victim.container))).await;
     eventually("a killed container is started anew", Duration::from_secs(40), async || {
@@ -76,8 +78,6 @@ async fn a_newcomer_walks_through_a_cluster_of_containers() {
         if now.restarts == 1 && now.container != victim.container { Ok(()) } else { Err(format!("{now:?}")) }
     })
     .await;
-    // Three pods, each with a sandbox.
-    assert_eq!(containers.all().len(), 6);
     up.stop(&place).await;
     assert_eq!(containers.all(), BTreeSet::new(), "Ctrl-C leaves no container");
 }

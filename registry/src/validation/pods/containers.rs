@@ -116,7 +116,6 @@ fn common(container: &At, spec: &At, volumes: &Volumes, errors: &mut Errors) {
     container.child("imagePullPolicy").one_of_or_required(errors, &["Always", "IfNotPresent", "Never"]);
     let asked = container.child("resources");
     resources::requirements(&asked, errors);
-    resources::claims(&asked.child("claims"), spec, errors);
     resizing(&container.child("resizePolicy"), spec.child("restartPolicy").str(), errors);
     let host_users = spec.child("hostUsers").value() != &Value::Bool(false);
     security::container(&container.child("securityContext"), host_users, errors);

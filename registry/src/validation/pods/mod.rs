@@ -120,7 +120,6 @@ fn spec(spec: &At, pod: Option<&At>, errors: &mut Errors) {
         return;
     }
     let volumes = volumes::volumes(&spec.child("volumes"), pod, errors);
-    resources::claims_of_pod(&spec.child("resourceClaims"), errors);
     containers::all(spec, &volumes, errors);
     security::host_network(spec, pod.is_none(), errors);
     spec.child("restartPolicy").one_of_or_required(errors, &["Always", "OnFailure", "Never"]);

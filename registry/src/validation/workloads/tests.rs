@@ -93,15 +93,19 @@ fn most_of_a_stateful_set_does_not_change() {
 }
 
 fn job() -> Value {
-    let job = workload("batch/v1", "Job");
-    with(job, "/spec/template/spec/restartPolicy", "Never".into())
+    with(manual_job(), "/spec/template/spec/restartPolicy", "Never".into())
+}
+
+/// A job whose selector is its own, which says nothing of restarts.
+fn manual_job() -> Value {
+    with(workload("batch/v1", "Job"), "/spec/manualSelector", true.into())
 }
 
 #[test]
 fn a_job_ends_and_stays_as_it_is() {
     assert_eq!(created(job()), Vec::<String>::new());
     assert_eq!(
-        created(workload("batch/v1", "Job")),
+        created(manual_job()),
         ["spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""]
     );
     assert_eq!(
@@ -166,6 +170,7 @@ fn counts_in_a_status_fit_to_each_other() {
     let mut errors = Vec::new();
 
     counts(&At::root(&status), &["readyReplicas", "availableReplicas"], &mut errors);
+    available(&At::root(&status), "readyReplicas", &mut errors);
 
     let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -189,14 +194,14 @@ fn a_stateful_set_says_nothing_of_what_its_pods_are_to_run() {
     let set = with(
         set,
         "/spec/updateStrategy",
-        json!({"rollingUpdate": {"maxUnavailable": 0}, "type": "RollingUpdate"}),
+        json!({"rollingUpdate": {"partition": -1}, "type": "RollingUpdate"}),
     );
     let set = with(set, "/spec/persistentVolumeClaimRetentionPolicy", json!({"whenDeleted": "Keep"}));
     let errors = created(set);
     assert_eq!(
         errors[..2],
         [
-            "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:0, IntVal:0, StrVal:\"\"}: cannot be 0",
+            "spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",
             "spec.persistentVolumeClaimRetentionPolicy.whenDeleted: Unsupported value: \"Keep\": supported values: \"Retain\", \"Delete\"",
         ]
     );

@@ -260,24 +260,6 @@ fn annotations_of_profiles_say_what_fields_say() {
 }
 
 #[test]
-fn a_container_uses_devices_that_its_pod_claims() {
-    let pod = with(
-        pod(),
-        "/spec/resourceClaims",
-        json!([{"name": "gpu", "resourceClaimName": "g"}, {"name": "nic"}]),
-    );
-    let claims = json!({"claims": [{"name": "gpu", "request": "a"}, {"name": "gpu"}, {"name": "tpu"}]});
-    assert_eq!(
-        created(with(pod, "/spec/containers/0/resources", claims)),
-        [
-            "spec.resourceClaims[1]: Invalid value: {\"name\":\"nic\"}: must specify one of: `resourceClaimName`, `resourceClaimTemplateName`",
-            "spec.containers[0].resources.claims[1]: Duplicate value: \"gpu\"",
-            "spec.containers[0].resources.claims[2]: Not found: \"tpu\": must be one of the names in pod.spec.resourceClaims: gpu, nic",
-        ]
-    );
-}
-
-#[test]
 fn a_changed_label_is_reported_by_each_of_upstreams_three_looks_at_it() {
     let errors = updated(pod(), &[("/metadata/labels", json!({"a b": ""}))]);
 
