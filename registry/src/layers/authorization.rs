@@ -210,9 +210,11 @@ fn asked<'a>(request: &'a RequestInfo, field_selector: &str) -> Cow<'a, RequestI
 /// Returns the one name that a field selector selects.
 fn selected_name(field_selector: &str) -> Option<&str> {
     let terms = field_selector.split(',').filter_map(|term| term.split_once('='));
-    let name =
+    let mut names =
         terms.filter(|(field, _)| *field == "metadata.name").map(|(_, name)| name.trim_start_matches('='));
-    name.last().filter(|name| !name.is_empty() && !name.contains(['/', '%']) && !matches!(*name, "." | ".."))
+    names
+        .next_back()
+        .filter(|name| !name.is_empty() && !name.contains(['/', '%']) && !matches!(*name, "." | ".."))
 }
 
 /// Why somebody who may patch may not create: an apply makes what it does not find.

@@ -46,7 +46,7 @@ fn driver_spec(spec: &At, errors: &mut Errors) {
     for (index, request) in requests.items().enumerate() {
         let (audience, seconds) = (request.child("audience"), request.child("expirationSeconds"));
         if requests.items().take(index).any(|other| other.child("audience").str() == audience.str()) {
-            errors.push(FieldError::duplicate(&audience, audience.str()));
+            errors.push(FieldError::duplicate(audience, audience.str()));
             continue;
         }
         if seconds.int().is_some_and(|seconds| seconds < 600) {
@@ -58,7 +58,7 @@ fn driver_spec(spec: &At, errors: &mut Errors) {
     }
     let modes = spec.child("volumeLifecycleModes");
     for mode in modes.strings().filter(|mode| !matches!(*mode, "Persistent" | "Ephemeral")) {
-        errors.push(FieldError::not_supported(&modes, mode, &["Persistent", "Ephemeral"]));
+        errors.push(FieldError::not_supported(modes, mode, &["Persistent", "Ephemeral"]));
     }
     let period = spec.child("nodeAllocatableUpdatePeriodSeconds");
     if period.int().is_some_and(|seconds| seconds < 10) {
@@ -99,7 +99,7 @@ fn node_drivers(drivers: &At, errors: &mut Errors) {
         }
         driver.child("allocatable").child("count").not_negative(errors);
         if seen.contains(&name.str()) {
-            errors.push(FieldError::duplicate(&name, name.str()));
+            errors.push(FieldError::duplicate(name, name.str()));
         }
         seen.push(name.str());
         let keys = driver.child("topologyKeys");
@@ -108,7 +108,7 @@ fn node_drivers(drivers: &At, errors: &mut Errors) {
                 driver.required(errors, "");
             }
             if keys.strings().take(index).any(|other| other == key) {
-                errors.push(FieldError::duplicate(&driver, key));
+                errors.push(FieldError::duplicate(driver, key));
             }
             names::qualified_name(key).iter().for_each(|problem| driver.invalid_shown(errors, key, problem));
         }
@@ -187,13 +187,13 @@ fn attachment_status(status: &At, errors: &mut Errors) {
     let metadata = status.child("attachmentMetadata");
     let size: usize = metadata.entries().map(|(key, value)| key.len() + value.str().len()).sum();
     if size > MAX_ATTACHMENT {
-        errors.push(FieldError::too_long(&metadata, MAX_ATTACHMENT));
+        errors.push(FieldError::too_long(metadata, MAX_ATTACHMENT));
     }
     for name in ["attachError", "detachError"] {
         let problem = status.child(name);
         let message = problem.child("message");
         if message.str().len() > MAX_PROBLEM {
-            errors.push(FieldError::too_long(&message, MAX_ATTACHMENT));
+            errors.push(FieldError::too_long(message, MAX_ATTACHMENT));
         }
         let code = problem.child("errorCode");
         if code.int().is_some_and(|code| code < 0) {

@@ -329,7 +329,7 @@ fn class(class: &At, errors: &mut Errors) {
     }
     let parameters = class.child("parameters");
     if parameters.len() > MAX_PARAMETER_COUNT {
-        errors.push(FieldError::too_long(&parameters, MAX_PARAMETER_COUNT));
+        errors.push(FieldError::too_long(parameters, MAX_PARAMETER_COUNT));
     }
     let mut size = 0;
     for (key, value) in parameters.entries().take(MAX_PARAMETER_COUNT) {

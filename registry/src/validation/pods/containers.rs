@@ -127,7 +127,7 @@ fn resizing(policies: &At, restarts: &str, errors: &mut Errors) {
     for policy in policies.items() {
         let (resource, restart) = (policy.child("resourceName").str(), policy.child("restartPolicy").str());
         if seen.contains(&resource) {
-            errors.push(FieldError::duplicate(&policy, resource));
+            errors.push(FieldError::duplicate(policy, resource));
         }
         seen.push(resource);
         for (given, known) in [(resource, ["cpu", "memory"]), (restart, ["NotRequired", "RestartContainer"])]

@@ -153,8 +153,11 @@ fn spec(spec: &At, pod: Option<&At>, errors: &mut Errors) {
     windows::operating_system(spec, errors);
 }
 
+/// Says what is wrong with a text.
+type Rule = fn(&str) -> Vec<String>;
+
 /// Checks the texts that are there and not empty.
-fn if_given(spec: &At, fields: &[(&str, fn(&str) -> Vec<String>)], errors: &mut Errors) {
+fn if_given(spec: &At, fields: &[(&str, Rule)], errors: &mut Errors) {
     for (name, rule) in fields {
         let field = spec.child(name);
         if !field.is_empty() {
@@ -175,7 +178,7 @@ fn gates(spec: &At, errors: &mut Errors) {
             gate.invalid_shown(errors, name, &problem);
         }
         if seen.contains(&name) {
-            errors.push(FieldError::duplicate(&gate, name));
+            errors.push(FieldError::duplicate(gate, name));
         }
         seen.push(name);
     }

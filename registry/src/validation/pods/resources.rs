@@ -3,7 +3,6 @@
 use quarterdeck_core::quantity::Quantity;
 
 use super::super::at::{At, Errors, NOT_NEGATIVE};
-use super::super::error::{FieldError, Shown};
 use super::super::{go, names};
 
 /// What is counted, so that a fraction makes no sense.

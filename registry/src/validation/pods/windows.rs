@@ -49,7 +49,7 @@ pub(super) fn operating_system(spec: &At, errors: &mut Errors) {
         "linux" => linux(spec, errors),
         "windows" => windows(spec, errors),
         other => {
-            errors.push(super::super::error::FieldError::not_supported(&system, other, &["linux", "windows"]))
+            errors.push(super::super::error::FieldError::not_supported(system, other, &["linux", "windows"]))
         }
     }
 }

@@ -50,14 +50,11 @@ fn port(port: &At, errors: &mut Errors) {
         last.invalid(errors, "may not be specified when `port` is non-numeric");
     }
     port_number_or_name(&first, errors);
-    match (first.int(), last.int()) {
-        (Some(first), Some(end)) => {
-            if end < first {
-                last.invalid(errors, "must be greater than or equal to `port`");
-            }
-            last.in_range(errors, 1, 65535);
+    if let (Some(first), Some(end)) = (first.int(), last.int()) {
+        if end < first {
+            last.invalid(errors, "must be greater than or equal to `port`");
         }
-        _ => {}
+        last.in_range(errors, 1, 65535);
     }
 }
 

@@ -135,7 +135,7 @@ fn run(spec: &At, errors: &mut Errors) {
             manager.invalid_shown(errors, &part, &problem);
         }
         if manager.str().len() > MAX_MANAGER {
-            errors.push(FieldError::too_long(&manager, MAX_MANAGER));
+            errors.push(FieldError::too_long(manager, MAX_MANAGER));
         }
     }
     let mode = spec.child("completionMode");

@@ -16,7 +16,7 @@ pub(super) fn failure(spec: &At, errors: &mut Errors) {
     let policy = spec.child("podFailurePolicy");
     let rules = policy.child("rules");
     if rules.len() > MAX_RULES {
-        errors.push(FieldError::too_many(&rules, rules.len(), MAX_RULES));
+        errors.push(FieldError::too_many(rules, rules.len(), MAX_RULES));
     }
     for rule in rules.items() {
         let action = rule.child("action");
@@ -32,7 +32,7 @@ pub(super) fn failure(spec: &At, errors: &mut Errors) {
             exit_codes(&codes, &spec.child("template").child("spec"), errors);
         }
         if conditions.len() > MAX_CONDITIONS {
-            errors.push(FieldError::too_many(&conditions, conditions.len(), MAX_CONDITIONS));
+            errors.push(FieldError::too_many(conditions, conditions.len(), MAX_CONDITIONS));
         }
         for condition in conditions.items() {
             condition.child("type").rule(errors, names::qualified_name);
@@ -79,7 +79,7 @@ fn exit_codes(codes: &At, pod_spec: &At, errors: &mut Errors) {
     if values.is_empty() {
         values.invalid_shown(errors, shown(), "at least one value is required");
     } else if values.len() > MAX_CODES {
-        errors.push(FieldError::too_many(&values, values.len(), MAX_CODES));
+        errors.push(FieldError::too_many(values, values.len(), MAX_CODES));
     }
     let (mut seen, mut ordered) = (Vec::new(), true);
     for value in values.items() {
@@ -88,7 +88,7 @@ fn exit_codes(codes: &At, pod_spec: &At, errors: &mut Errors) {
             value.invalid_shown(errors, code, "must not be 0 for the In operator");
         }
         if seen.contains(&code) {
-            errors.push(FieldError::duplicate(&value, code));
+            errors.push(FieldError::duplicate(value, code));
         }
         ordered &= seen.last().is_none_or(|last| *last <= code);
         seen.push(code);
@@ -104,7 +104,7 @@ pub(super) fn success(policy: &At, completions: i64, errors: &mut Errors) {
     if rules.is_empty() {
         rules.required(errors, "at least one rules must be specified when the successPolicy is specified");
     } else if rules.len() > MAX_RULES {
-        errors.push(FieldError::too_many(&rules, rules.len(), MAX_RULES));
+        errors.push(FieldError::too_many(rules, rules.len(), MAX_RULES));
     }
     for rule in rules.items() {
         let (count, indexes) = (rule.child("succeededCount"), rule.child("succeededIndexes"));
