@@ -1,8 +1,8 @@
 //! Role-based access control: roles allow, bindings give roles to users, groups and service accounts.
 //!
 //! [`Rbac`] is the authorizer. It compiles the roles and bindings that are stored into an index that follows the cache, so
-//! that a decision looks at what concerns the user alone. [`defaults`] are the roles that every cluster has from its start,
-//! and [`escalation`] lets nobody give away more than they hold.
+//! that a decision looks at what concerns the user alone. `defaults` are the roles that every cluster has from its start,
+//! and `escalation` lets nobody give away more than they hold.
 
 pub(crate) mod bootstrap;
 mod defaults;
