@@ -8,7 +8,7 @@ use quarterdeck_core::storage::Key;
 use serde_json::{Map, Value, json};
 
 use super::defaults::{self, Binding, Role, Rule, Subject};
-use super::{PolicyRule, missing};
+use super::{GROUP, PolicyRule, missing};
 use crate::cache::World;
 use crate::registry::Registry;
 use crate::status::Result;
@@ -16,7 +16,6 @@ use crate::user::User;
 use crate::write::install::Ready;
 use crate::write::{Change, Target};
 
-const GROUP: &str = "rbac.authorization.k8s.io";
 const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 /// Makes what is missing of the default policy. Kinds that the server does not serve are left out.
 pub(crate) async fn bootstrap(registry: &Registry) -> Result<()> {

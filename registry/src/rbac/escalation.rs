@@ -7,15 +7,13 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{PolicyRule, describe, missing, quoted};
+use super::{GROUP, PolicyRule, describe, missing, quoted};
 use crate::admission::{Admission, Attributes, Operation};
 use crate::cache::World;
 use crate::layers::authorization::{Authorization, Decision};
 use crate::request::{RequestInfo, ResourceRequest};
 use crate::status::{Result, Status};
 use crate::user::{MASTERS, User};
-
-const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Refuses roles and bindings that would give somebody more than their author holds.
 #[derive(Debug)]

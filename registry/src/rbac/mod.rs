@@ -24,6 +24,8 @@ use index::Index;
 pub use rule::PolicyRule;
 pub(crate) use rule::{describe, missing, quoted};
 
+const GROUP: &str = "rbac.authorization.k8s.io";
+
 /// What somebody may do, as far as an authorizer can list it.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
