@@ -20,6 +20,7 @@ mod managed;
 mod negotiate;
 #[cfg(feature = "tls")]
 pub mod node_connector;
+mod notes;
 mod numbers;
 pub mod object;
 mod openapi;
@@ -49,6 +50,7 @@ pub use admission::Admission;
 pub use body::Body;
 pub use layers::authentication::Authenticator;
 pub use layers::authorization::Authorizer;
+pub use notes::Notes;
 pub use resource::Resource;
 pub use server::{ApiServer, ApiServerBuilder, AsUser, BuildError, StartError};
 pub use status::Status;

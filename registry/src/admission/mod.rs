@@ -36,6 +36,7 @@ pub use storage_protection::StorageObjectInUseProtection;
 pub use taint_nodes::TaintNodesByCondition;
 
 use crate::cache::World;
+use crate::notes::Notes;
 use crate::resource::{Resource, Subresource};
 use crate::status::Result;
 use crate::user::User;
@@ -70,6 +71,8 @@ pub struct Attributes<'a> {
     pub user: &'a User,
     /// Whether nothing will be written.
     pub dry_run: bool,
+    /// Where to warn the client and annotate the audit event; absent for what the server writes unasked.
+    pub notes: Option<&'a Notes>,
     /// All that is stored, as fresh as the server has it.
     pub world: &'a World,
     /// The present time.
@@ -90,6 +93,20 @@ pub struct Companion {
 }
 
 impl Attributes<'_> {
+    /// Warns the client.
+    pub fn warn(&self, warning: impl Into<String>) {
+        if let Some(notes) = self.notes {
+            notes.warn(warning);
+        }
+    }
+
+    /// Adds an annotation to the audit event.
+    pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
+        if let Some(notes) = self.notes {
+            notes.annotate(key, value);
+        }
+    }
+
     /// Returns whether objects of this kind of the core group are written themselves, not a path below them.
     #[must_use]
     pub fn is_core(&self, plural: &str) -> bool {

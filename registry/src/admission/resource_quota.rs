@@ -164,6 +164,7 @@ mod tests {
             old: None,
             user: &user,
             dry_run: false,
+            notes: None,
             world: &world,
             now: jiff::Timestamp::UNIX_EPOCH,
         };

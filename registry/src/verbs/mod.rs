@@ -29,6 +29,7 @@ use crate::compress;
 use crate::layers::RequestBody;
 use crate::layers::authorization::NoCreation;
 use crate::negotiate::{self, accepted, is_pretty, preferred};
+use crate::notes::Notes;
 use crate::registry::{Registry, Resources};
 use crate::request::{Query, ResourceRequest, Verb};
 use crate::resource::{Backing, Resource, Subresource};
@@ -57,6 +58,8 @@ struct Call {
     manager: String,
     /// Why an apply may not create, if it may not.
     no_creation: Option<NoCreation>,
+    /// What admission has to say beside the answer.
+    notes: Arc<Notes>,
     body: Bytes,
     /// What the client wants instead of HTTP, if it asks for a WebSocket.
     socket: Option<Asked>,
@@ -82,6 +85,7 @@ impl Call {
             user: &self.user,
             manager: &self.manager,
             dry_run,
+            notes: Some(&self.notes),
         }
     }
 }
@@ -128,6 +132,7 @@ pub(crate) async fn serve(
         user,
         manager,
         no_creation: parts.extensions.remove(),
+        notes: parts.extensions.remove().unwrap_or_default(),
         body,
         socket,
         running,
@@ -139,6 +144,7 @@ pub(crate) async fn serve(
         Ok(response) => response,
         Err(status) => refuse(&status, &call.headers, &call.query),
     };
+    respond::warn(response.headers_mut(), &call.notes.warnings());
     if let Some(warning) = call.resource.custom.as_ref().and_then(|custom| custom.deprecation.clone()) {
         respond::warn(response.headers_mut(), &[warning]);
     }

@@ -24,6 +24,7 @@ pub(crate) use turns::Turns;
 pub use update::Change;
 
 use crate::admission::{Attributes, Companion, Operation};
+use crate::notes::Notes;
 use crate::numbers;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
@@ -56,6 +57,8 @@ pub struct Target<'a> {
     pub manager: &'a str,
     /// Whether nothing is to be written.
     pub dry_run: bool,
+    /// Where admission warns the client and annotates the audit event; absent for what the server writes unasked.
+    pub notes: Option<&'a Notes>,
 }
 
 /// An object after a write.
@@ -87,7 +90,16 @@ impl<'a> Target<'a> {
         name: &'a str,
         user: &'a User,
     ) -> Self {
-        Self { resource, subresource: None, namespace, name, user, manager: SERVER_MANAGER, dry_run: false }
+        Self {
+            resource,
+            subresource: None,
+            namespace,
+            name,
+            user,
+            manager: SERVER_MANAGER,
+            dry_run: false,
+            notes: None,
+        }
     }
 
     fn attributes(
@@ -106,6 +118,7 @@ impl<'a> Target<'a> {
             old,
             user: self.user,
             dry_run: self.dry_run,
+            notes: self.notes,
             world: context.world,
             now: context.now,
         }
