@@ -229,20 +229,6 @@ async fn an_event_of_either_group_is_found_in_the_other() {
 }
 
 #[tokio::test]
-async fn who_makes_what_nobody_enforces_is_warned() {
-    let server = server().await;
-    let hook = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": "w"}});
-
-    let made =
-        post(&server, "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", hook).await;
-
-    assert_eq!(made.code, StatusCode::CREATED, "{}", made.body);
-    let warning = made.headers["warning"].to_str().unwrap();
-    assert!(warning.contains("is stored but not enforced by this server yet"), "{warning}");
-}
-
-#[tokio::test]
 async fn a_job_deleted_without_a_word_leaves_its_pods_and_says_so() {
     let server = server().await;
     let jobs = "/apis/batch/v1/namespaces/default/jobs";

@@ -8,6 +8,7 @@ mod certificates;
 mod kubeconfig;
 mod service_accounts;
 
+pub(crate) use authority::roots;
 pub use authority::{Authority, AuthorityError, Identity};
 pub use certificates::{ClientCertificates, PeerCertificate};
 pub use kubeconfig::kubeconfig;

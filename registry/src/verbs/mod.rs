@@ -5,7 +5,7 @@
 mod apply;
 mod body;
 mod delete;
-mod json_patch;
+pub(crate) mod json_patch;
 mod list;
 mod merge_patch;
 mod options;
