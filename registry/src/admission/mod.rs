@@ -17,6 +17,7 @@ mod runtime_class;
 mod service_account;
 mod storage_protection;
 mod taint_nodes;
+mod validating_policy;
 mod webhook;
 
 use std::fmt::Debug;
@@ -38,6 +39,7 @@ pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
 pub use storage_protection::StorageObjectInUseProtection;
 pub use taint_nodes::TaintNodesByCondition;
+pub use validating_policy::ValidatingPolicies;
 pub use webhook::{MutatingWebhooks, ValidatingWebhooks};
 
 use crate::cache::World;
@@ -189,6 +191,7 @@ pub fn builtin() -> Vec<Arc<dyn Admission>> {
     ];
     let (mutating, validating) = webhook::webhooks(admission.clone());
     admission.push(Arc::new(mutating));
+    admission.push(Arc::new(ValidatingPolicies::default()));
     admission.push(Arc::new(validating));
     admission.push(Arc::new(ResourceQuota));
     admission
