@@ -355,6 +355,56 @@ async fn a_webhook_is_asked_in_the_version_that_it_knows() {
 }
 
 #[tokio::test]
+async fn below_an_object_webhooks_see_what_is_written_there() {
+    let server = server().await;
+    let hook = Hook::start(|asked| match asked["request"]["subResource"].as_str() {
+        Some("scale") => {
+            Reply::patch(asked, &json!([{"op": "replace", "path": "/spec/replicas", "value": 5}]))
+        }
+        _ => allow(asked),
+    })
+    .await;
+    let rules = json!({"rules": [{
+        "operations": ["CREATE", "UPDATE"], "apiGroups": ["*"], "apiVersions": ["*"],
+        "resources": ["deployments/scale", "pods/binding"],
+    }]});
+    mutating(&server, "m", &[webhook("a.example.com", &hook.at(""), &rules)]).await;
+    let pod = json!({
+        "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": pod}});
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    call(&server, "POST", deployments, deployment).await;
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
+    call(&server, "POST", "/api/v1/namespaces/default/serviceaccounts", account).await;
+    let mut pod = pod;
+    (pod["apiVersion"], pod["kind"], pod["metadata"]["name"]) = ("v1".into(), "Pod".into(), "p".into());
+    call(&server, "POST", "/api/v1/namespaces/default/pods", pod).await;
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"},
+        "target": {"kind": "Node", "name": "n"}});
+
+    let scale = json!({"spec": {"replicas": 3}});
+    let (code, scaled) = call(&server, "PATCH", &format!("{deployments}/d/scale"), scale).await;
+    let (bound, answer) = call(&server, "POST", "/api/v1/namespaces/default/pods/p/binding", binding).await;
+
+    assert_eq!((code, bound), (StatusCode::OK, StatusCode::CREATED), "{scaled} {answer}");
+    assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(5)));
+    let asked = hook.take();
+    assert_eq!(asked.len(), 2, "nothing but what is below: {asked:?}");
+    let request = &asked[0]["request"];
+    assert_eq!(request["kind"], json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}));
+    assert_eq!(
+        (&request["object"]["spec"]["replicas"], &request["operation"]),
+        (&json!(3), &json!("UPDATE"))
+    );
+    assert_eq!(request["oldObject"]["spec"]["replicas"], 1);
+    let request = &asked[1]["request"];
+    assert_eq!((&request["kind"]["kind"], &request["operation"]), (&json!("Binding"), &json!("CREATE")));
+    assert_eq!(request["object"]["target"], json!({"kind": "Node", "name": "n"}));
+}
+
+#[tokio::test]
 async fn a_webhook_behind_a_service_is_found_by_its_endpoints() {
     let (server, hook) = (server().await, Hook::start(allow).await);
     let service = json!({"name": "hook", "namespace": "default", "port": 8443});

@@ -11,6 +11,7 @@ use super::{Attributes, Operation};
 use crate::resource::{Resource, Subresource};
 use crate::status::{Result, Status};
 use crate::user::User;
+use crate::verbs::subresources::scale_of;
 
 /// A write as those see it who are asked about it: for some paths that is another object than the one that is stored.
 #[derive(Debug, Clone)]
@@ -19,26 +20,33 @@ pub(super) struct Event<'a> {
     pub(super) operation: &'static str,
     /// The object as it will be; absent for deletions.
     pub(super) object: Option<Cow<'a, Value>>,
-    pub(super) old: Option<&'a Value>,
+    pub(super) old: Option<Cow<'a, Value>>,
 }
 
 impl<'a> Event<'a> {
     pub(super) fn new(attributes: &'a Attributes<'a>, object: Option<&'a Value>) -> Self {
-        if attributes.subresource == Some(Subresource::Binding) {
-            let binding = object.map(|pod| Cow::Owned(binding(pod)));
-            return Self { attributes, operation: "CREATE", object: binding, old: None };
-        }
         let operation = match attributes.operation {
             Operation::Create => "CREATE",
             Operation::Update => "UPDATE",
             Operation::Delete => "DELETE",
         };
-        Self { attributes, operation, object: object.map(Cow::Borrowed), old: attributes.old }
+        let (object, old) = (object.map(Cow::Borrowed), attributes.old.map(Cow::Borrowed));
+        match attributes.subresource {
+            Some(Subresource::Binding) => {
+                let object = object.map(|pod| Cow::Owned(binding(&pod)));
+                Self { attributes, operation: "CREATE", object, old: None }
+            }
+            Some(Subresource::Scale) => {
+                let show = |object: Cow<'a, Value>| Cow::Owned(scale_of(attributes.resource, &object));
+                Self { attributes, operation, object: object.map(show), old: old.map(show) }
+            }
+            _ => Self { attributes, operation, object, old },
+        }
     }
 
     /// Whether what is written is the stored object, in its own version.
     pub(super) fn is_stored_object(&self) -> bool {
-        self.attributes.subresource != Some(Subresource::Binding)
+        !matches!(self.attributes.subresource, Some(Subresource::Binding | Subresource::Scale))
     }
 
     /// The namespace; a namespace lies in itself.
@@ -78,7 +86,7 @@ impl<'a> Event<'a> {
             }
             version.converted_from(resource, value)
         };
-        (self.object.as_deref().map(show), self.old.map(show))
+        (self.object.as_deref().map(show), self.old.as_deref().map(show))
     }
 
     /// The namespace's object, if the write is in one.
@@ -262,7 +270,7 @@ fn namespace_of<'a>(attributes: &'a Attributes<'_>, name: &str) -> Result<Cow<'a
 /// Whether a selector of objects chooses a write: by the object as it will be, or as it was.
 pub(super) fn selects_object(event: &Event<'_>, value: &Value) -> Result<bool> {
     let Some(selector) = selector(value)? else { return Ok(true) };
-    let objects = event.object.as_deref().into_iter().chain(event.old);
+    let objects = event.object.as_deref().into_iter().chain(event.old.as_deref());
     Ok(objects.into_iter().any(|object| selector.matches_object(object)))
 }
 

@@ -13,7 +13,7 @@ mod patch;
 mod read;
 mod respond;
 mod reviews;
-mod subresources;
+pub(crate) mod subresources;
 mod watch;
 mod write;
 

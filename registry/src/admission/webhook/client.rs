@@ -63,7 +63,6 @@ impl Client {
 
 /// What a server answered.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "nobody answers"))]
 struct Answered {
     code: u16,
     is_text: bool,

@@ -15,6 +15,7 @@ use crate::resource::{Resource, Subresource};
 use crate::schema;
 use crate::status::{Result, Status};
 use crate::verbs::json_patch;
+use crate::verbs::subresources::set_replicas;
 
 const PREFIX: &str = "/registry/mutatingwebhookconfigurations/";
 
@@ -102,7 +103,7 @@ impl MutatingWebhooks {
         let (seen, old) = event.seen_as(version);
         let answer = self.caller.ask(hook, &event, version, (&seen, &old), until, true).await;
         let outcome = match answer {
-            Ok(answer) => change(hook, &event, version, seen, answer.into_patch()),
+            Ok(answer) => change(hook, &event, version, (object, seen), answer.into_patch()),
             Err(failure) => Err(failure),
         };
         let changed = matches!(&outcome, Ok(Some(_)));
@@ -133,25 +134,32 @@ fn annotate(hook: Hook<'_>, attributes: &Attributes<'_>, round: usize, changed: 
     );
 }
 
-/// Applies a webhook's patch. Returns the object if it is another than before.
+/// Applies a webhook's patch to what it has seen of an object. Returns the object if it is another than before.
 fn change(
     hook: Hook<'_>,
     event: &Event<'_>,
     version: &Resource,
-    seen: Option<Value>,
+    (object, seen): (Option<&Value>, Option<Value>),
     patch: Vec<json_patch::Operation>,
 ) -> std::result::Result<Option<Value>, Failure> {
     if patch.is_empty() {
         return Ok(None);
     }
     let refuse = |why: String| Failure::Refused(Status::internal(why));
-    let Some(seen) = seen.filter(|_| event.is_stored_object()) else {
+    let is_binding = event.attributes.subresource == Some(Subresource::Binding);
+    let (Some(before), Some(seen)) = (object, seen.filter(|_| !is_binding)) else {
         return Err(refuse(format!(
             "admission webhook \"{}\" attempted to modify the object, which is not supported for this operation",
             hook.name()
         )));
     };
     let patched = json_patch::apply(&seen, &patch).map_err(|status| refuse(status.message))?;
+    let own = event.attributes.resource;
+    if event.attributes.subresource == Some(Subresource::Scale) {
+        let mut scaled = before.clone();
+        set_replicas(own, &mut scaled, patched["spec"]["replicas"].as_i64().unwrap_or_default());
+        return Ok((scaled != *before).then_some(scaled));
+    }
     let decoded =
         schema::decode_value(&version.structure, patched).map_err(|error| refuse(error.to_string()))?;
     let mut patched = decoded.value;
@@ -161,13 +169,10 @@ fn change(
     if patched == seen {
         return Ok(None);
     }
-    let own = event.attributes.resource;
     if !is_same(version, own) {
         patched = own.converted_from(version, &patched);
     }
-    if let Some(before) = event.object.as_deref() {
-        restore(&mut patched, before, event.attributes);
-    }
+    restore(&mut patched, before, event.attributes);
     Ok(Some(patched))
 }
 
