@@ -355,6 +355,48 @@ async fn a_webhook_is_asked_in_the_version_that_it_knows() {
 }
 
 #[tokio::test]
+async fn a_patch_to_one_version_of_a_custom_kind_loses_nothing_of_another() {
+    let patch = json!([{"op": "add", "path": "/metadata/labels", "value": {"by": "hook"}}]);
+    let (server, hook) = (server().await, Hook::start(move |asked| Reply::patch(asked, &patch)).await);
+    let version = |name: &str, field: &str| {
+        let spec = json!({"type": "object", "properties": {field: {"type": "string"}}});
+        json!({"name": name, "served": true, "storage": name == "v1", "schema": {
+            "openAPIV3Schema": {"type": "object", "properties": {"spec": spec}},
+        }})
+    };
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.example.com"}, "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [version("v1", "old"), version("v2", "new")],
+        },
+    });
+    call(&server, "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition).await;
+    let rules = json!({"rules": [{
+        "operations": ["*"], "apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["widgets"],
+    }]});
+    mutating(&server, "m", &[webhook("a.example.com", &hook.at(""), &rules)]).await;
+    let widget = json!({"apiVersion": "example.com/v2", "kind": "Widget", "metadata": {"name": "w"},
+        "spec": {"new": "x"}});
+
+    let path = "/apis/example.com/v2/namespaces/default/widgets";
+    let mut made = (StatusCode::NOT_FOUND, Value::Null);
+    for _ in 0..100 {
+        made = call(&server, "POST", path, widget.clone()).await;
+        if made.0 != StatusCode::NOT_FOUND {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    let (code, made) = made;
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    assert_eq!((&made["apiVersion"], &made["spec"]["new"]), (&json!("example.com/v2"), &json!("x")));
+    assert_eq!(made["metadata"]["labels"]["by"], "hook");
+    assert_eq!(hook.take()[0]["request"]["object"]["apiVersion"], "example.com/v1");
+}
+
+#[tokio::test]
 async fn below_an_object_webhooks_see_what_is_written_there() {
     let server = server().await;
     let hook = Hook::start(|asked| match asked["request"]["subResource"].as_str() {
@@ -366,8 +408,8 @@ async fn below_an_object_webhooks_see_what_is_written_there() {
     .await;
     let rules = json!({"rules": [{
         "operations": ["CREATE", "UPDATE"], "apiGroups": ["*"], "apiVersions": ["*"],
-        "resources": ["deployments/scale", "pods/binding"],
-    }]});
+        "resources": ["deployments/scale", "pods/binding", "pods/eviction", "serviceaccounts/token"],
+    }, {"operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods/status"]}]});
     mutating(&server, "m", &[webhook("a.example.com", &hook.at(""), &rules)]).await;
     let pod = json!({
         "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
@@ -386,12 +428,19 @@ async fn below_an_object_webhooks_see_what_is_written_there() {
 
     let scale = json!({"spec": {"replicas": 3}});
     let (code, scaled) = call(&server, "PATCH", &format!("{deployments}/d/scale"), scale).await;
-    let (bound, answer) = call(&server, "POST", "/api/v1/namespaces/default/pods/p/binding", binding).await;
+    let (bound, _) = call(&server, "POST", "/api/v1/namespaces/default/pods/p/binding", binding).await;
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    let pods = "/api/v1/namespaces/default/pods";
+    let (evicted, answer) = call(&server, "POST", &format!("{pods}/p/eviction"), eviction).await;
+    assert_eq!(evicted, StatusCode::CREATED, "{answer}");
+    let request =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}});
+    call(&server, "POST", "/api/v1/namespaces/default/serviceaccounts/default/token", request).await;
 
-    assert_eq!((code, bound), (StatusCode::OK, StatusCode::CREATED), "{scaled} {answer}");
+    assert_eq!((code, bound), (StatusCode::OK, StatusCode::CREATED), "{scaled}");
     assert_eq!((&scaled["kind"], &scaled["spec"]["replicas"]), (&json!("Scale"), &json!(5)));
     let asked = hook.take();
-    assert_eq!(asked.len(), 2, "nothing but what is below: {asked:?}");
+    assert_eq!(asked.len(), 4, "nothing but what is below: {asked:?}");
     let request = &asked[0]["request"];
     assert_eq!(request["kind"], json!({"group": "autoscaling", "version": "v1", "kind": "Scale"}));
     assert_eq!(
@@ -402,6 +451,8 @@ async fn below_an_object_webhooks_see_what_is_written_there() {
     let request = &asked[1]["request"];
     assert_eq!((&request["kind"]["kind"], &request["operation"]), (&json!("Binding"), &json!("CREATE")));
     assert_eq!(request["object"]["target"], json!({"kind": "Node", "name": "n"}));
+    let kinds: Vec<&Value> = asked[2..].iter().map(|asked| &asked["request"]["kind"]["kind"]).collect();
+    assert_eq!(kinds, ["Eviction", "TokenRequest"]);
 }
 
 #[tokio::test]

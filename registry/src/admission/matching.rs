@@ -46,7 +46,7 @@ impl<'a> Event<'a> {
 
     /// Whether what is written is the stored object, in its own version.
     pub(super) fn is_stored_object(&self) -> bool {
-        !matches!(self.attributes.subresource, Some(Subresource::Binding | Subresource::Scale))
+        self.attributes.subresource.and_then(Subresource::kind).is_none()
     }
 
     /// The namespace; a namespace lies in itself.
@@ -84,7 +84,13 @@ impl<'a> Event<'a> {
             if !self.is_stored_object() || is_same(version, resource) {
                 return value.clone();
             }
-            version.converted_from(resource, value)
+            if resource.custom.is_none() {
+                return version.converted_from(resource, value);
+            }
+            // Versions of a custom kind differ in their names; what one does not know is not lost on the way.
+            let mut value = value.clone();
+            value["apiVersion"] = version.api_version().into();
+            value
         };
         (self.object.as_deref().map(show), self.old.as_deref().map(show))
     }

@@ -155,21 +155,30 @@ fn change(
     };
     let patched = json_patch::apply(&seen, &patch).map_err(|status| refuse(status.message))?;
     let own = event.attributes.resource;
-    if event.attributes.subresource == Some(Subresource::Scale) {
-        let mut scaled = before.clone();
-        set_replicas(own, &mut scaled, patched["spec"]["replicas"].as_i64().unwrap_or_default());
-        return Ok((scaled != *before).then_some(scaled));
+    if let Some((group, version, kind)) = event.attributes.subresource.and_then(Subresource::kind) {
+        let structure = schema::builtin(group, version, kind).expect("the tables have what is served");
+        let decoded = schema::decode_value(structure, patched).map_err(|error| refuse(error.to_string()))?;
+        let mut changed = decoded.value;
+        if kind == "Scale" {
+            let replicas = changed["spec"]["replicas"].as_i64().unwrap_or_default();
+            changed = before.clone();
+            set_replicas(own, &mut changed, replicas);
+        }
+        return Ok((changed != *before).then_some(changed));
     }
-    let decoded =
-        schema::decode_value(&version.structure, patched).map_err(|error| refuse(error.to_string()))?;
+    // What the versions of a custom kind do not have in common is there too, and known to the one that is written.
+    let structure = if own.custom.is_some() { &own.structure } else { &version.structure };
+    let decoded = schema::decode_value(structure, patched).map_err(|error| refuse(error.to_string()))?;
     let mut patched = decoded.value;
-    schema::apply_defaults(&version.structure, &mut patched);
+    schema::apply_defaults(structure, &mut patched);
     patched["kind"] = version.kind.as_ref().into();
     patched["apiVersion"] = version.api_version().into();
     if patched == seen {
         return Ok(None);
     }
-    if !is_same(version, own) {
+    if own.custom.is_some() {
+        patched["apiVersion"] = own.api_version().into();
+    } else if !is_same(version, own) {
         patched = own.converted_from(version, &patched);
     }
     restore(&mut patched, before, event.attributes);
