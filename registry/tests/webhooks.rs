@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use hook::{Hook, Reply};
+use hook::{Hook, Reply, configure, mutating, validating, webhook};
 use http::StatusCode;
 use quarterdeck_core::storage::{Key, Storage, Transaction};
 use quarterdeck_registry::write::Target;
@@ -19,39 +19,6 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 async fn server() -> ApiServer {
     ApiServer::in_memory().await.unwrap()
-}
-
-/// A webhook for configmaps of any namespace, with these fields besides.
-fn webhook(name: &str, client: &Value, more: &Value) -> Value {
-    let mut webhook = json!({
-        "name": name, "clientConfig": client, "admissionReviewVersions": ["v1"], "sideEffects": "None",
-        "rules": [{
-            "operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
-        }],
-    });
-    for (field, value) in more.as_object().unwrap() {
-        webhook[field] = value.clone();
-    }
-    webhook
-}
-
-async fn configure(server: &ApiServer, kind: &str, name: &str, webhooks: &[Value]) {
-    let plural = format!("{}s", kind.to_lowercase());
-    let configuration = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name},
-        "webhooks": webhooks,
-    });
-    let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}");
-    let (code, answer) = call(server, "POST", &path, configuration).await;
-    assert_eq!(code, StatusCode::CREATED, "{answer}");
-}
-
-async fn mutating(server: &ApiServer, name: &str, webhooks: &[Value]) {
-    configure(server, "MutatingWebhookConfiguration", name, webhooks).await;
-}
-
-async fn validating(server: &ApiServer, webhooks: &[Value]) {
-    configure(server, "ValidatingWebhookConfiguration", "validating", webhooks).await;
 }
 
 fn map(name: &str) -> Value {

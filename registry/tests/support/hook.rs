@@ -1,4 +1,4 @@
-//! A webhook: a server with TLS on loopback that answers as a test says.
+//! A webhook: a server with TLS on loopback that answers as a test says, and the configurations that name it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -7,16 +7,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use quarterdeck_registry::ApiServer;
 use quarterdeck_registry::tls::Authority;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+
+use crate::support::call;
 
 /// What a webhook answers.
 #[derive(Debug, Clone)]
@@ -115,4 +118,37 @@ async fn respond(
         response = response.header("location", location);
     }
     Ok(response.body(Full::new(reply.body.into())).unwrap())
+}
+
+/// A webhook for configmaps of any namespace, with these fields besides.
+pub(crate) fn webhook(name: &str, client: &Value, more: &Value) -> Value {
+    let mut webhook = json!({
+        "name": name, "clientConfig": client, "admissionReviewVersions": ["v1"], "sideEffects": "None",
+        "rules": [{
+            "operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
+        }],
+    });
+    for (field, value) in more.as_object().unwrap() {
+        webhook[field] = value.clone();
+    }
+    webhook
+}
+
+pub(crate) async fn configure(server: &ApiServer, kind: &str, name: &str, webhooks: &[Value]) {
+    let plural = format!("{}s", kind.to_lowercase());
+    let configuration = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name},
+        "webhooks": webhooks,
+    });
+    let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}");
+    let (code, answer) = call(server, "POST", &path, configuration).await;
+    assert_eq!(code, StatusCode::CREATED, "{answer}");
+}
+
+pub(crate) async fn mutating(server: &ApiServer, name: &str, webhooks: &[Value]) {
+    configure(server, "MutatingWebhookConfiguration", name, webhooks).await;
+}
+
+pub(crate) async fn validating(server: &ApiServer, webhooks: &[Value]) {
+    configure(server, "ValidatingWebhookConfiguration", "validating", webhooks).await;
 }
