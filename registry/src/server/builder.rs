@@ -285,9 +285,10 @@ impl ApiServerBuilder {
         });
         let (signal, stop) = Stop::channel();
         let mut tasks = JoinSet::new();
-        let feed_stop = stop.clone();
+        let (feed_stop, fed) = (stop.clone(), registry.cache.clone());
         tasks.spawn(async move {
             if let Err(error) = feed.run(feed_stop).await {
+                fed.feed_ended();
                 tracing::error!(%error, "the watch cache stopped: reads time out until the server is started again");
             }
         });
