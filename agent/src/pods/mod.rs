@@ -187,7 +187,9 @@ impl Pods {
     async fn take_all(&mut self) {
         match self.host.runtime.pods().await {
             Ok(held) => held.into_iter().for_each(|pod| self.end_stray(pod)),
-            Err(error) => tracing::warn!(error = chain(&error), "the runtime does not answer: what it runs goes on"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the runtime does not answer: what it runs goes on")
+            }
         }
     }
 
