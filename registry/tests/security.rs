@@ -3,11 +3,15 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use quarterdeck_registry::admission::{Exemptions, Level, LevelVersion, PodSecurity, Policy};
+use quarterdeck_registry::admission::{Attributes, Exemptions, Level, LevelVersion, PodSecurity, Policy};
 use quarterdeck_registry::tokens::{TokenClaims, TokenIssuer};
-use quarterdeck_registry::{ApiServer, Body, MemoryStorage, User};
+use quarterdeck_registry::{Admission, ApiServer, Body, MemoryStorage, Status, User};
 use serde_json::{Value, json};
 use support::{Answer, call, send};
 use tower::ServiceExt;
@@ -77,7 +81,9 @@ async fn pods_are_refused_by_the_level_that_their_namespace_enforces() {
     // Pods that are there go on, and may be labelled, but get no other image.
     let patch = async |patch: Value| call(&server, "PATCH", &format!("{PODS}/before"), patch).await.0;
     assert_eq!(patch(json!({"metadata": {"labels": {"a": "b"}}})).await, OK);
-    let image = json!({"spec": {"containers": [{"name": "c", "image": "other", "securityContext": {"privileged": true}}]}});
+    let (_, mut other) = call(&server, "GET", &format!("{PODS}/before"), Value::Null).await;
+    other["spec"]["containers"][0]["image"] = "other".into();
+    let image = json!({"spec": {"containers": other["spec"]["containers"]}});
     assert_eq!(patch(image).await, StatusCode::FORBIDDEN);
 }
 
@@ -171,6 +177,52 @@ async fn defaults_hold_where_no_label_says_and_exemptions_are_not_looked_at() {
     );
 }
 
+/// Keeps what the audit event of the last write would say.
+#[derive(Debug, Clone, Default)]
+struct Annotations(Arc<Mutex<BTreeMap<String, String>>>);
+
+#[async_trait]
+impl Admission for Annotations {
+    async fn validate(&self, attributes: &Attributes<'_>, _object: Option<&Value>) -> Result<(), Status> {
+        if let Some(notes) = attributes.notes {
+            *self.0.lock().unwrap() = notes.annotations();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_audit_event_says_what_holds_and_what_is_broken() {
+    let seen = Annotations::default();
+    let settings = PodSecurity {
+        exemptions: Exemptions { runtime_classes: vec!["vm".into()], ..Exemptions::default() },
+        ..PodSecurity::default()
+    };
+    let builder = ApiServer::builder(MemoryStorage::new()).pod_security(settings).admission(seen.clone());
+    let server = builder.start().await.unwrap();
+    let class = json!({"metadata": {"name": "vm"}, "handler": "vm"});
+    make(&server, "/apis/node.k8s.io/v1/runtimeclasses", class).await;
+    make(&server, &format!("{NS}/serviceaccounts"), json!({"metadata": {"name": "default"}})).await;
+    let of = async |pod: Value| {
+        make(&server, PODS, pod).await;
+        json!(*seen.0.lock().unwrap())
+    };
+
+    assert_eq!(of(pod("a")).await, json!({"pod-security.kubernetes.io/enforce-policy": "privileged:latest"}));
+    label(&server, "default", json!({"audit": "baseline", "enforce-version": "v1.30"})).await;
+    assert_eq!(
+        of(privileged("b")).await,
+        json!({
+            "pod-security.kubernetes.io/enforce-policy": "privileged:v1.30",
+            "pod-security.kubernetes.io/audit-violations": "would violate PodSecurity \"baseline:latest\": privileged (container \
+                                                            \"c\" must not set securityContext.privileged=true)",
+        })
+    );
+    let mut isolated = privileged("c");
+    isolated["spec"]["runtimeClassName"] = "vm".into();
+    assert_eq!(of(isolated).await, json!({"pod-security.kubernetes.io/exempt": "runtimeClass"}));
+}
+
 /// Issues tokens that nobody takes.
 #[derive(Debug)]
 struct Issuer;
@@ -214,6 +266,7 @@ async fn refusal(server: &ApiServer, method: &str, path: &str, body: Value) -> S
 /// Makes a server with the nodes `n` and `m`, and a pod on each that refers to things of the same name.
 async fn two_nodes() -> ApiServer {
     let server = ApiServer::builder(MemoryStorage::new()).token_issuer(Issuer).start().await.unwrap();
+    make(&server, &format!("{NS}/serviceaccounts"), json!({"metadata": {"name": "default"}})).await;
     for node in ["n", "m"] {
         make(&server, "/api/v1/nodes", json!({"metadata": {"name": node}})).await;
         make(&server, &format!("{NS}/serviceaccounts"), json!({"metadata": {"name": node}})).await;
@@ -258,9 +311,16 @@ async fn an_agent_reads_what_its_pods_refer_to_and_nothing_else() {
     assert_eq!(code(&server, "GET", &sly).await, 403);
 
     call(&server, "DELETE", &format!("{PODS}/n?gracePeriodSeconds=0"), Value::Null).await;
-    assert_eq!(code(&server, "GET", &format!("{NS}/secrets/n")).await, 403);
+    while code(&server, "GET", &format!("{NS}/secrets/n")).await != 403 {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(code(&server, "POST", &format!("{NS}/secrets")).await, 403);
-    assert_eq!(code(&server, "GET", "/api/v1/services").await, 200);
+    for path in ["/api/v1/services", "/api/v1/services?watch=1"] {
+        assert_eq!(code(&server, "GET", path).await, 200, "{path}");
+    }
+    let object = json!({"kind": "Pod", "namespace": "default", "name": "n"});
+    let event = json!({"metadata": {"name": "e"}, "involvedObject": object, "reason": "R", "type": "Normal"});
+    assert_eq!(agent(&server, "POST", &format!("{NS}/events"), event).await.0, CREATED);
     assert_eq!(code(&server, "GET", "/apis/apps/v1/deployments").await, 403);
 }
 
@@ -283,6 +343,7 @@ async fn an_agent_lists_and_watches_its_own_pods_and_node_alone() {
         );
     }
     assert_eq!(code(&server, "GET", "/api/v1/nodes?fieldSelector=metadata.name%3Dn").await, 200);
+    assert_eq!(code(&server, "GET", "/api/v1/nodes?fieldSelector=metadata.name%3Dn&watch=1").await, 200);
     assert_eq!(code(&server, "GET", "/api/v1/nodes/n").await, 200);
     for (path, why) in [
         ("/api/v1/nodes", "node 'n' cannot read all nodes, only its own Node object"),

@@ -262,3 +262,120 @@ fn references_of(pod: &Value, namespace: &str) -> BTreeSet<(Kind, Place)> {
     let accounts = account.into_iter().map(|name| (Kind::Account, at(name)));
     secrets.chain(maps).chain(claims).chain(accounts).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use quarterdeck_core::component::{Stop, StopSignal};
+    use quarterdeck_core::storage::{Storage, Transaction};
+    use serde_json::json;
+
+    use super::*;
+    use crate::cache::Feed;
+    use crate::registry::Resources;
+    use crate::storage::MemoryStorage;
+
+    /// A store that a cache follows, and a follower of that.
+    struct Bench {
+        storage: Arc<MemoryStorage>,
+        cache: Cache,
+        follower: Follower,
+        _signal: StopSignal,
+    }
+
+    impl Bench {
+        async fn new() -> Self {
+            let storage = Arc::new(MemoryStorage::new());
+            let cache = Cache::new(Resources::new(crate::resources::builtin()));
+            let feed = Feed::start(cache.clone(), storage.clone()).await.unwrap();
+            let (signal, stop) = Stop::channel();
+            tokio::spawn(feed.run(stop));
+            Self { storage, follower: Follower::new(&cache), cache, _signal: signal }
+        }
+
+        async fn commit(&self, transaction: Transaction) {
+            let revision = self.storage.commit(transaction).await.unwrap();
+            self.cache.not_older_than(revision).await.unwrap();
+        }
+
+        async fn put(&self, key: &str, object: Value) {
+            self.commit(Transaction::new().put(format!("/registry/{key}"), object.to_string())).await;
+        }
+
+        fn is_related(&mut self, kind: Kind, namespace: &str, name: &str) -> bool {
+            self.follower.index().is_related("n", kind, namespace, name)
+        }
+    }
+
+    fn pod(uid: &str, node: &str, volume: Value) -> Value {
+        json!({
+            "metadata": {"name": "p", "namespace": "a", "uid": uid}, "spec": {"nodeName": node, "volumes": [volume]},
+        })
+    }
+
+    #[tokio::test]
+    async fn a_pod_refers_to_what_it_does_from_when_it_is_bound_until_it_is_gone() {
+        let mut bench = Bench::new().await;
+        let secret = || json!({"name": "v", "secret": {"secretName": "s"}});
+        bench.put("pods/a/p", pod("1", "", secret())).await;
+        assert!(!bench.is_related(Kind::Secret, "a", "s"));
+
+        bench.put("pods/a/p", pod("1", "n", secret())).await;
+        assert!(bench.is_related(Kind::Secret, "a", "s") && bench.is_related(Kind::Pod, "a", "p"));
+        assert!(!bench.is_related(Kind::Secret, "b", "s") && !bench.is_related(Kind::ConfigMap, "a", "s"));
+
+        // Another pod of the same name.
+        bench.put("pods/a/p", pod("2", "n", json!({"name": "v", "configMap": {"name": "c"}}))).await;
+        assert!(!bench.is_related(Kind::Secret, "a", "s") && bench.is_related(Kind::ConfigMap, "a", "c"));
+
+        bench.commit(Transaction::new().delete("/registry/pods/a/p")).await;
+        assert!(!bench.is_related(Kind::ConfigMap, "a", "c") && !bench.is_related(Kind::Pod, "a", "p"));
+        assert!(bench.follower.index.referrers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_mirror_pod_refers_to_nothing() {
+        let mut bench = Bench::new().await;
+        let mut mirror = pod("1", "n", json!({"name": "v", "secret": {"secretName": "s"}}));
+        mirror["metadata"]["annotations"] = json!({"kubernetes.io/config.mirror": "h"});
+        bench.put("pods/a/p", mirror).await;
+
+        assert!(bench.is_related(Kind::Pod, "a", "p") && !bench.is_related(Kind::Secret, "a", "s"));
+    }
+
+    #[tokio::test]
+    async fn a_volume_is_of_the_node_whose_pod_has_its_claim() {
+        let mut bench = Bench::new().await;
+        bench.put("pods/a/p", pod("1", "n", json!({"name": "v", "ephemeral": {}}))).await;
+        let volume = |claim: &str| {
+            json!({"metadata": {"name": "pv"}, "spec": {
+                "claimRef": {"namespace": "a", "name": claim}, "rbd": {"secretRef": {"name": "s"}},
+            }})
+        };
+
+        bench.put("persistentvolumes/pv", volume("p-v")).await;
+        assert!(bench.is_related(Kind::Volume, "", "pv") && bench.is_related(Kind::Secret, "a", "s"));
+        assert!(bench.is_related(Kind::Claim, "a", "p-v"));
+
+        bench.put("persistentvolumes/pv", volume("other")).await;
+        assert!(!bench.is_related(Kind::Volume, "", "pv") && !bench.is_related(Kind::Secret, "a", "s"));
+
+        bench
+            .put("volumeattachments/va", json!({"metadata": {"name": "va"}, "spec": {"nodeName": "n"}}))
+            .await;
+        assert!(bench.is_related(Kind::Attachment, "", "va"));
+        bench
+            .put("volumeattachments/va", json!({"metadata": {"name": "va"}, "spec": {"nodeName": "m"}}))
+            .await;
+        assert!(!bench.is_related(Kind::Attachment, "", "va"));
+    }
+
+    #[tokio::test]
+    async fn what_was_forgotten_meanwhile_is_read_again() {
+        let mut bench = Bench::new().await;
+        assert!(!bench.is_related(Kind::Secret, "a", "s"));
+        bench.put("pods/a/p", pod("1", "n", json!({"name": "v", "secret": {"secretName": "s"}}))).await;
+        bench.cache.forget(bench.storage.revision().await.unwrap());
+
+        assert!(bench.is_related(Kind::Secret, "a", "s"));
+    }
+}
