@@ -133,13 +133,13 @@ fn each_rule_of_restricted_names_who_breaks_it() {
     volumes["volumes"] =
         json!([{"name": "h", "hostPath": {}}, {"name": "n", "nfs": {}}, {"name": "c", "csi": {}}]);
     let mut volume = hardened();
-    volume["volumes"] = json!([{"name": "i", "image": {}}]);
+    volume["volumes"] = json!([{"name": "i", "image": {}}, {"name": "x", "new": {}}]);
     for (spec, expected) in [
         (
             volumes,
             "restricted volume types (volumes \"h\", \"n\" use restricted volume types \"hostPath\", \"nfs\")",
         ),
-        (volume, "restricted volume types (volume \"i\" uses restricted volume type \"unknown\")"),
+        (volume, "restricted volume types (volume \"x\" uses restricted volume type \"unknown\")"),
         (
             with_container("b", json!({"allowPrivilegeEscalation": null})),
             "allowPrivilegeEscalation != false (container \"b\" must set securityContext.allowPrivilegeEscalation=false)",

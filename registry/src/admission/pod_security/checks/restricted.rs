@@ -30,13 +30,14 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// The volumes that pods may have.
-const VOLUMES: [&str; 8] = [
+/// The volumes that pods may have; as upstream, `image` in all versions, although it came with 1.33.
+const VOLUMES: [&str; 9] = [
     "configMap",
     "csi",
     "downwardAPI",
     "emptyDir",
     "ephemeral",
+    "image",
     "persistentVolumeClaim",
     "projected",
     "secret",
