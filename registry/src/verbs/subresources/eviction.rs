@@ -23,10 +23,11 @@ const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption
 /// Answers a POST of an Eviction below a pod.
 pub(in super::super) async fn evict(call: &Call) -> Result<Response<Body>> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
-    let eviction = body::object_of(call, "Eviction", options.validation)?.object;
+    let mut eviction = body::object_of(call, "Eviction", options.validation)?.object;
     if eviction["metadata"]["name"].as_str().unwrap_or_default() != call.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    call.registry.admit_below(&call.target(options.dry_run), &mut eviction).await?;
     let (mut deletion, dry) = delete::options_of(&eviction["deleteOptions"], Vec::new())?;
     let dry_run = options.dry_run || dry;
     let world = call.registry.latest().await?;
