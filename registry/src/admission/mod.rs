@@ -11,6 +11,8 @@ pub(crate) mod expressions;
 mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
+mod node_restriction;
+mod pod_security;
 mod priority;
 mod resource_quota;
 mod runtime_class;
@@ -33,6 +35,8 @@ pub use default_class::{DefaultIngressClass, DefaultStorageClass};
 pub use default_toleration_seconds::DefaultTolerationSeconds;
 pub use limit_ranger::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
+pub use node_restriction::NodeRestriction;
+pub use pod_security::{Exemptions, Level, LevelVersion, PodSecurity, Policy, Version};
 pub use priority::Priority;
 pub use resource_quota::ResourceQuota;
 pub use runtime_class::RuntimeClass;
@@ -176,11 +180,19 @@ const _: Option<&dyn Admission> = None; // object safety is API: losing it must 
 /// Returns the built-in admission, in order.
 #[must_use]
 pub fn builtin() -> Vec<Arc<dyn Admission>> {
+    builtin_with(PodSecurity::default())
+}
+
+/// Returns the built-in admission, in order, with these settings of [`PodSecurity`].
+#[must_use]
+pub fn builtin_with(pod_security: PodSecurity) -> Vec<Arc<dyn Admission>> {
     let mut admission: Vec<Arc<dyn Admission>> = vec![
         Arc::new(NamespaceLifecycle),
         Arc::new(LimitRanger),
         Arc::new(ServiceAccount),
+        Arc::new(NodeRestriction),
         Arc::new(TaintNodesByCondition),
+        Arc::new(pod_security),
         Arc::new(Priority),
         Arc::new(DefaultTolerationSeconds),
         Arc::new(DefaultStorageClass),

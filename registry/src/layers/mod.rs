@@ -4,6 +4,7 @@ pub mod authentication;
 pub mod authorization;
 pub mod gate;
 pub mod impersonation;
+pub mod node_authorizer;
 pub mod policy;
 
 use bytes::Bytes;
