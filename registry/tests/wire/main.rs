@@ -8,6 +8,7 @@ mod negotiation;
 mod openapi;
 mod patching;
 mod properties;
+mod scales;
 mod support;
 mod watching;
 mod websockets;
