@@ -1,7 +1,10 @@
 //! What goes over the wire, in process: discovery, OpenAPI, the forms of answers, lists and watches.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod bodies;
 mod bombs;
+mod custom;
+mod deleting;
 mod discovery;
 mod listing;
 mod negotiation;
