@@ -214,12 +214,17 @@ pub(crate) fn plain_form(headers: &HeaderMap, query: &Query) -> Result<Form> {
 }
 
 /// The Go type that upstream holds objects of a kind in.
-fn internal_type(resource: &Resource) -> String {
+pub(crate) fn internal_type(resource: &Resource) -> String {
     if resource.custom.is_some() {
         return "unstructured.Unstructured".into();
     }
-    let package = resource.layout().group.split('.').next().filter(|package| !package.is_empty());
-    format!("{}.{}", package.unwrap_or("core"), resource.kind)
+    go_type(resource.layout().group, &resource.kind)
+}
+
+/// The Go type that upstream holds objects of a built-in group's kind in.
+pub(crate) fn go_type(group: &str, kind: &str) -> String {
+    let package = group.split('.').next().filter(|package| !package.is_empty());
+    format!("{}.{kind}", package.unwrap_or("core"))
 }
 
 /// Returns whether a client says nothing of what it accepts.

@@ -135,6 +135,8 @@ impl RequestInfo {
         // Who names an object reads it, whatever the query says.
         let watches = legacy_watch || (name.is_none() && is_watch(uri));
         let verb = verb(method, name.is_some(), watches, subresource.is_some());
+        // The old path of watches has nothing else.
+        let verb = verb.filter(|verb| !legacy_watch || *verb == Verb::Watch);
         Ok(Self::Resource(ResourceRequest {
             verb,
             group,

@@ -311,6 +311,15 @@ impl Resource {
         self.custom.is_none() && crate::schema::builtin(&self.group, &self.version, &self.kind).is_some()
     }
 
+    /// Returns the kind of a list of objects: `PodList`, or what a definition calls it.
+    #[must_use]
+    pub fn list_kind(&self) -> Cow<'_, str> {
+        match self.custom.as_ref().map(|custom| custom.list_kind.as_str()) {
+            None | Some("") => format!("{}List", self.kind).into(),
+            Some(name) => name.into(),
+        }
+    }
+
     /// Returns group and version as `apiVersion` writes them.
     #[must_use]
     pub fn api_version(&self) -> String {

@@ -33,6 +33,9 @@ pub struct Status {
     foreign_reason: Option<Box<str>>,
 }
 
+/// Why no objects of a custom kind are made any more.
+const KIND_IS_ENDING: &str = "create not allowed while custom resource definition is terminating";
+
 /// The result of serving a request.
 pub type Result<T> = std::result::Result<T, Status>;
 
@@ -81,6 +84,16 @@ impl Status {
         .about(resource, name)
     }
 
+    /// Says of an apply what it would not make, as upstream does: of an object, and not of a method.
+    #[must_use]
+    pub(crate) fn of_apply(self, resource: &Resource, name: &str) -> Self {
+        if self.message == KIND_IS_ENDING {
+            Self::forbidden_object(resource, name, KIND_IS_ENDING)
+        } else {
+            self
+        }
+    }
+
     /// There is no such path.
     #[must_use]
     pub fn unknown_path() -> Self {
@@ -115,6 +128,14 @@ impl Status {
     pub fn method_not_supported(resource: &Resource, verb: &str) -> Self {
         let why = format!("{verb} is not supported on resources of kind \"{}\"", resource.qualified_plural());
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", why).about(resource, "")
+    }
+
+    /// The kind, which is a custom one, comes to its end with its definition.
+    #[must_use]
+    pub fn kind_is_ending(resource: &Resource) -> Self {
+        let mut status = Self::method_not_supported(resource, "create");
+        status.message = KIND_IS_ENDING.into();
+        status
     }
 
     /// Nothing that the client accepts can be answered.

@@ -185,6 +185,9 @@ fn rules(field: &Field) -> String {
     if field.patch_merge {
         parts.push("patch_merge: true".to_owned());
     }
+    if field.patch_replace {
+        parts.push("patch_replace: true".to_owned());
+    }
     if field.patch_retain_keys {
         parts.push("patch_retain_keys: true".to_owned());
     }

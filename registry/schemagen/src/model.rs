@@ -29,6 +29,7 @@ pub(crate) struct Field {
     pub(crate) default: Option<Value>,
     pub(crate) topology: Topology,
     pub(crate) patch_merge: bool,
+    pub(crate) patch_replace: bool,
     pub(crate) patch_retain_keys: bool,
     pub(crate) patch_key: Option<String>,
 }
@@ -157,6 +158,7 @@ fn field(
             |name: &str| number.markers.get(name).and_then(|values| values.first()).map(String::as_str);
         let strategy = marker("patchStrategy").unwrap_or_default();
         field.patch_merge = strategy.split(',').any(|word| word == "merge");
+        field.patch_replace = strategy.split(',').any(|word| word == "replace");
         field.patch_retain_keys = strategy.split(',').any(|word| word == "retainKeys");
         field.patch_key = marker("patchMergeKey").map(str::to_owned);
         field.topology = match marker("listType").or(marker("mapType")).or(marker("structType")) {
@@ -179,6 +181,7 @@ fn plain_field(json: &str, wire: Vec<u32>, ty: Shape, presence: &'static str) ->
         default: None,
         topology: Topology::Unset,
         patch_merge: false,
+        patch_replace: false,
         patch_retain_keys: false,
         patch_key: None,
     }

@@ -221,6 +221,7 @@ fn resource(basis: &Value, version: &Value, store: &Store, patterns: &mut Patter
         definition: basis["name"]
             .as_str()
             .map(|name| Key::new(format!("{}{name}", super::lifecycle::PREFIX))),
+        list_kind: text(names, "listKind").into_owned(),
         deprecation: deprecation(&group, &name, &kind, version),
         is_ending: basis["ending"] == true,
         weight: weight_of_rules(written) + patterns::count(written),

@@ -8,7 +8,7 @@ use super::rules::Rules;
 use super::scale::ScalePaths;
 use super::schema::Schema;
 use super::{check, embedded, lists};
-use crate::validation::FieldError;
+use crate::validation::{Cause, FieldError};
 
 /// What a version of a custom kind is besides what every [`Resource`](crate::resource::Resource) says.
 #[derive(Debug)]
@@ -18,6 +18,8 @@ pub struct CustomKind {
     pub(crate) scale: Option<ScalePaths>,
     /// The key of the definition; absent for kinds that a program compiled in.
     pub(crate) definition: Option<Key>,
+    /// The kind of a list of objects; empty if the definition does not name it.
+    pub(crate) list_kind: String,
     /// What clients of the version are warned of.
     pub(crate) deprecation: Option<String>,
     /// Whether the definition is being deleted: nothing is made any more.
@@ -43,7 +45,6 @@ impl CustomKind {
     /// stricter since.
     pub(crate) fn check(&self, object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut errors = check::check(&self.schema, object, old, "", &Effort::default());
-        let fits = errors.is_empty();
         embedded::check(&self.schema, object, "", &mut errors);
         if let Some(scale) = &self.scale {
             scale.check(object, &mut errors);
@@ -57,12 +58,26 @@ impl CustomKind {
         if !found.is_empty() && old.is_none_or(|old| duplicates(old).is_empty()) {
             errors.extend(found);
         }
+        if self.rules.is_empty() {
+            return errors;
+        }
         // Rules are written for objects of the right form.
-        if fits {
+        if errors.iter().any(hinders_rules) {
+            errors.push(FieldError::invalid("<nil>", &Value::Null, UNCHECKED));
+        } else {
             self.rules.check(object, old, &mut errors);
         }
         errors
     }
+}
+
+const UNCHECKED: &str = "some validation rules were not checked because the object was invalid; correct the existing \
+                         errors to complete validation";
+
+/// Whether an object with this mistake has not the form that rules are written for.
+fn hinders_rules(error: &FieldError) -> bool {
+    use Cause::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+    matches!(error.reason, Required | NotSupported | TooLong | TooMany | TypeInvalid)
 }
 
 /// About how much there is to check in a value, in bytes, counted no further than to a limit. Each part counts, however short.

@@ -33,3 +33,4 @@ mod tests;
 pub(crate) use check::check;
 pub use definition::DefinitionError;
 pub use kind::CustomKind;
+pub(crate) use scale::ScalePaths;

@@ -60,6 +60,11 @@ impl Rules {
         Self { schema: has_rules(schema).then(|| schema.clone()), compiled: OnceLock::new() }
     }
 
+    /// Returns whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.schema.is_none()
+    }
+
     /// Returns whether the rules, if there are any, are compiled.
     pub(super) fn are_ready(&self) -> bool {
         self.schema.is_none() || self.compiled.get().is_some()

@@ -14,6 +14,11 @@ impl Rules {
         Self
     }
 
+    /// Returns that there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        true
+    }
+
     /// Returns that nothing has to be compiled.
     pub(super) fn are_ready(&self) -> bool {
         true

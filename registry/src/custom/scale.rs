@@ -30,6 +30,11 @@ impl ScalePaths {
         at(object, &self.replicas)?.as_i64()
     }
 
+    /// Returns where the replicas that are wanted are, as the definition says it.
+    pub(crate) fn replicas_field(&self) -> &str {
+        &self.replicas
+    }
+
     /// Returns the way to the replicas that are wanted.
     pub(crate) fn replicas_path(&self) -> Vec<&str> {
         names(&self.replicas).collect()

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use serde_json::{Map, Value, json};
 
-use super::{Group, accepted, etag};
+use super::{Group, accepted, etag, subresources, verbs};
 use crate::body::Body;
 use crate::negotiate::MediaRange;
 use crate::resource::{Resource, Subresource};
@@ -125,15 +125,14 @@ fn kind_entry(resource: &Resource) -> Value {
         "responseKind": kind(&resource.group, &resource.version, &resource.kind),
         "scope": if resource.is_namespaced() { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular,
-        "verbs": resource.verbs.iter().map(|verb| verb.as_str()).collect::<Vec<_>>(),
+        "verbs": verbs(resource),
     });
     for (member, names) in [("shortNames", &resource.short_names), ("categories", &resource.categories)] {
         if !names.is_empty() {
             entry[member] = names.iter().map(AsRef::as_ref).collect::<Vec<&str>>().into();
         }
     }
-    let mut below: Vec<Subresource> = resource.subresources.clone();
-    below.sort_by_key(|subresource| subresource.name());
+    let below = subresources(resource);
     if !below.is_empty() {
         entry["subresources"] = below.into_iter().map(|one| subresource_entry(resource, one)).collect();
     }

@@ -18,8 +18,8 @@ use serde_json::Value;
 use crate::body::Body;
 use crate::etag;
 use crate::negotiate::{accepted, is_pretty, plain_form};
-use crate::request::Query;
-use crate::resource::Resource;
+use crate::request::{Query, Verb};
+use crate::resource::{Resource, Subresource};
 use crate::status::Result;
 use crate::verbs::respond_document;
 
@@ -176,6 +176,22 @@ fn stability(version: &str) -> Option<(u8, u64, u64)> {
 
 fn number(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|_| !digits.starts_with(['0', '+']))
+}
+
+/// Returns what can be done with a kind. Of one whose definition is being deleted, only what it takes to be rid of it.
+fn verbs(resource: &Resource) -> Vec<&'static str> {
+    let is_ending = resource.custom.as_ref().is_some_and(|custom| custom.is_ending);
+    let is_shown = |verb: &&Verb| !is_ending || !matches!(verb, Verb::Create | Verb::Update | Verb::Patch);
+    resource.verbs.iter().filter(is_shown).map(|verb| verb.as_str()).collect()
+}
+
+/// Returns the paths below a kind's objects, in upstream's order: by name, but for custom kinds.
+fn subresources(resource: &Resource) -> Vec<Subresource> {
+    let mut below = resource.subresources.clone();
+    if resource.custom.is_none() {
+        below.sort_by_key(|subresource| subresource.name());
+    }
+    below
 }
 
 fn group_version(group: &str, version: &str) -> String {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Group, group_version};
+use super::{Group, group_version, subresources, verbs};
 use crate::resource::{Backing, Resource, Subresource};
 
 /// Makes the documents, by path.
@@ -53,8 +53,7 @@ fn api_group(group: &Group<'_>) -> Value {
 }
 
 fn resource_list(group_version: &str, kinds: &[&Resource]) -> Value {
-    let mut resources: Vec<Value> = kinds.iter().flat_map(|resource| entries(resource)).collect();
-    resources.sort_by(|one, other| one["name"].as_str().cmp(&other["name"].as_str()));
+    let resources: Vec<Value> = kinds.iter().flat_map(|resource| entries(resource)).collect();
     json!({
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources,
     })
@@ -62,10 +61,9 @@ fn resource_list(group_version: &str, kinds: &[&Resource]) -> Value {
 
 /// The entries of a kind: itself and the paths below it.
 fn entries(resource: &Resource) -> Vec<Value> {
-    let verbs: Vec<&str> = resource.verbs.iter().map(|verb| verb.as_str()).collect();
     let mut entry = json!({
         "name": resource.plural, "singularName": resource.singular, "namespaced": resource.is_namespaced(),
-        "kind": resource.kind, "verbs": verbs,
+        "kind": resource.kind, "verbs": verbs(resource),
     });
     for (member, names) in [("shortNames", &resource.short_names), ("categories", &resource.categories)] {
         if !names.is_empty() {
@@ -75,7 +73,7 @@ fn entries(resource: &Resource) -> Vec<Value> {
     if resource.backing == Backing::Store {
         entry["storageVersionHash"] = storage_version_hash(resource).into();
     }
-    let below = resource.subresources.iter().map(|subresource| below(resource, *subresource));
+    let below = subresources(resource).into_iter().map(|subresource| below(resource, subresource));
     std::iter::once(entry).chain(below).collect()
 }
 

@@ -67,7 +67,7 @@ fn list_schema(resource: &Resource) -> Value {
             "items": {"type": "array", "items": reference(&resource.structure.name)},
         },
         "x-kubernetes-group-version-kind": [{
-            "group": resource.group, "version": resource.version, "kind": format!("{}List", resource.kind),
+            "group": resource.group, "version": resource.version, "kind": resource.list_kind(),
         }],
     })
 }

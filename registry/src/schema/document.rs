@@ -40,6 +40,25 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Returns why the document cannot say what it is, if it cannot, in the words of Go's encoding/json: it is no object, or its kind
+    /// or version is no text.
+    #[must_use]
+    pub fn mistyped(&self) -> Option<String> {
+        const HEAD: &str = r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        let members = match &self.0 {
+            Node::Object(members) => members,
+            Node::Null => return None,
+            other => {
+                return Some(format!("json: cannot unmarshal {} into Go value of type {HEAD}", other.word()));
+            }
+        };
+        let is_wrong = |name: &str, node: &Node<'_>| {
+            matches!(name, "kind" | "apiVersion") && !matches!(node, Node::String(_) | Node::Null)
+        };
+        let (name, node) = members.iter().find(|(name, node)| is_wrong(name, node))?;
+        Some(format!("json: cannot unmarshal {} into Go struct field .{name} of type string", node.word()))
+    }
+
     /// Returns the name in the document's metadata; empty if there is none.
     #[must_use]
     pub fn name(&self) -> &str {

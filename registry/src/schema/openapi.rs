@@ -110,6 +110,7 @@ fn field_schema<'s>(field: &'s Field, used: &mut Used<'s>) -> Value {
         (true, true) => "merge,retainKeys",
         (true, false) => "merge",
         (false, true) => "retainKeys",
+        (false, false) if rules.patch_replace => "replace",
         (false, false) => "",
     };
     if !strategy.is_empty() {

@@ -326,6 +326,8 @@ pub struct Rules {
     pub topology: Topology,
     /// Strategic merge: whether a list is merged instead of replaced.
     pub patch_merge: bool,
+    /// Strategic merge: whether an object is replaced instead of merged.
+    pub patch_replace: bool,
     /// Strategic merge: whether `$retainKeys` is expected, because one of several members may be set.
     pub patch_retain_keys: bool,
     /// Strategic merge: the key by which the members of a list of objects are matched.
@@ -339,6 +341,7 @@ impl Rules {
         default: None,
         topology: Topology::Unset,
         patch_merge: false,
+        patch_replace: false,
         patch_retain_keys: false,
         patch_key: None,
     };

@@ -97,11 +97,14 @@ impl FieldSelector {
             let (field, equal, value) = split_term(term).ok_or_else(malformed)?;
             Ok(Requirement { field: field.to_owned().into(), value: unescape(value)?, equal })
         };
-        let terms = split_terms(text).into_iter().filter(|term| !term.is_empty());
+        let mut terms = split_terms(text);
+        // As upstream: it complains of the first wrong term in this order.
+        terms.sort_unstable();
+        let terms = terms.into_iter().filter(|term| !term.is_empty());
         Ok(Self { requirements: terms.map(requirement).collect::<Result<_, _>>()? })
     }
 
-    /// Returns the conditions in the order in which they were written.
+    /// Returns the conditions, by their text.
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements

@@ -140,13 +140,22 @@ proptest! {
     fn a_selector_is_read_back_as_it_was_printed(
         terms in prop::collection::vec(("[a-z.]{1,8}", any::<bool>(), "[a-c=,!\\\\ ]{0,6}"), 0..4),
     ) {
-        let selector = FieldSelector {
-            requirements: terms
-                .into_iter()
-                .map(|(field, equal, value)| Requirement { field: field.into(), value, equal })
-                .collect(),
-        };
+        let mut requirements: Vec<_> = terms
+            .into_iter()
+            .map(|(field, equal, value)| Requirement { field: field.into(), value, equal })
+            .collect();
+        requirements.sort_by_key(|one| FieldSelector { requirements: vec![one.clone()] }.to_string());
+        let selector = FieldSelector { requirements };
 
         prop_assert_eq!(FieldSelector::parse(&selector.to_string()), Ok(selector));
     }
+}
+
+#[test]
+fn the_first_of_several_mistakes_is_the_first_by_its_text() {
+    assert_eq!(error("b,a"), "invalid selector: 'b,a'; can't understand 'a'");
+    assert_eq!(
+        validated("", "ConfigMap", "b=1,a=1").unwrap_err(),
+        "\"a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    );
 }

@@ -29,7 +29,8 @@ pub(super) async fn apply(call: &Call) -> Result<Response<Body>> {
     configuration.check_kind(&call.resource.group, &call.resource.version, &call.resource.kind)?;
     let target = call.target(options.dry_run);
     let change = ApplyChange { configuration, call, target: &target, options, warnings: Warnings::default() };
-    let written = call.registry.update(&target, &change).await?;
+    let written = call.registry.update(&target, &change).await;
+    let written = written.map_err(|status| status.of_apply(&call.resource, &call.name))?;
     respond::written(call, form, &written, &change.warnings.into_last())
 }
 

@@ -1,5 +1,6 @@
 //! Reading bodies: bounded, and decoded by the kind's tables.
 
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::pin::Pin;
 
@@ -11,7 +12,7 @@ use super::Call;
 use super::options::FieldValidation;
 use crate::layers::RequestBody;
 use crate::managed;
-use crate::negotiate::BodyForm;
+use crate::negotiate::{BodyForm, go_type};
 use crate::schema::{self, Document, Mark};
 use crate::status::{Result, Status};
 use crate::validation::FieldError;
@@ -60,6 +61,7 @@ pub(super) fn object(call: &Call, validation: FieldValidation) -> Result<Decoded
         kind: &resource.kind,
         group: &resource.group,
         version: &resource.version,
+        internal_group: resource.layout().group,
         structure: &resource.structure,
         custom: resource.custom.is_some(),
     };
@@ -76,7 +78,8 @@ pub(super) fn object_of(call: &Call, kind: &str, validation: FieldValidation) ->
     };
     let structure = schema::builtin(group, version, kind);
     let structure = structure.ok_or_else(|| Status::internal(format!("the tables have no {kind}")))?;
-    decode(call, &Expected { kind, group, version, structure, custom: false }, validation)
+    let expected = Expected { kind, group, version, internal_group: group, structure, custom: false };
+    decode(call, &expected, validation)
 }
 
 /// What a body has to be.
@@ -84,6 +87,8 @@ struct Expected<'a> {
     kind: &'a str,
     group: &'a str,
     version: &'a str,
+    /// The group in whose form upstream holds the object.
+    internal_group: &'a str,
     structure: &'a schema::Structure,
     /// Whether a definition made the kind.
     custom: bool,
@@ -97,14 +102,31 @@ impl Expected<'_> {
             format!("{}/{}", self.group, self.version)
         }
     }
+
+    /// Whether a body says that it is of a version that is taken: an Eviction may also be of the older one.
+    fn takes(&self, api_version: &str) -> bool {
+        api_version == self.api_version() || (self.kind == "Eviction" && api_version == "policy/v1beta1")
+    }
+
+    fn unrecognized(&self, why: impl Display, body: &[u8]) -> Status {
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): {why} ({})",
+            self.kind,
+            excerpt(body)
+        ))
+    }
 }
 
 fn decode(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> Result<Decoded> {
     let form = BodyForm::of(&call.headers)?;
     let (mut object, problems) = match form {
         BodyForm::Protobuf if expected.custom => return Err(Status::unsupported_media_type(UNTYPED)),
-        BodyForm::Json => json(expected, &call.body)?,
-        BodyForm::Yaml => json(expected, &yaml_to_json(&call.body)?)?,
+        BodyForm::Json => json(expected, &call.body, &call.body)?,
+        BodyForm::Yaml => {
+            let text = yaml_to_json(&call.body);
+            let text = text.map_err(|why| expected.unrecognized(format!("yaml: {why}"), &call.body))?;
+            json(expected, &text, &call.body)?
+        }
         BodyForm::Protobuf => (protobuf(expected, &call.body)?, Vec::new()),
     };
     let warnings = validation.judge(problems).map_err(|status| refused(expected, &status))?;
@@ -113,17 +135,19 @@ fn decode(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> 
 }
 
 /// Turns YAML into JSON.
-pub(super) fn yaml_to_json(text: &[u8]) -> Result<Vec<u8>> {
-    let refused = |error: &dyn std::fmt::Display| {
-        Status::bad_request(format!("error converting YAML to JSON: {error}"))
-    };
-    let text = std::str::from_utf8(text).map_err(|error| refused(&error))?;
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| refused(&error))?;
-    serde_json::to_vec(&value).map_err(|error| refused(&error))
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub(super) fn yaml_to_json(text: &[u8]) -> std::result::Result<Vec<u8>, String> {
+    let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
+    serde_json::to_vec(&value).map_err(|error| error.to_string())
 }
 
-fn json(expected: &Expected<'_>, text: &[u8]) -> Result<(Value, Vec<String>)> {
-    let document = read_document(text, expected)?;
+/// Reads JSON. `body` is what the client sent.
+fn json(expected: &Expected<'_>, text: &[u8], body: &[u8]) -> Result<(Value, Vec<String>)> {
+    let document = read_document(text, body, expected)?;
     let is_reset = document.has_empty_list("metadata", "managedFields");
     let decoded = document.decode(expected.structure).map_err(|error| refused(expected, &error))?;
     let mut object = decoded.value;
@@ -136,7 +160,7 @@ fn json(expected: &Expected<'_>, text: &[u8]) -> Result<(Value, Vec<String>)> {
 }
 
 fn protobuf(expected: &Expected<'_>, bytes: &[u8]) -> Result<Value> {
-    let unrecognized = |error: &dyn std::fmt::Display| {
+    let unrecognized = |error: &dyn Display| {
         Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): {error}",
             expected.kind
@@ -157,7 +181,7 @@ pub(super) fn resets_owners(object: &Value) -> bool {
 }
 
 /// Refuses a body that does not fit its kind's tables.
-fn refused(expected: &Expected<'_>, error: &dyn std::fmt::Display) -> Status {
+fn refused(expected: &Expected<'_>, error: &dyn Display) -> Status {
     Status::bad_request(format!(
         "{} in version {:?} cannot be handled as a {}: {error}",
         expected.kind, expected.version, expected.kind
@@ -165,21 +189,18 @@ fn refused(expected: &Expected<'_>, error: &dyn std::fmt::Display) -> Status {
 }
 
 /// Parses a body and checks that it is what it has to be.
-fn read_document<'a>(text: &'a [u8], expected: &Expected<'_>) -> Result<Document<'a>> {
-    let unrecognized = |why: String| {
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {}): {why} ({})",
-            expected.kind,
-            excerpt(text)
-        ))
-    };
+fn read_document<'a>(text: &'a [u8], body: &[u8], expected: &Expected<'_>) -> Result<Document<'a>> {
+    let unrecognized = |why: String| expected.unrecognized(why, body);
     let unparsed = |why: String| unrecognized(format!("couldn't get version/kind; json parse error: {why}"));
     let document = Document::parse(text).map_err(unparsed)?;
+    if let Some(why) = document.mistyped() {
+        return Err(unparsed(why));
+    }
     let found = match (document.mark("kind"), document.mark("apiVersion")) {
         (Mark::Text(kind), Mark::Text(api_version)) => {
             TypeMeta { kind: kind.to_owned(), api_version: api_version.to_owned() }
         }
-        // The kind's tables refuse it in better words.
+        // Who says it twice is told by the kind's tables.
         _ => TypeMeta::default(),
     };
     if found.api_version.matches('/').count() > 1 {
@@ -222,10 +243,7 @@ impl TypeMeta {
         }
         let api_version = expected.api_version();
         if self.api_version != api_version {
-            return Err(Status::bad_request(format!(
-                "the API version in the data ({}) does not match the expected API version ({api_version})",
-                self.api_version
-            )));
+            return Err(Status::bad_request(other_version(&self.api_version, &api_version)));
         }
         if self.kind != expected.kind {
             let error = FieldError::invalid("kind", &self.kind, &format!("must be {}", expected.kind));
@@ -238,11 +256,15 @@ impl TypeMeta {
         let kind = if self.kind.is_empty() { expected.kind } else { &self.kind };
         let api_version = expected.api_version();
         let version = if self.api_version.is_empty() { &api_version } else { &self.api_version };
-        if kind == expected.kind && *version == api_version {
+        if kind == expected.kind && expected.takes(version) {
             return Ok(());
         }
-        let short = version.rsplit_once('/').map_or(version.as_str(), |(_, short)| short);
-        let why = no_conversion(version, kind, expected.kind);
+        let (group, short) = version.rsplit_once('/').unwrap_or(("", version));
+        let is_known = schema::builtin(group, short, kind).is_some();
+        if kind == expected.kind && is_known && internal_group(group, kind) == expected.internal_group {
+            return Err(Status::bad_request(other_version(version, &api_version)));
+        }
+        let why = no_conversion(version, kind, &go_type(expected.internal_group, expected.kind));
         Err(Status::bad_request(format!(
             "{kind} in version {short:?} cannot be handled as a {}: {why}",
             expected.kind
@@ -250,11 +272,20 @@ impl TypeMeta {
     }
 }
 
-/// Says why an object of one kind is not taken for another.
+fn other_version(found: &str, expected: &str) -> String {
+    format!("the API version in the data ({found}) does not match the expected API version ({expected})")
+}
+
+/// The group in whose form upstream holds objects of a group's kind: all events are those of the core group.
+fn internal_group<'g>(group: &'g str, kind: &str) -> &'g str {
+    if group == "events.k8s.io" && kind == "Event" { "" } else { group }
+}
+
+/// Says why an object of one kind is not taken for another, which upstream holds in the Go type `wanted`.
 pub(super) fn no_conversion(version: &str, kind: &str, wanted: &str) -> String {
     let (group, short) = version.rsplit_once('/').unwrap_or(("", version));
     if schema::builtin(group, short, kind).is_some() {
-        format!("converting ({short}.{kind}) to (core.{wanted}): unknown conversion")
+        format!("converting ({short}.{kind}) to ({wanted}): unknown conversion")
     } else {
         format!(
             "no kind {kind:?} is registered for version {version:?} in scheme \
@@ -263,13 +294,20 @@ pub(super) fn no_conversion(version: &str, kind: &str, wanted: &str) -> String {
     }
 }
 
-/// Shows the beginning of a body in a message.
-fn excerpt(text: &[u8]) -> String {
+/// Shows the beginning of a body in a message: in hexadecimal unless it may be a JSON object.
+fn excerpt(body: &[u8]) -> String {
     const SHOWN: usize = 30;
-    if text.is_empty() {
-        return "<empty>".into();
+    let head = &body[..body.len().min(SHOWN)];
+    let mut shown = match body.first() {
+        None => return "<empty>".into(),
+        // As Go, which replaces each byte that is not UTF-8 by itself.
+        Some(b'{') => head.utf8_chunks().fold(String::new(), |shown, chunk| {
+            shown + chunk.valid() + &"\u{fffd}".repeat(chunk.invalid().len())
+        }),
+        Some(_) => head.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if head.len() < body.len() {
+        shown.push_str(" ...");
     }
-    let shown = String::from_utf8_lossy(text);
-    let head: String = shown.chars().take(SHOWN).collect();
-    if head.len() < shown.len() { format!("{head} ...") } else { head }
+    shown
 }

@@ -36,40 +36,22 @@ pub(super) async fn delete(call: &Call) -> Result<Response<Body>> {
     Ok(response)
 }
 
-/// Answers a DELETE of a collection with the list of what was deleted.
+/// Answers a DELETE of a collection, or of a page of it, with the list of what was there before.
 pub(super) async fn delete_collection(call: &Call) -> Result<Response<Body>> {
     let form = Form::choose(&call.headers, &call.query, true, &call.resource)?;
-    let selection = list::Selection::parse(call)?;
-    let limit = list::limit(call)?;
+    let wanted = list::Wanted::parse(call)?;
     let (options, dry_run) = options_of(&given(call)?, call.query.all("dryRun").collect())?;
-    let world = call.registry.latest().await?;
-    let prefix = call.resource.key_prefix(call.namespace.as_deref());
-    let chosen: Vec<_> = world
-        .range(&prefix, None)
-        .map(|(_, object)| object)
-        .filter(|object| selection.matches(object))
-        .take(limit)
-        .cloned()
-        .collect();
-    let mut items = Vec::with_capacity(chosen.len());
-    for object in chosen {
+    let page = wanted.find(call).await?;
+    for object in &page.objects {
         let target = Target { name: &object.header.name, ..call.target(dry_run) };
         match call.registry.delete(&target, &options).await {
-            Ok(Deleted::Last(object) | Deleted::Marked(object)) => items.push(object),
-            Ok(Deleted::Gone { .. }) => items.push(call.resource.value_of(&object)),
+            Ok(_) => {}
             // Somebody else was faster.
             Err(status) if status.code == StatusCode::NOT_FOUND => {}
             Err(status) => return Err(status),
         }
     }
-    let untyped = call.resource.custom.is_none();
-    for item in items.iter_mut().filter_map(Value::as_object_mut).filter(|_| untyped) {
-        item.remove("kind");
-        item.remove("apiVersion");
-    }
-    let metadata = respond::list_metadata(&call.resource, world.revision.0, None, None);
-    let answer = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;
-    Ok(respond::text(StatusCode::OK, form.content_type(), Body::full(answer)))
+    list::answer(call, form, page)
 }
 
 /// Reads the options of a deletion, from the body if there is one, else from the query.
@@ -129,11 +111,16 @@ fn from_query(call: &Call) -> Result<Value> {
     if let Some(seconds) = call.query.integer("gracePeriodSeconds")? {
         given["gracePeriodSeconds"] = seconds.into();
     }
-    if let Some(policy) = call.query.non_empty("propagationPolicy") {
+    if let Some(policy) = call.query.get("propagationPolicy") {
         given["propagationPolicy"] = policy.into();
     }
-    if call.query.non_empty("orphanDependents").is_some() {
+    if call.query.get("orphanDependents").is_some() {
         given["orphanDependents"] = call.query.flag("orphanDependents").into();
+    }
+    for precondition in ["uid", "resourceVersion"] {
+        if let Some(value) = call.query.non_empty(precondition) {
+            given["preconditions"][precondition] = value.into();
+        }
     }
     Ok(given)
 }
@@ -147,7 +134,11 @@ fn from_body(call: &Call) -> Result<Value> {
             let decoded = schema::decode_protobuf(structure, &call.body);
             decoded.map_err(|error| Status::bad_request(error.to_string()))?.value
         }
-        BodyForm::Yaml => decode(structure, &body::yaml_to_json(&call.body)?)?,
+        BodyForm::Yaml => {
+            let text = body::yaml_to_json(&call.body);
+            let unread = |why| Status::bad_request(format!("error converting YAML to JSON: {why}"));
+            decode(structure, &text.map_err(unread)?)?
+        }
         BodyForm::Json => decode(structure, &call.body)?,
     };
     let kind = given["kind"].as_str().unwrap_or("DeleteOptions");

@@ -11,7 +11,7 @@ use quarterdeck_core::labels::Selector;
 use quarterdeck_core::storage::{List, Revision, StorageError};
 use serde_json::{Value, json};
 
-use super::read::{revision, world_for};
+use super::read::{no_stored_revision, revision, world_for};
 use super::{Call, respond};
 use crate::body::Body;
 use crate::cache::World;
@@ -50,8 +50,12 @@ impl Selection {
                 None => fields.validate(group, kind, &call.resource.fields),
                 Some(_) => fields.validate_custom(call.resource.is_namespaced(), &call.resource.fields),
             })
-            .map_err(|error| Status::bad_request(error.to_string()))?
-            .renamed(|field| call.resource.stored_field(field).cloned());
+            .map_err(|error| Status::bad_request(error.to_string()))?;
+        let is_of_one = !call.name.is_empty() && !fields.is_everything();
+        if is_of_one && fields.exact_value("metadata.name") != Some(&call.name) {
+            return Err(Status::bad_request("fieldSelector metadata.name doesn't match requested name"));
+        }
+        let fields = fields.renamed(|field| call.resource.stored_field(field).cloned());
         let all = !labels_given && fields.is_everything() && call.name.is_empty();
         Ok(Self { labels, fields, name: call.name.clone(), all })
     }
@@ -88,21 +92,38 @@ enum At {
 /// Answers a GET of a collection.
 pub(super) async fn list(call: &Call) -> Result<Response<Body>> {
     let form = Form::choose(&call.headers, &call.query, true, &call.resource)?;
-    call.query.integer("timeoutSeconds")?;
-    let selection = Selection::parse(call)?;
-    let paging = paging(call)?;
-    let page = match paging.at {
-        At::Fresh => page_of(call, &selection, &paging, &*world_for(call).await?),
-        At::Latest => page_of(call, &selection, &paging, &*call.registry.latest().await?),
-        At::Exact(revision) => exact_page(call, &selection, &paging, revision).await?,
-    };
-    answer(call, form, page)
+    let wanted = Wanted::parse(call)?;
+    answer(call, form, wanted.find(call).await?)
+}
+
+/// What a call says of the page of a list that it wants.
+pub(super) struct Wanted {
+    selection: Selection,
+    paging: Paging,
+}
+
+impl Wanted {
+    /// Reads the query of a call.
+    pub(super) fn parse(call: &Call) -> Result<Self> {
+        call.query.integer("timeoutSeconds")?;
+        Ok(Self { selection: Selection::parse(call)?, paging: paging(call)? })
+    }
+
+    /// Finds the page.
+    pub(super) async fn find(&self, call: &Call) -> Result<Found> {
+        let Self { selection, paging } = self;
+        match paging.at {
+            At::Fresh => Ok(page_of(call, selection, paging, &*world_for(call).await?)),
+            At::Latest => Ok(page_of(call, selection, paging, &*call.registry.latest().await?)),
+            At::Exact(revision) => exact_page(call, selection, paging, revision).await,
+        }
+    }
 }
 
 /// A page of a list.
-struct Found {
+pub(super) struct Found {
     revision: Revision,
-    objects: Vec<Arc<Object>>,
+    pub(super) objects: Vec<Arc<Object>>,
     token: Option<String>,
     remaining: Option<usize>,
 }
@@ -183,12 +204,6 @@ fn remaining(selection: &Selection, left: usize) -> Option<usize> {
     (selection.all && left > 0).then_some(left)
 }
 
-/// Checks what a call says of a list that is not answered as one, and returns how many objects it is about at most.
-pub(super) fn limit(call: &Call) -> Result<usize> {
-    call.query.integer("timeoutSeconds")?;
-    Ok(paging(call)?.limit.unwrap_or(usize::MAX))
-}
-
 /// Reads limit, continue, resourceVersion and resourceVersionMatch, and checks how they go together.
 fn paging(call: &Call) -> Result<Paging> {
     let limit = call.query.integer("limit")?.filter(|limit| *limit > 0);
@@ -214,9 +229,9 @@ fn paging(call: &Call) -> Result<Paging> {
         return Ok(Paging { limit, after: Some(format!("{prefix}{start}")), at });
     }
     let number = version.filter(|version| *version != "0").and_then(|version| version.parse().ok());
-    if limit.is_some() && version.is_some_and(|version| version != "0") && number.is_none() {
-        let why = revision(version.unwrap_or_default()).err().unwrap_or_default();
-        return Err(Status::bad_request(format!("invalid resource version: {why}")));
+    let is_stored = limit.is_some() || matching == Some("Exact");
+    if is_stored && version.is_some_and(|version| version != "0") && number.is_none() {
+        return Err(no_stored_revision(&revision(version.unwrap_or_default()).err().unwrap_or_default()));
     }
     let at = match (matching, number) {
         (Some("Exact"), Some(number)) => At::Exact(Revision(number)),
@@ -268,16 +283,18 @@ fn match_errors(matching: &str, version: Option<&str>, continued: Option<&str>) 
     errors
 }
 
-fn answer(call: &Call, form: Form, page: Found) -> Result<Response<Body>> {
+/// Answers with a page.
+pub(super) fn answer(call: &Call, form: Form, page: Found) -> Result<Response<Body>> {
+    let Found { revision, token, remaining, .. } = &page;
     let metadata =
-        respond::list_metadata(&call.resource, page.revision.0, page.token.as_deref(), page.remaining);
+        respond::list_metadata(&call.resource, form.shape, revision.0, token.as_deref(), *remaining);
     if !form.is_plain() {
         let items: Vec<Value> = page.objects.iter().map(|object| call.resource.item_of(object)).collect();
         let text = respond::shaped_list(call, form, metadata, &items, call.registry.clock.now())?;
         return Ok(respond::text(StatusCode::OK, form.content_type(), Body::full(text)));
     }
     let head = json!({
-        "kind": format!("{}List", call.resource.kind), "apiVersion": call.resource.api_version(),
+        "kind": call.resource.list_kind(), "apiVersion": call.resource.api_version(),
         "metadata": metadata,
     });
     let size: usize = page.objects.iter().map(|object| object.written_len()).sum();

@@ -205,7 +205,7 @@ fn find_subresource(resource: &Resource, request: &ResourceRequest) -> Result<Op
     // Objects in namespaces have no path without: only their collections have.
     let is_nowhere = resource.is_namespaced() && request.namespace.is_none() && request.name.is_some();
     if request.namespace.is_some() && !resource.is_namespaced()
-        || is_nowhere && request.verb != Some(Verb::Watch)
+        || is_nowhere && (request.verb != Some(Verb::Watch) || resource.custom.is_none())
     {
         return Err(Status::unknown_path());
     }
@@ -230,9 +230,7 @@ fn allowed_verb(
     let verb = request.verb.filter(allowed).ok_or_else(|| not_allowed(resource, subresource, request))?;
     let is_ending = resource.custom.as_ref().is_some_and(|custom| custom.is_ending);
     if is_ending && verb == Verb::Create {
-        let mut status = Status::method_not_allowed();
-        status.message = "create not allowed while custom resource definition is terminating".into();
-        return Err(status);
+        return Err(Status::kind_is_ending(resource));
     }
     Ok(verb)
 }

@@ -66,7 +66,7 @@ impl Patch {
     pub(super) fn check_type(call: &Call) -> Result<()> {
         match negotiate::media_type(&call.headers) {
             JSON | MERGE => Ok(()),
-            STRATEGIC if call.resource.custom.is_some() => {
+            _ if call.resource.custom.is_some() => {
                 let accepted: Vec<&str> = negotiate::patches(&call.resource).collect();
                 Err(Status::unsupported_media_type(&accepted.join(", ")))
             }
@@ -259,7 +259,7 @@ fn keep_kind(patched: &mut Value, resource: &Resource, is_known: bool) -> Result
     };
     if !is_known && expected.into_iter().any(|one| differs(patched, one)) {
         let text = |field: &str| patched[field].as_str().unwrap_or_default();
-        let why = body::no_conversion(text("apiVersion"), text("kind"), &resource.kind);
+        let why = body::no_conversion(text("apiVersion"), text("kind"), &negotiate::internal_type(resource));
         let error = FieldError::invalid("patch", &patched.to_string(), &why);
         return Err(Status::invalid("", "", "", &[error]));
     }

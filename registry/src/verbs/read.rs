@@ -34,8 +34,20 @@ pub(super) async fn world_for(call: &Call) -> Result<Arc<World>> {
     match call.query.non_empty("resourceVersion") {
         None => call.registry.latest().await,
         Some("0") => Ok(cache.world()),
-        Some(text) => cache.not_older_than(revision(text).map_err(Status::server_error)?).await,
+        Some(text) => {
+            // Upstream's cache has no events, and its storage knows what is the client's fault.
+            let refused = |why: String| match &*call.resource.kind {
+                "Event" if call.resource.custom.is_none() => no_stored_revision(&why),
+                _ => Status::server_error(why),
+            };
+            cache.not_older_than(revision(text).map_err(refused)?).await
+        }
     }
+}
+
+/// Refuses a revision that is none, as upstream's storage does; its cache says it otherwise.
+pub(super) fn no_stored_revision(why: &str) -> Status {
+    Status::bad_request(format!("invalid resource version: {why}"))
 }
 
 /// Reads a query's revision.

@@ -167,15 +167,16 @@ pub(super) fn warn(headers: &mut HeaderMap, warnings: &[String]) {
     }
 }
 
-/// The metadata of a list.
+/// The metadata of a list. Those of custom objects say that they do not go on; tables and lists of metadata do not.
 pub(super) fn list_metadata(
     resource: &Resource,
+    shape: Shape,
     revision: u64,
     token: Option<&str>,
     remaining: Option<usize>,
 ) -> Value {
     let mut metadata = serde_json::json!({"resourceVersion": revision.to_string()});
-    if resource.custom.is_some() {
+    if resource.custom.is_some() && shape == Shape::Object {
         metadata["continue"] = "".into();
     }
     if let Some(token) = token {
@@ -213,18 +214,17 @@ pub(super) fn shaped_list(
         }
         Shape::Object if form.encoding == Encoding::Protobuf && call.resource.custom.is_none() => {
             let list = serde_json::json!({"metadata": metadata, "items": items});
-            let kind = format!("{}List", call.resource.kind);
             return schema::encode_protobuf_list(
                 &call.resource.structure,
                 &call.resource.api_version(),
-                &kind,
+                &call.resource.list_kind(),
                 &list,
             )
             .map(Bytes::from)
             .map_err(Status::internal);
         }
         Shape::Object => serde_json::json!({
-            "kind": format!("{}List", call.resource.kind), "apiVersion": call.resource.api_version(),
+            "kind": call.resource.list_kind(), "apiVersion": call.resource.api_version(),
             "metadata": metadata, "items": items,
         }),
     };

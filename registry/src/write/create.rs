@@ -104,6 +104,10 @@ impl Registry {
         let key = resource.key(target.namespace, name);
         let claims = resource.strategy.claim(&mut object, None, context);
         let claims = claims.map_err(|errors| target.invalid(name, &errors))?;
+        let definition = match definition_of(world, resource, name) {
+            Ok(definition) => definition,
+            Err(status) => return Ok(Err(Failure::Refused(status))),
+        };
         if target.dry_run {
             return Ok(Self::dry_insert(&key, object, world));
         }
@@ -117,14 +121,9 @@ impl Registry {
             let at = Expect::Modified(namespace.revision);
             transaction = transaction.expect(format!("/registry/namespaces/{}", namespace.header.name), at);
         }
-        if let Some(definition) = resource.custom.as_ref().and_then(|custom| custom.definition.as_ref()) {
+        if let Some((definition, expected)) = definition {
             // Nor is anything made of a kind that somebody stops defining meanwhile.
-            match world.get(definition.as_str()) {
-                Some(present) if serves(world, resource) => {
-                    transaction = transaction.expect(definition.clone(), Expect::Modified(present.revision));
-                }
-                _ => return Ok(Err(Failure::Refused(Status::not_found(resource, name)))),
-            }
+            transaction = transaction.expect(definition, expected);
         }
         let transaction = with_companions(with_claims(transaction, &claims, &key), companions);
         match self.commit(transaction, draft).await {
@@ -164,10 +163,21 @@ impl Registry {
     }
 }
 
-/// Whether objects of a custom kind may be made in a world.
-fn serves(world: &World, resource: &Resource) -> bool {
-    let present = world.resources().get(&resource.group, &resource.version, &resource.plural);
-    present.and_then(|present| present.custom.as_ref()).is_some_and(|custom| !custom.is_ending)
+/// Returns the definition of a custom kind, and that it is as it is in a world; absent if the kind has none there.
+///
+/// # Errors
+///
+/// The Status that the client gets if no objects of the kind may be made any more.
+fn definition_of(world: &World, resource: &Resource, name: &str) -> Result<Option<(Key, Expect)>> {
+    let definition = resource.custom.as_ref().and_then(|custom| custom.definition.as_ref());
+    let Some(definition) = definition else { return Ok(None) };
+    let served = world.resources().get(&resource.group, &resource.version, &resource.plural);
+    let served = served.and_then(|served| served.custom.as_ref());
+    match (world.get(definition.as_str()), served) {
+        (Some(_), Some(custom)) if custom.is_ending => Err(Status::kind_is_ending(resource)),
+        (Some(present), Some(_)) => Ok(Some((definition.clone(), Expect::Modified(present.revision)))),
+        _ => Err(Status::not_found(resource, name)),
+    }
 }
 
 /// Returns the name of an object, or what it will begin with.

@@ -50,7 +50,7 @@ pub(super) fn generate(base: &str, suffix: &str) -> String {
 /// # Errors
 ///
 /// 400 if it is another.
-pub(super) fn check_identity(object: &mut Value, target: &Target<'_>) -> Result<()> {
+pub(crate) fn check_identity(object: &mut Value, target: &Target<'_>) -> Result<()> {
     check_name(object, target)?;
     let metadata = of(object);
     let namespace = metadata.get("namespace").and_then(Value::as_str).unwrap_or_default();

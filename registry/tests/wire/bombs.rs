@@ -35,7 +35,7 @@ async fn yaml_aliases_that_multiply() {
     let answer = send(&server, "POST", MAPS, YAML, bomb).await;
 
     assert_eq!(answer.status.as_u16(), 400, "{:?}", answer.body);
-    assert!(answer.json()["message"].as_str().unwrap().starts_with("error converting YAML to JSON: "));
+    assert!(answer.json()["message"].as_str().unwrap().contains("(must be of type ConfigMap): yaml: "));
 }
 
 #[tokio::test]

@@ -158,3 +158,21 @@ async fn a_list_of_any_age_has_no_pages() {
     assert_eq!((names(&any).len(), token(&any)), (3, ""));
     assert_eq!(names(&latest).len(), 1);
 }
+
+#[tokio::test]
+async fn a_revision_that_is_none_is_the_clients_fault_where_the_store_is_asked() {
+    let (server, _storage) = server_with(1).await;
+    let invalid =
+        "resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax";
+
+    for (path, code, prefix) in [
+        ("configmaps?resourceVersion=abc", 500, ""),
+        ("configmaps?resourceVersion=abc&resourceVersionMatch=Exact", 400, "invalid resource version: "),
+        ("events?resourceVersion=abc", 400, "invalid resource version: "),
+    ] {
+        let answer = get(&server, &format!("/api/v1/namespaces/default/{path}"), &[]).await;
+
+        let message = format!("{prefix}{invalid}");
+        assert_eq!((answer.status.as_u16(), &answer.json()["message"]), (code, &json!(message)), "{path}");
+    }
+}

@@ -288,3 +288,38 @@ async fn a_watch_from_a_revision_to_come_shows_only_what_comes_after_it() {
     let line: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((&line["type"], &line["object"]["metadata"]["name"]), (&json!("ADDED"), &json!("c")));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_old_path_of_watches_has_nothing_else() {
+    let server = server_with(&["a"]).await;
+    let old = "/api/v1/watch/namespaces/default/configmaps";
+    let map = json!({"metadata": {"name": "b"}}).to_string();
+
+    for (method, path) in
+        [("POST", old), ("DELETE", old), ("PUT", &*format!("{old}/a")), ("DELETE", &*format!("{old}/a"))]
+    {
+        let answer = ask(&server, method, path, &[("content-type", "application/json")], map.clone()).await;
+        assert_eq!(answer.status.as_u16(), 405, "{method} {path}");
+    }
+    let everywhere = get(&server, "/api/v1/watch/configmaps/a", &[]).await;
+    let left = get(&server, MAPS, &[]).await.json();
+
+    assert_eq!((everywhere.status.as_u16(), &everywhere.json()["reason"]), (404, &json!("NotFound")));
+    assert_eq!(left["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_one_object_selects_no_other() {
+    let server = server_with(&["a"]).await;
+    let old = "/api/v1/watch/namespaces/default/configmaps/a?timeoutSeconds=1&fieldSelector=";
+
+    let other = get(&server, &format!("{old}metadata.name%3Db"), &[]).await;
+    let unnamed = get(&server, &format!("{old}metadata.namespace%3Ddefault"), &[]).await;
+    let same = get(&server, &format!("{old}metadata.name%3Da"), &[]).await;
+
+    for refused in [other, unnamed] {
+        let message = "fieldSelector metadata.name doesn't match requested name";
+        assert_eq!((refused.status.as_u16(), &refused.json()["message"]), (400, &json!(message)));
+    }
+    assert_eq!(events(&same).len(), 1);
+}

@@ -239,27 +239,18 @@ impl Check<'_> {
     /// Checks all of a rule but its expressions.
     fn form(&mut self, rule: &Value, schema: &Schema, path: &Path) {
         let text = |name: &str| rule[name].as_str().unwrap_or_default();
-        let breaks = |text: &str| text.trim().contains(['\n', '\r']);
-        let (given, message) = (text("rule"), text("message"));
-        let mut refuse = |name: &str, detail: &str| {
-            self.errors.push(FieldError::invalid(path.child(name), text(name), detail));
+        let breaks = |text: &str| text.contains(['\n', '\r']);
+        let (given, message) = (text("rule").trim(), text("message").trim());
+        let refused = |name: &str, why: &str| {
+            FieldError::invalid(path.child(name), text(name), &format!("{name} must {why}"))
         };
-        if !message.is_empty() && message.trim().is_empty() {
-            refuse("message", "must be non-empty if specified");
-        } else if breaks(message) {
-            refuse("message", "must not contain line breaks");
-        }
-        let target = text("fieldPath");
-        if !target.is_empty() && target.trim().is_empty() {
-            refuse("fieldPath", "must be non-empty if specified");
-        } else if breaks(target) {
-            refuse("fieldPath", "must not contain line breaks");
-        } else if !target.is_empty() && !leads(schema, target) {
-            refuse("fieldPath", "must be a valid path");
-        }
-        if given.trim().is_empty() {
+        if given.is_empty() {
             self.errors.push(FieldError::required(path.child("rule"), "rule is not specified"));
-        } else if breaks(given) && message.trim().is_empty() {
+        } else if message.is_empty() && !text("message").is_empty() {
+            self.errors.push(refused("message", "be non-empty if specified"));
+        } else if breaks(message) {
+            self.errors.push(refused("message", "not contain line breaks"));
+        } else if breaks(given) && message.is_empty() {
             let detail = "message must be specified if rule contains line breaks";
             self.errors.push(FieldError::required(path.child("message"), detail));
         }
@@ -270,6 +261,19 @@ impl Check<'_> {
         }
         if let Some(reason) = rule["reason"].as_str().filter(|reason| !REASONS.contains(reason)) {
             self.errors.push(FieldError::not_supported(path.child("reason"), reason, &REASONS));
+        }
+        let target = text("fieldPath");
+        if target.is_empty() {
+            return;
+        }
+        if target.trim().is_empty() {
+            self.errors.push(refused("fieldPath", "be non-empty if specified"));
+        }
+        if breaks(target) {
+            self.errors.push(refused("fieldPath", "not contain line breaks"));
+        }
+        if !leads(schema, target) {
+            self.errors.push(refused("fieldPath", "be a valid path"));
         }
     }
 

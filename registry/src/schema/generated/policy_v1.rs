@@ -43,7 +43,7 @@ pub(super) static POD_DISRUPTION_BUDGET_LIST: Structure = Structure::fixed("io.k
 static POD_DISRUPTION_BUDGET_SPEC_FIELDS: [Field; 4] = [
     Field::fixed("maxUnavailable", &[3], Type::IntOrString, Presence::Given, Rules::PLAIN),
     Field::fixed("minAvailable", &[1], Type::IntOrString, Presence::Given, Rules::PLAIN),
-    Field::fixed("selector", &[2], Type::of(&super::meta_v1::LABEL_SELECTOR), Presence::Given, Rules::PLAIN),
+    Field::fixed("selector", &[2], Type::of(&super::meta_v1::LABEL_SELECTOR), Presence::Given, Rules { patch_replace: true, ..Rules::PLAIN }),
     Field::fixed("unhealthyPodEvictionPolicy", &[4], Type::String, Presence::Given, Rules::PLAIN),
 ];
 #[rustfmt::skip]

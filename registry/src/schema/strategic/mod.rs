@@ -149,8 +149,8 @@ fn merge_member(original: &mut Object, name: String, value: Value, shape: Shape<
     }
     let merged = match (original.remove(&name), value) {
         (Some(Value::Object(old)), Value::Object(new)) => {
-            let (ty, _) = shape.member(&name)?;
-            Value::Object(merge_map(old, new, Shape::of(ty))?)
+            let (ty, rules) = shape.member(&name)?;
+            Value::Object(if rules.patch_replace { new } else { merge_map(old, new, Shape::of(ty))? })
         }
         (Some(Value::Array(old)), Value::Array(new)) => {
             let (ty, rules) = shape.member(&name)?;

@@ -237,3 +237,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_member_that_is_replaced_is_not_merged() {
+    let budget = builtin("policy", "v1", "PodDisruptionBudget").expect("a built-in kind");
+    let selects = |labels: Value| json!({"spec": {"selector": {"matchLabels": labels}, "minAvailable": 1}});
+
+    let merged = strategic_merge(
+        selects(json!({"a": "1"})),
+        json!({"spec": {"selector": {"matchLabels": {"b": "2"}}}}),
+        budget,
+    );
+
+    assert_eq!(merged.unwrap(), selects(json!({"b": "2"})));
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{Response, StatusCode};
-use quarterdeck_core::labels::Selector;
+use quarterdeck_core::labels::{Selector, quote};
 use serde_json::{Value, json};
 
 use super::super::apply::{self, Configuration};
@@ -12,6 +12,7 @@ use super::super::patch::{Patch, Warnings};
 use super::super::read::{find, world_for};
 use super::super::{Call, body, respond};
 use crate::body::Body;
+use crate::custom::ScalePaths;
 use crate::managed::{self, Part, Writer, scale as owners};
 use crate::request::Verb;
 use crate::resource::Resource;
@@ -19,6 +20,7 @@ use crate::schema;
 use crate::status::{Result, Status};
 use crate::validation::FieldError;
 use crate::write::Change;
+use crate::write::metadata::check_identity;
 
 /// Answers a request for a Scale.
 pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
@@ -27,6 +29,11 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
             let world = world_for(call).await?;
             let object =
                 call.resource.value_of(find(call, &world).map_err(|status| not_found(call, status))?);
+            if let Some(paths) = scale_paths(&call.resource).filter(|paths| paths.replicas(&object).is_none())
+            {
+                let field = quote(paths.replicas_field());
+                return Err(Status::internal(format!("the spec replicas field {field} does not exist")));
+            }
             return respond::other(call, StatusCode::OK, &scale_of(&call.resource, &object));
         }
         Verb::Patch if apply::is_asked(call) => Kind::Apply,
@@ -48,6 +55,7 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
         Kind::Update => {
             let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
             let decoded = body::object_of(call, "Scale", options.validation)?;
+            check_identity(&mut decoded.object.clone(), &call.target(options.dry_run))?;
             (options, Desired::Given(decoded.object), decoded.warnings)
         }
     };
@@ -55,8 +63,7 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     let target = call.target(options.dry_run);
     let change = Rescale { desired, call, warnings: Warnings::default() };
     change.warnings.replace(warnings);
-    let written = call.registry.update(&target, &change).await;
-    let written = written.map_err(|status| not_found(call, status))?;
+    let written = call.registry.update(&target, &change).await?;
     let mut response = respond::other(call, StatusCode::OK, &scale_of(&call.resource, &written.value))?;
     respond::warn(response.headers_mut(), &change.warnings.into_last());
     Ok(response)
@@ -69,15 +76,26 @@ enum Kind {
     Update,
 }
 
-/// Upstream says of what was not found that it has a scale.
+/// Says that what has the Scale was not found. For some kinds, upstream's readers say of it that it has one.
 fn not_found(call: &Call, mut status: Status) -> Status {
-    if status.code == StatusCode::NOT_FOUND {
-        let plural = format!("{}/scale", call.resource.plural);
-        let qualified = call.resource.qualified_plural().replacen(call.resource.plural.as_ref(), &plural, 1);
-        status.message = format!("{qualified} {:?} not found", call.name);
+    let resource = &call.resource;
+    let group = match &*resource.plural {
+        "deployments" | "replicasets" => "apps",
+        "replicationcontrollers" => "autoscaling",
+        _ => return status,
+    };
+    if status.code == StatusCode::NOT_FOUND && resource.custom.is_none() {
+        let plural = format!("{}/scale", resource.plural);
+        status.message = format!("{plural}.{group} {:?} not found", call.name);
+        status.details.insert("group".into(), group.into());
         status.details.insert("kind".into(), plural.into());
     }
     status
+}
+
+/// Where a custom kind keeps what its Scale shows.
+fn scale_paths(resource: &Resource) -> Option<&ScalePaths> {
+    resource.custom.as_ref().and_then(|custom| custom.scale.as_ref())
 }
 
 /// Shows an object as a Scale.
@@ -92,8 +110,7 @@ pub(crate) fn scale_of(resource: &Resource, object: &Value) -> Value {
             scale["metadata"][field] = metadata[field].clone();
         }
     }
-    let paths = resource.custom.as_ref().and_then(|custom| custom.scale.as_ref());
-    let (replicas, selector) = match paths {
+    let (replicas, selector) = match scale_paths(resource) {
         None => {
             let replicas = object["spec"]["replicas"].as_i64().unwrap_or(0);
             (replicas, selector(resource, &object["spec"]["selector"]))
@@ -114,7 +131,7 @@ pub(crate) fn scale_of(resource: &Resource, object: &Value) -> Value {
 
 /// Sets how many replicas an object wants.
 pub(crate) fn set_replicas(resource: &Resource, object: &mut Value, replicas: i64) {
-    match resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+    match scale_paths(resource) {
         None => object["spec"]["replicas"] = replicas.into(),
         Some(paths) => paths.set_replicas(object, replicas),
     }
@@ -132,9 +149,12 @@ fn selector(resource: &Resource, selector: &Value) -> String {
     Selector::from_label_selector(Some(selector)).map(|selector| selector.to_string()).unwrap_or_default()
 }
 
+/// The replicas of a custom object that does not say how many it wants, while a patch is laid over its Scale.
+const UNSET: i64 = i32::MIN as i64;
+
 /// Where objects of a kind keep how many replicas they want.
 fn replicas_path(resource: &Resource) -> Vec<&str> {
-    match resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+    match scale_paths(resource) {
         None => vec!["spec", "replicas"],
         Some(paths) => paths.replicas_path(),
     }
@@ -167,6 +187,9 @@ impl Rescale<'_> {
         let structure = schema::builtin("autoscaling", "v1", "Scale");
         let structure = structure.ok_or_else(|| Status::internal("the tables have no Scale"))?;
         let mut before = scale_of(&self.call.resource, present);
+        if scale_paths(&self.call.resource).is_some_and(|paths| paths.replicas(present).is_none()) {
+            before["spec"]["replicas"] = UNSET.into();
+        }
         let managed =
             owners::of_object(&present["metadata"]["managedFields"], &replicas_path(&self.call.resource));
         if let Some(managed) = managed {
@@ -205,6 +228,10 @@ impl Change for Rescale<'_> {
         check(&scale, self.call)?;
         let mut object = present.clone();
         let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+        if let Some(paths) = scale_paths(&self.call.resource).filter(|_| replicas == UNSET) {
+            let field = quote(paths.replicas_field());
+            return Err(Status::bad_request(format!("the spec replicas field {field} cannot be empty")));
+        }
         set_replicas(&self.call.resource, &mut object, replicas);
         let managed = owners::to_object(
             &present["metadata"]["managedFields"],
@@ -241,13 +268,7 @@ impl Change for Rescale<'_> {
 }
 
 fn check(scale: &Value, call: &Call) -> Result<()> {
-    let name = scale["metadata"]["name"].as_str().unwrap_or_default();
-    if name != call.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            call.name
-        )));
-    }
+    check_identity(&mut scale.clone(), &call.target(false))?;
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     // Of a custom kind, the object itself is checked for it.
     if replicas < 0 && call.resource.custom.is_none() {

@@ -4,6 +4,7 @@ use http::{Response, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use super::super::apply;
 use super::super::options::WriteOptions;
 use super::super::read::find;
 use super::super::{Call, body, respond};
@@ -23,12 +24,13 @@ pub(in super::super) async fn create_token(call: &Call) -> Result<Response<Body>
     let mut request = body::object_of(call, "TokenRequest", options.validation)?.object;
     let world = call.registry.latest().await?;
     let account = find(call, &world)?.value();
+    lifetime(&request)?;
     call.registry.admit_below(&call.target(options.dry_run), &mut request).await?;
+    let seconds = lifetime(&request)?;
+    let bound = bound_object(call, &request)?;
     let Some(issuer) = &call.registry.tokens else {
         return Err(Status::internal("this API server has no key to sign tokens with"));
     };
-    let seconds = lifetime(&request)?;
-    let bound = bound_object(call, &request)?;
     let mut audiences: Vec<String> = request["spec"]["audiences"]
         .as_array()
         .into_iter()
@@ -81,15 +83,13 @@ fn bound_object(call: &Call, request: &Value) -> Result<Option<(String, String, 
     }
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
     let (kind, name, uid) = (text("kind"), text("name"), text("uid"));
-    let plural = match kind {
-        "Pod" => "pods",
-        "Secret" => "secrets",
+    let (group, version) = text("apiVersion").rsplit_once('/').unwrap_or(("", text("apiVersion")));
+    let plural = match (group, kind) {
+        ("", "Pod") => "pods",
+        ("", "Secret") => "secrets",
         _ => {
-            return Err(Status::bad_request(format!(
-                "cannot bind token for serviceaccount {:?} to type {} kind {kind}",
-                call.name,
-                text("apiVersion")
-            )));
+            let found = apply::qualified(group, version, kind);
+            return Err(Status::bad_request(format!("cannot bind token to object of type {found}")));
         }
     };
     let resources = call.registry.resources();
@@ -97,13 +97,19 @@ fn bound_object(call: &Call, request: &Value) -> Result<Option<(String, String, 
     let key = resource.key(call.namespace.as_deref(), name);
     let world = call.registry.cache.world();
     let object = world.get(key.as_str()).ok_or_else(|| Status::not_found(resource, name))?;
+    if plural == "pods" && object.value()["spec"]["serviceAccountName"].as_str() != Some(call.name.as_str()) {
+        return Err(Status::bad_request(format!(
+            "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+            call.name
+        )));
+    }
     let found = &*object.header.uid;
     if !uid.is_empty() && uid != found {
         let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have \
              been deleted and then recreated"
         );
-        return Err(Status::conflict(resource, name, why));
+        return Err(Status::conflict_of_kind(resource, name, why));
     }
     Ok(Some((kind.to_owned(), name.to_owned(), found.to_owned())))
 }
