@@ -2,9 +2,11 @@
 
 pub mod authentication;
 pub mod authorization;
+pub mod fairness;
 pub mod gate;
 pub mod impersonation;
 pub mod policy;
+pub mod time_limit;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;

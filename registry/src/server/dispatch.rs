@@ -50,15 +50,13 @@ impl Service<Request<RequestBody>> for Dispatch {
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let inner = self.0.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let info = match parts.extensions.get::<RequestInfo>() {
-                Some(info) => info.clone(),
-                None => match RequestInfo::parse(&parts.method, &parts.uri) {
-                    Ok(info) => info,
-                    Err(status) => return Ok(status.into_response()),
-                },
+            let (mut parts, body) = request.into_parts();
+            let info = match RequestInfo::of_parts(&mut parts) {
+                Ok(info) => info,
+                Err(status) => return Ok(status.into_response()),
             };
-            Ok(match info {
+            drop(parts.extensions.remove::<Arc<RequestInfo>>());
+            Ok(match Arc::unwrap_or_clone(info) {
                 RequestInfo::Resource(request) => {
                     verbs::serve(inner.registry.clone(), request, parts, body, inner.running.clone()).await
                 }
