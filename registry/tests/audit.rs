@@ -250,6 +250,26 @@ async fn a_panic_is_told() {
 }
 
 #[tokio::test]
+async fn who_is_not_known_is_told_of_too() {
+    let (server, events) = start("rules: [{level: None, verbs: [list]}, {level: Metadata}]").await;
+    let ask = async |path: &str, token: &str| {
+        let request = Request::get(path).header("authorization", format!("Bearer {token}"));
+        let request = request.header("user-agent", "test/1").body(Body::empty()).unwrap();
+        assert_eq!(server.clone().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    };
+
+    ask(&format!("{MAPS}/a"), "hush-hush").await;
+    ask(MAPS, "hush-hush").await;
+
+    let event = events.one();
+    assert_eq!((&event["stage"], &event["user"]), (&json!("ResponseStarted"), &json!({})));
+    assert_eq!((&event["verb"], &event["userAgent"]), (&json!("get"), &json!("test/1")));
+    assert_eq!(event["responseStatus"]["code"], 401);
+    assert_eq!(event["responseStatus"]["message"], "Authentication failed, attempted: bearer");
+    assert!(!event.to_string().contains("hush-hush"));
+}
+
+#[tokio::test]
 async fn of_what_no_rule_is_for_nothing_is_told() {
     let rules = "rules: [{level: None, nonResourceURLs: ['/version']}, {level: Metadata, verbs: [get]}]";
     let (server, events) = start(rules).await;

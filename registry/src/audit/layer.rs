@@ -22,8 +22,8 @@ use crate::user::User;
 /// Tells of requests, if anybody wants to know.
 #[derive(Debug, Clone)]
 pub(crate) struct AuditLayer {
-    audit: Option<Audit>,
-    clock: Clock,
+    pub(super) audit: Option<Audit>,
+    pub(super) clock: Clock,
 }
 
 impl AuditLayer {
@@ -51,22 +51,15 @@ impl<S> Audited<S> {
     /// Begins to tell of a request, if the policy wants that.
     fn begin(&self, request: &mut Request<RequestBody>) -> Option<Record> {
         let audit = self.layer.audit.as_ref()?;
-        let info = RequestInfo::of(request)
-            .unwrap_or_else(|_| Arc::new(RequestInfo::Path(request.uri().path().to_owned())));
-        let verb = match &*info {
-            RequestInfo::Resource(ResourceRequest { verb: Some(verb), .. }) => verb.as_str().to_owned(),
-            _ => request.method().as_str().to_ascii_lowercase(),
-        };
+        let described = describe(request);
         let nobody = User::default();
         let user = request.extensions().get::<User>().unwrap_or(&nobody);
-        let verdict = audit.policy.verdict(user, &verb, &info);
+        let verdict = audit.policy.verdict(user, &described.1, &described.0);
         if verdict.level == Level::None {
             return None;
         }
-        let lasts = is_long_running(&info);
         let notes = Arc::<Notes>::default();
-        let record =
-            Record::begin(audit, &self.layer.clock, notes.clone(), request, (info, verb, lasts), &verdict);
+        let record = Record::begin(audit, &self.layer.clock, (notes.clone(), request), described, &verdict);
         request.extensions_mut().insert(notes);
         Some(record)
     }
@@ -93,6 +86,18 @@ where
         let request = record.see_request(request);
         Either::Right(Box::pin(watch(self.inner.call(request), record)))
     }
+}
+
+/// Returns what a request asks, its verb, and whether it lasts.
+pub(super) fn describe<B>(request: &mut Request<B>) -> (Arc<RequestInfo>, String, bool) {
+    let info = RequestInfo::of(request)
+        .unwrap_or_else(|_| Arc::new(RequestInfo::Path(request.uri().path().to_owned())));
+    let verb = match &*info {
+        RequestInfo::Resource(ResourceRequest { verb: Some(verb), .. }) => verb.as_str().to_owned(),
+        _ => request.method().as_str().to_ascii_lowercase(),
+    };
+    let lasts = is_long_running(&info);
+    (info, verb, lasts)
 }
 
 /// Waits for an answer, and tells of it.

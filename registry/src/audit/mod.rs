@@ -10,6 +10,7 @@ mod file;
 mod layer;
 mod policy;
 mod record;
+mod refusals;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use file::AuditFile;
 pub(crate) use layer::{AuditLayer, Audited};
 pub use policy::{Policy, PolicyError};
 pub(crate) use record::AuditId;
+pub(crate) use refusals::{RefusalLayer, Refusals};
 
 /// Takes the events of the audit log.
 ///

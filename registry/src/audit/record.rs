@@ -70,15 +70,44 @@ impl Record {
     pub(super) fn begin<B>(
         audit: &Audit,
         clock: &Clock,
-        notes: Arc<Notes>,
-        request: &Request<B>,
+        (notes, request): (Arc<Notes>, &Request<B>),
+        described: (Arc<RequestInfo>, String, bool),
+        verdict: &Verdict<'_>,
+    ) -> Self {
+        let record = Self::new(audit, clock, (notes, request), described, verdict);
+        if verdict.tells(Stage::RequestReceived) {
+            record.tell(Stage::RequestReceived, None);
+        }
+        record
+    }
+
+    /// Tells of a request that authentication refused.
+    pub(super) fn refused<B>(
+        audit: &Audit,
+        clock: &Clock,
+        request: (Arc<Notes>, &Request<B>),
+        described: (Arc<RequestInfo>, String, bool),
+        (verdict, message): (&Verdict<'_>, &str),
+    ) {
+        let mut record = Self::new(audit, clock, request, described, verdict);
+        record.is_over = true;
+        if record.stages.started {
+            let status = ResponseStatus::failure(401, "Unauthorized", message);
+            record.tell(Stage::ResponseStarted, Some(&status));
+        }
+    }
+
+    fn new<B>(
+        audit: &Audit,
+        clock: &Clock,
+        (notes, request): (Arc<Notes>, &Request<B>),
         (info, verb, lasts): (Arc<RequestInfo>, String, bool),
         verdict: &Verdict<'_>,
     ) -> Self {
         let (uri, extensions) = (request.uri(), request.extensions());
         let uri = uri.path_and_query().map_or_else(|| uri.to_string(), ToString::to_string);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-        let record = Self {
+        Self {
             audit: audit.clone(),
             clock: clock.clone(),
             notes,
@@ -101,11 +130,7 @@ impl Record {
             request: None,
             answer: None,
             is_over: false,
-        };
-        if verdict.tells(Stage::RequestReceived) {
-            record.tell(Stage::RequestReceived, None);
         }
-        record
     }
 
     fn is_of_resource(&self) -> bool {
@@ -130,7 +155,8 @@ impl Record {
     }
 
     /// Tells of an answer now, or when it has been written.
-    pub(super) fn see_answer(mut self, answer: Response<Body>) -> Response<Body> {
+    pub(super) fn see_answer(mut self, mut answer: Response<Body>) -> Response<Body> {
+        answer.extensions_mut().insert(super::refusals::Told);
         let code = answer.status().as_u16();
         let (kind, body) = (Kind::of(answer.headers()), Tee::default());
         self.answer = Some(Answer { code, kind, body: body.clone() });

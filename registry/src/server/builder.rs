@@ -18,7 +18,7 @@ use super::dispatch::Dispatch;
 use super::housekeeping::Housekeeping;
 use super::{ApiServer, Background};
 use crate::admission::{self, Admission};
-use crate::audit::{Audit, AuditLayer};
+use crate::audit::{Audit, AuditLayer, RefusalLayer};
 use crate::cache::{Cache, Feed, FeedError};
 use crate::custom::lifecycle::Lifecycle;
 use crate::layers::authentication::{Authentication, Authenticator};
@@ -364,7 +364,8 @@ impl ApiServerBuilder {
         let authentication = GateLayer::new(authentication);
         let served = impersonation.layer(fairness.layer(authorization.layer(dispatch)));
         let audit = AuditLayer::new(self.audit, registry.clock.clone());
-        let stack = authentication.layer(audit.layer(TimeLimits::new(TimeLimit(time)).layer(served)));
+        let known = audit.layer(TimeLimits::new(TimeLimit(time)).layer(served));
+        let stack = RefusalLayer::new(audit).layer(authentication.layer(known));
         let cache = registry.cache.clone();
         let background = Arc::new(Background { signal, cache, stop, tasks: Mutex::new(tasks), sockets });
         Ok(ApiServer { stack, registry, background })

@@ -28,7 +28,7 @@ use tower::Service;
 
 pub use builder::{ApiServerBuilder, BuildError, StartError};
 
-use crate::audit::{AuditId, Audited};
+use crate::audit::{AuditId, Audited, Refusals};
 use crate::body::Body;
 use crate::cache::Cache;
 use crate::layers::RequestBody;
@@ -48,8 +48,9 @@ use dispatch::Dispatch;
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// What a request passes, from the outside in.
-type Stack =
-    Gated<Authentication, Audited<Timed<Gated<Impersonation, Fair<Gated<Authorization, Dispatch>>>>>>;
+type Stack = Refusals<
+    Gated<Authentication, Audited<Timed<Gated<Impersonation, Fair<Gated<Authorization, Dispatch>>>>>>,
+>;
 
 /// An API server. Cheap to clone; clones are one server, which ends when the last one is dropped.
 ///
