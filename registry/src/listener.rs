@@ -43,7 +43,7 @@ const STREAMS: u32 = 250;
 /// connection ends.
 const RESETS: usize = 20;
 /// How many bytes of headers a request may have.
-const HEADERS: u32 = 64 * 1024;
+const HEADERS: u32 = 32 * 1024;
 /// How often a quiet HTTP/2 client is asked whether it is there, and how long it may take to answer.
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
 /// How long to wait after a connection could not be accepted, for instance for lack of file descriptors.
