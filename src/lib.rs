@@ -14,7 +14,28 @@
 //!
 //! # Examples
 //!
-//! A control plane with a node that only seems to run pods, and a client that sees one run:
+//! A control plane, from its parts to its end:
+//!
+//! ```
+//! use quarterdeck::prelude::*;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let plane = ControlPlane::builder(MemoryStorage::new())
+//!     .scheduler(DefaultScheduler::new(Random::from_os()))
+//!     .node("node-1", SimulatedRuntime::new(Clock::system()))
+//!     .node("node-2", SimulatedRuntime::new(Clock::system()))
+//!     .load_balancer(RoundRobin::new())
+//!     .build()?;
+//!
+//! // A program waits for `tokio::signal::ctrl_c()` here.
+//! let shutdown = tokio::time::sleep(std::time::Duration::from_secs(60));
+//! plane.run_until(shutdown).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A cluster that goes on beside its caller, and a client that sees a pod run in it:
 //!
 //! ```
 //! use k8s_openapi::api::core::v1::Pod;

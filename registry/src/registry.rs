@@ -32,6 +32,15 @@ pub struct Settings {
     pub node_ports: (u16, u16),
 }
 
+impl Settings {
+    /// Returns the first address of the range: that of the service `kubernetes`.
+    #[must_use]
+    pub fn first_service_address(&self) -> std::net::IpAddr {
+        let network = self.service_cidr.network();
+        self.service_cidr.hosts().find(|host| *host != network).unwrap_or(network)
+    }
+}
+
 /// The kinds that a server serves.
 #[derive(Debug, Default, Clone)]
 pub struct Resources {

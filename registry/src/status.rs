@@ -29,6 +29,8 @@ pub struct Status {
     pub retry_after_seconds: Option<u32>,
     /// The token with which a list that expired can be continued.
     continue_token: Option<String>,
+    /// The reason that somebody else gave, which is sent in the place of `reason`.
+    foreign_reason: Option<Box<str>>,
 }
 
 /// The result of serving a request.
@@ -46,6 +48,7 @@ impl Status {
             has_details: false,
             retry_after_seconds: None,
             continue_token: None,
+            foreign_reason: None,
         }
     }
 
@@ -317,6 +320,12 @@ impl Status {
         self
     }
 
+    /// Gives a reason that is not the server's own.
+    pub(crate) fn foreign_reason(mut self, reason: impl Into<Box<str>>) -> Self {
+        self.foreign_reason = Some(reason.into());
+        self
+    }
+
     fn with_details(mut self) -> Self {
         self.has_details = true;
         self
@@ -337,8 +346,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "code": self.code.as_u16(),
         });
-        if !self.reason.is_empty() {
-            object["reason"] = self.reason.into();
+        let reason = self.foreign_reason.as_deref().unwrap_or(self.reason);
+        if !reason.is_empty() {
+            object["reason"] = reason.into();
         }
         if self.has_details || !self.details.is_empty() {
             object["details"] = Value::Object(self.details.clone());

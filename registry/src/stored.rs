@@ -192,6 +192,17 @@ impl Resource {
         }
     }
 
+    /// Returns an object of another version of the same kind as this version shows it.
+    pub(crate) fn converted_from(&self, other: &Self, value: &Value) -> Value {
+        let mut value = other.to_stored(value).into_owned();
+        if let Some(conversion) = self.conversion() {
+            conversion.to_served(&mut value);
+        }
+        value["kind"] = self.kind.as_ref().into();
+        value["apiVersion"] = self.api_version().into();
+        value
+    }
+
     /// Completes an object that was stored before its kind was what it is today.
     pub(crate) fn keep_up(&self, value: Value) -> Value {
         let Some(upkeep) = self.stored.as_ref().and_then(|form| form.upkeep.as_ref()) else { return value };

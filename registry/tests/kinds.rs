@@ -229,20 +229,6 @@ async fn an_event_of_either_group_is_found_in_the_other() {
 }
 
 #[tokio::test]
-async fn who_makes_what_nobody_enforces_is_warned() {
-    let server = server().await;
-    let hook = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": "w"}});
-
-    let made =
-        post(&server, "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", hook).await;
-
-    assert_eq!(made.code, StatusCode::CREATED, "{}", made.body);
-    let warning = made.headers["warning"].to_str().unwrap();
-    assert!(warning.contains("is stored but not enforced by this server yet"), "{warning}");
-}
-
-#[tokio::test]
 async fn a_job_deleted_without_a_word_leaves_its_pods_and_says_so() {
     let server = server().await;
     let jobs = "/apis/batch/v1/namespaces/default/jobs";
@@ -442,4 +428,122 @@ async fn a_server_that_starts_finds_api_services_of_kinds_that_are_gone_and_take
     let second = ApiServer::builder_shared(storage).start().await.unwrap();
 
     api_services_become(&second, &[]).await;
+}
+
+fn service(name: &str, spec: Value) -> Value {
+    let mut service =
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+    service["spec"]["ports"] = json!([{"name": "web", "port": 80}]);
+    service
+}
+
+#[tokio::test]
+async fn a_service_gives_up_what_only_its_former_type_has() {
+    let server = server().await;
+    let path = format!("{NS}/services/s");
+    let patch = async |spec: Value| call(&server, "PATCH", &path, json!({"spec": spec})).await;
+    let balancer = json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/lb"});
+    let made = post(&server, &format!("{NS}/services"), service("s", balancer)).await;
+    assert_eq!(made.body["spec"]["allocateLoadBalancerNodePorts"], true);
+    let port = made.body["spec"]["ports"][0]["nodePort"].clone();
+    let ingress = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}});
+    assert_eq!(call(&server, "PATCH", &format!("{path}/status"), ingress).await.code, 200);
+
+    let node_port = patch(json!({"type": "NodePort"})).await;
+    let other = patch(json!({"ports": [{"name": "web", "port": 81}]})).await;
+    let plain = patch(json!({"type": "ClusterIP"})).await;
+
+    assert_eq!(node_port.code, 200, "{}", node_port.body);
+    assert!(node_port.body["spec"]["allocateLoadBalancerNodePorts"].is_null());
+    assert!(node_port.body["spec"]["loadBalancerClass"].is_null());
+    assert_eq!(node_port.body["status"], json!({"loadBalancer": {}}));
+    assert_eq!(
+        other.body["spec"]["ports"][0]["nodePort"], port,
+        "a node port goes with the name of its port"
+    );
+    assert_eq!(plain.code, 200, "{}", plain.body);
+    assert!(plain.body["spec"]["ports"][0]["nodePort"].is_null());
+    assert!(plain.body["spec"]["externalTrafficPolicy"].is_null());
+}
+
+#[tokio::test]
+async fn a_service_with_addresses_of_its_own_keeps_its_policy_when_it_changes() {
+    let server = server().await;
+    let made =
+        post(&server, &format!("{NS}/services"), service("s", json!({"externalIPs": ["192.0.2.9"]}))).await;
+    assert_eq!(made.body["spec"]["externalTrafficPolicy"], "Cluster");
+
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    let changed = call(&server, "PATCH", &format!("{NS}/services/s"), labels).await;
+
+    assert_eq!(
+        (changed.code, &changed.body["spec"]["externalTrafficPolicy"]),
+        (StatusCode::OK, &json!("Cluster"))
+    );
+}
+
+#[tokio::test]
+async fn the_old_name_of_a_pods_account_follows_the_new_one_everywhere() {
+    let server = server().await;
+    let account =
+        json!({"metadata": {"name": "x"}, "secrets": [{"name": "s", "kind": "Secret", "namespace": "n"}]});
+    let account = post(&server, &format!("{NS}/serviceaccounts"), account).await.body;
+    assert_eq!(account["secrets"], json!([{"name": "s"}]));
+    let template = |field: &str| {
+        let spec = json!({"containers": [{"name": "c", "image": "i"}], field: "x"});
+        json!({"metadata": {"name": field.to_lowercase()}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": spec}})
+    };
+    for field in ["serviceAccount", "serviceAccountName"] {
+        let made = post(&server, &format!("{NS}/podtemplates"), template(field)).await.body;
+        let spec = &made["template"]["spec"];
+        assert_eq!(
+            (&spec["serviceAccount"], &spec["serviceAccountName"]),
+            (&json!("x"), &json!("x")),
+            "{made}"
+        );
+    }
+    let mut old = pod("p", json!({}));
+    old["spec"]["serviceAccount"] = "x".into();
+    assert_eq!(post(&server, &format!("{NS}/pods"), old).await.body["spec"]["serviceAccountName"], "x");
+}
+
+#[tokio::test]
+async fn a_pod_keeps_its_owners_and_its_priority_whoever_leaves_them_out() {
+    let server = server().await;
+    let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "u"}]);
+    let mut owned = pod("p", json!({}));
+    owned["metadata"]["ownerReferences"] = owner.clone();
+    let mut made = post(&server, &format!("{NS}/pods"), owned).await.body;
+    made["metadata"]["ownerReferences"].as_array_mut().unwrap().clear();
+    made["status"]["phase"] = "Running".into();
+    let running = call(&server, "PUT", &format!("{NS}/pods/p/status"), made).await;
+    let mut left_out = running.body.clone();
+    for field in ["priority", "preemptionPolicy"] {
+        left_out["spec"].as_object_mut().unwrap().remove(field);
+    }
+    let replaced = call(&server, "PUT", &format!("{NS}/pods/p"), left_out).await;
+
+    let kept = &running.body["metadata"]["ownerReferences"][0];
+    assert_eq!((&kept["name"], &running.body["status"]["phase"]), (&json!("a"), &json!("Running")));
+    assert_eq!(replaced.code, 200, "{}", replaced.body);
+    assert_eq!(replaced.body["spec"]["priority"], 0);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_changed_object_is_told_as_often_as_upstream_does() {
+    let server = server().await;
+    let template =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let sets = "/apis/apps/v1/namespaces/default/replicasets";
+    let set = json!({"metadata": {"name": "s"}, "spec": spec});
+    assert_eq!(post(&server, sets, set).await.code, 201);
+
+    let refused = call(&server, "PATCH", &format!("{sets}/s"), json!({"spec": {"replicas": -1}})).await.body;
+
+    let causes = refused["details"]["causes"].as_array().unwrap();
+    let fields: Vec<_> = causes.iter().map(|cause| cause["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["spec.replicas", "spec.replicas"]);
+    let once = "spec.replicas: Invalid value: -1: must be greater than or equal to 0";
+    assert_eq!(refused["message"], format!("ReplicaSet.apps \"s\" is invalid: {once}"));
 }

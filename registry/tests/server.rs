@@ -1,13 +1,19 @@
 //! The server as its clients see it, in process.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
 use http_body_util::BodyExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Pod, Service, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use quarterdeck_core::clock::Clock;
+use quarterdeck_core::storage::{
+    Commits, Entry, Key, List, Page, Revision, Storage, StorageError, Transaction,
+};
 use quarterdeck_registry::tls::{ServiceAccountKey, ServiceAccountTokens};
 use quarterdeck_registry::{ApiServer, Body, MemoryStorage, User};
 use serde_json::json;
@@ -265,4 +271,145 @@ async fn a_watch_under_way_ends_when_its_server_is_shut_down_or_dropped() {
         let read = tokio::time::timeout(Duration::from_secs(5), reading).await.expect("the watch ends");
         assert!(read.unwrap().to_bytes().is_empty());
     }
+}
+
+/// A store that can be told to fail.
+#[derive(Debug, Clone, Default)]
+struct Failing {
+    store: MemoryStorage,
+    fails: Arc<AtomicBool>,
+    /// Wakes watches when it fails.
+    failed: Arc<tokio::sync::Notify>,
+}
+
+impl Failing {
+    fn fail(&self) {
+        self.fails.store(true, Ordering::Relaxed);
+        self.failed.notify_waiters();
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        if self.fails.load(Ordering::Relaxed) { Err(broken()) } else { Ok(()) }
+    }
+}
+
+fn broken() -> StorageError {
+    StorageError::Unavailable("the disk is gone".into())
+}
+
+#[async_trait]
+impl Storage for Failing {
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, StorageError> {
+        self.check()?;
+        self.store.get(key).await
+    }
+
+    async fn list(&self, list: List) -> Result<Page, StorageError> {
+        self.check()?;
+        self.store.list(list).await
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<Revision, StorageError> {
+        self.check()?;
+        self.store.commit(transaction).await
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Commits, StorageError> {
+        self.check()?;
+        let failed = self.failed.clone();
+        let cut = async move {
+            failed.notified().await;
+            Err(broken())
+        };
+        let commits = self.store.watch(prefix, after).await?;
+        Ok(futures::stream::select(commits, futures::stream::once(cut)).boxed())
+    }
+
+    async fn compact(&self, before: Revision) -> Result<(), StorageError> {
+        self.check()?;
+        self.store.compact(before).await
+    }
+
+    async fn revision(&self) -> Result<Revision, StorageError> {
+        self.check()?;
+        self.store.revision().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_says_that_it_is_not_healthy_when_its_store_fails() {
+    let storage = Failing::default();
+    let server = ApiServer::builder(storage.clone()).start().await.unwrap();
+    let ask = async |path: &str| {
+        let request = http::Request::get(path).body(Body::empty()).unwrap();
+        let answer = server.clone().oneshot(request).await.unwrap();
+        let code = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        (code, String::from_utf8(body.to_vec()).unwrap())
+    };
+    assert_eq!(ask("/readyz").await, (200, "ok".into()));
+
+    storage.fail();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+
+    let all = "[+]ping ok\n[-]etcd failed: reason withheld\n[-]watch-cache failed: reason withheld\nreadyz check failed\n";
+    assert_eq!(ask("/readyz").await, (500, all.into()));
+    assert_eq!(ask("/livez/ping").await.0, 200);
+    assert_eq!(ask("/healthz/etcd").await.0, 500);
+    assert_eq!(ask("/readyz?exclude=etcd").await.0, 500, "the cache is not fed either");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_go_an_hour_after_they_happened_last() {
+    let clock = Clock::following_tokio("2026-01-01T00:00:00Z".parse().unwrap());
+    let server = ApiServer::builder(MemoryStorage::new()).clock(clock).start().await.unwrap();
+    let events: Api<Event> = Api::default_namespaced(server.client());
+    let event = |name: &str, last: &str| {
+        let involved = json!({"kind": "Pod", "namespace": "default", "name": "web"});
+        let event = json!({"metadata": {"name": name}, "involvedObject": involved, "lastTimestamp": last});
+        serde_json::from_value::<Event>(event).unwrap()
+    };
+    events.create(&PostParams::default(), &event("once", "2026-01-01T00:00:00Z")).await.unwrap();
+    events.create(&PostParams::default(), &event("again", "2026-01-01T00:30:00Z")).await.unwrap();
+    let names = async || {
+        let list = events.list(&ListParams::default()).await.unwrap();
+        list.items.into_iter().filter_map(|event| event.metadata.name).collect::<Vec<_>>()
+    };
+
+    tokio::time::sleep(Duration::from_secs(59 * 60)).await;
+    let before = names().await;
+    tokio::time::sleep(Duration::from_secs(3 * 60)).await;
+    let after = names().await;
+    tokio::time::sleep(Duration::from_secs(30 * 60)).await;
+
+    assert_eq!(before, ["again", "once"]);
+    assert_eq!(after, ["again"]);
+    assert!(names().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn history_is_forgotten_after_five_minutes_and_before_ten() {
+    let storage = MemoryStorage::new();
+    let server = ApiServer::builder(storage.clone()).start().await.unwrap();
+    let maps: Api<ConfigMap> = Api::default_namespaced(server.client());
+    let map = serde_json::from_value(json!({"metadata": {"name": "a"}})).unwrap();
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    let first = server.revision();
+    let change = Patch::Merge(json!({"data": {"a": "b"}}));
+    maps.patch("a", &PatchParams::default(), &change).await.unwrap();
+    let is_kept = async || storage.watch("/registry/", first).await.is_ok();
+
+    tokio::time::sleep(Duration::from_secs(301)).await;
+    assert!(is_kept().await, "what is younger than a round stays");
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(!is_kept().await);
+
+    let request = format!("/api/v1/configmaps?watch=1&resourceVersion={first}");
+    let answer = server
+        .as_user(User::admin())
+        .oneshot(http::Request::get(request).body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("\"code\":410"));
 }

@@ -91,6 +91,10 @@ impl Pods {
             host.services.synced().await;
         };
         if stop.or(synced).await.is_none() {
+            if end_within.is_some() {
+                self.take_all().await;
+                self.finish(end_within).await;
+            }
             return;
         }
         let mut is_first = true;
@@ -146,9 +150,7 @@ impl Pods {
                 }
             } else {
                 tracing::info!(pod = %pod.uid, name = pod.name, "removing a pod that should not be here");
-                let key = ObjectKey::new(&pod.namespace, &pod.name);
-                self.workers.insert(pod.uid.clone(), Employed { key, mailbox: Mailbox::default() });
-                self.tasks.spawn(stray::remove(self.host.clone(), pod));
+                self.end_stray(pod);
             }
         }
     }
@@ -179,6 +181,23 @@ impl Pods {
                 }
             }
         }
+    }
+
+    /// Begins to end whatever the runtime holds: the agent stops before it knows what is wanted.
+    async fn take_all(&mut self) {
+        match self.host.runtime.pods().await {
+            Ok(held) => held.into_iter().for_each(|pod| self.end_stray(pod)),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "the runtime does not answer: what it runs goes on")
+            }
+        }
+    }
+
+    fn end_stray(&mut self, pod: PodStatus) {
+        let mailbox = Mailbox::default();
+        let key = ObjectKey::new(&pod.namespace, &pod.name);
+        self.workers.insert(pod.uid.clone(), Employed { key, mailbox: mailbox.clone() });
+        self.tasks.spawn(stray::remove(self.host.clone(), pod, mailbox));
     }
 
     fn forget(&mut self, ended: Result<PodUid, JoinError>) {

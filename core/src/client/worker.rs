@@ -117,21 +117,26 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 
 /// Conflicts are everyday: the informer is a little behind, and the next try has the new state.
 fn log(name: &str, key: &impl Debug, error: &BoxError) {
-    let mut reason = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        reason = format!("{reason}: {cause}");
-        source = cause.source();
-    }
-    let conflict = matches!(
-        error.downcast_ref::<kube::Error>(),
-        Some(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found()
-    );
-    if conflict {
+    let status = match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => Some(status),
+        _ => None,
+    };
+    let reason = match status {
+        // The error itself shows the whole Status.
+        Some(status) => status.message.clone(),
+        None => with_causes(&**error),
+    };
+    if status.is_some_and(|status| status.is_conflict() || status.is_not_found()) {
         tracing::debug!(name, ?key, reason, "trying again");
     } else {
         tracing::warn!(name, ?key, reason, "cannot reconcile, trying again");
     }
+}
+
+/// Returns what an error says, with all that caused it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -229,9 +229,9 @@ pub(crate) struct AgentOptions {
     /// Where the agent keeps its state.
     #[arg(long, default_value_os_t = default_data().join("agent"))]
     pub(crate) data: PathBuf,
-    /// End the node's pods on Ctrl-C (default: they go on, and the agent takes them over when it is started again).
+    /// Leave the node's pods running on Ctrl-C; the agent takes them over when it is started again (default: they end).
     #[arg(long)]
-    pub(crate) end_pods: bool,
+    pub(crate) keep_pods: bool,
     /// Where the agent answers the API server, with TLS (default: this machine's address, any port).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,

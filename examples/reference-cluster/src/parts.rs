@@ -36,7 +36,7 @@ pub(crate) async fn controllers(options: &PartOptions) -> Result<()> {
     run("The controllers", &kubeconfig, quarterdeck_controllers::all(&context, options)).await
 }
 
-/// Runs a node's agent until Ctrl-C. Its pods go on without it, unless they are to end.
+/// Runs a node's agent until Ctrl-C. Its pods end with it, unless they are to go on.
 pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
     let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
     let user = kubeconfig.auth_infos.first().map(|user| user.name.clone()).unwrap_or_default();
@@ -56,10 +56,10 @@ pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
     let agent = Agent::new_shared(&context, node, runtime.runtime)
         .root_dir(options.data.join(node))
         .addresses(vec![address])
-        .end_pods_on_stop(options.end_pods)
+        .end_pods_on_stop(!options.keep_pods)
         .serve(settings);
     run(&format!("The agent of {node}"), &kubeconfig, vec![Box::new(agent)]).await?;
-    if !options.end_pods {
+    if options.keep_pods {
         println!("The pods of {node} go on: the agent takes them over when it is started again.");
     }
     Ok(())

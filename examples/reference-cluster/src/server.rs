@@ -132,7 +132,7 @@ pub(crate) fn listen(
     ]
     .map(str::to_owned)
     .to_vec();
-    let service = server.registry().settings.service_cidr.hosts().next();
+    let service = Some(server.registry().settings.first_service_address());
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut addresses: Vec<IpAddr> =
         [Some(loopback), Some(options.listen.ip()), advertised(options), service]

@@ -122,6 +122,7 @@ fn greet(options: &UpOptions, url: &str, runtime: Option<&RuntimeInfo>) {
     if let Some(info) = runtime {
         println!("Pods run with {} {} on {} node(s)", info.name, info.version, options.server.nodes);
     }
+    println!("Running: {}", parts(&options.disable).join(", "));
     println!("The administrator's kubeconfig is {}. Try:", kubeconfig.display());
     println!();
     println!("  export KUBECONFIG={}", kubeconfig.display());
@@ -129,10 +130,27 @@ fn greet(options: &UpOptions, url: &str, runtime: Option<&RuntimeInfo>) {
     // Docker starts images; what runs as a process is an image called `host`.
     let image =
         if runtime.is_some_and(|info| info.name == "docker") { "quarterdeck/demo:v1" } else { "host" };
-    println!("  kubectl create deployment web --image={image} --replicas=2 -- sleep 1000");
-    println!("  kubectl get pods -o wide");
+    if options.disable.is_empty() {
+        println!("  kubectl create deployment web --image={image} --replicas=2 -- sleep 1000");
+        println!("  kubectl get pods -o wide");
+    } else {
+        println!("  kubectl create configmap greeting --from-literal=text=hello");
+        println!("  kubectl get configmaps,secrets,events --all-namespaces");
+    }
     println!();
     println!("Ctrl-C stops it.");
+}
+
+/// Returns what runs, in words.
+fn parts(disabled: &[Part]) -> Vec<&'static str> {
+    let others = [
+        (Part::Scheduler, "scheduler"),
+        (Part::Controllers, "controllers"),
+        (Part::Agent, "agent"),
+        (Part::Proxy, "proxy"),
+    ];
+    let others = others.into_iter().filter(|(part, _)| !disabled.contains(part)).map(|(_, name)| name);
+    std::iter::once("API server").chain(others).collect()
 }
 
 /// Says what ended badly.

@@ -88,6 +88,7 @@ fn pods(figures: &mut Figures, divisor: usize) -> Result<(), BoxError> {
             (name::LIST_NODE, "list-node", 200),
         ] {
             let rate = server.load(how, what, one(count))?;
+            figures.add(&format!("{name}, rate"), how.word(), "per second", rate.per_second);
             figures.times(name, how.word(), rate);
             figures.cpu(name, how.word(), rate);
         }

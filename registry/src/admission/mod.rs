@@ -6,14 +6,21 @@
 mod claim_resize;
 mod default_class;
 mod default_toleration_seconds;
+#[cfg_attr(not(feature = "cel"), path = "expressions_absent.rs")]
+pub(crate) mod expressions;
 mod limit_ranger;
+mod matching;
 mod namespace_lifecycle;
+mod node_restriction;
+mod pod_security;
 mod priority;
 mod resource_quota;
 mod runtime_class;
 mod service_account;
 mod storage_protection;
 mod taint_nodes;
+mod validating_policy;
+mod webhook;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -28,12 +35,16 @@ pub use default_class::{DefaultIngressClass, DefaultStorageClass};
 pub use default_toleration_seconds::DefaultTolerationSeconds;
 pub use limit_ranger::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
+pub use node_restriction::NodeRestriction;
+pub use pod_security::{Exemptions, Level, LevelVersion, PodSecurity, Policy, Version};
 pub use priority::Priority;
 pub use resource_quota::ResourceQuota;
 pub use runtime_class::RuntimeClass;
 pub use service_account::ServiceAccount;
 pub use storage_protection::StorageObjectInUseProtection;
 pub use taint_nodes::TaintNodesByCondition;
+pub use validating_policy::ValidatingPolicies;
+pub use webhook::{MutatingWebhooks, ValidatingWebhooks};
 
 use crate::cache::World;
 use crate::notes::Notes;
@@ -107,6 +118,13 @@ impl Attributes<'_> {
         }
     }
 
+    /// Returns whether somebody asks for the write. What the server writes unasked, such as what every cluster has from its
+    /// start, is not for webhooks and policies to judge: one that fails could keep the server from starting.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.notes.is_some()
+    }
+
     /// Returns whether objects of this kind of the core group are written themselves, not a path below them.
     #[must_use]
     pub fn is_core(&self, plural: &str) -> bool {
@@ -162,11 +180,19 @@ const _: Option<&dyn Admission> = None; // object safety is API: losing it must 
 /// Returns the built-in admission, in order.
 #[must_use]
 pub fn builtin() -> Vec<Arc<dyn Admission>> {
-    vec![
+    builtin_with(PodSecurity::default())
+}
+
+/// Returns the built-in admission, in order, with these settings of [`PodSecurity`].
+#[must_use]
+pub fn builtin_with(pod_security: PodSecurity) -> Vec<Arc<dyn Admission>> {
+    let mut admission: Vec<Arc<dyn Admission>> = vec![
         Arc::new(NamespaceLifecycle),
         Arc::new(LimitRanger),
         Arc::new(ServiceAccount),
+        Arc::new(NodeRestriction),
         Arc::new(TaintNodesByCondition),
+        Arc::new(pod_security),
         Arc::new(Priority),
         Arc::new(DefaultTolerationSeconds),
         Arc::new(DefaultStorageClass),
@@ -174,6 +200,11 @@ pub fn builtin() -> Vec<Arc<dyn Admission>> {
         Arc::new(PersistentVolumeClaimResize),
         Arc::new(RuntimeClass),
         Arc::new(DefaultIngressClass),
-        Arc::new(ResourceQuota),
-    ]
+    ];
+    let (mutating, validating) = webhook::webhooks(admission.clone());
+    admission.push(Arc::new(mutating));
+    admission.push(Arc::new(ValidatingPolicies::default()));
+    admission.push(Arc::new(validating));
+    admission.push(Arc::new(ResourceQuota));
+    admission
 }

@@ -21,6 +21,14 @@ impl Admission for Priority {
         if attributes.operation == Operation::Create && attributes.is_core("pods") {
             return admit_pod(attributes, object);
         }
+        if let Some(old) = attributes.old.filter(|_| attributes.is_core("pods")) {
+            // What was decided at the creation stays, also when a client does not send it back.
+            for field in ["priority", "preemptionPolicy"] {
+                if object["spec"][field].is_null() && !old["spec"][field].is_null() {
+                    object["spec"][field] = old["spec"][field].clone();
+                }
+            }
+        }
         Ok(())
     }
 

@@ -11,6 +11,7 @@ mod log;
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -86,6 +87,8 @@ struct Shared {
     /// Tells of each published world in which a definition of kinds changed.
     defined: latest::Sender<Revision>,
     drafts: Drafts,
+    /// Whether nobody follows the store any more.
+    is_orphaned: AtomicBool,
 }
 
 impl Cache {
@@ -99,7 +102,19 @@ impl Cache {
             published: latest::Sender::new(Revision(0)),
             defined: latest::Sender::new(Revision(0)),
             drafts: Drafts::default(),
+            is_orphaned: AtomicBool::new(false),
         }))
+    }
+
+    /// Returns whether the store is followed: if it is not, what the cache holds grows old.
+    #[must_use]
+    pub fn is_fed(&self) -> bool {
+        !self.0.is_orphaned.load(Ordering::Relaxed)
+    }
+
+    /// Notes that nobody follows the store any more.
+    pub(crate) fn feed_ended(&self) {
+        self.0.is_orphaned.store(true, Ordering::Relaxed);
     }
 
     /// Returns the latest world.

@@ -11,7 +11,7 @@
 
 mod check;
 #[cfg(feature = "cel")]
-mod cost;
+pub(crate) mod cost;
 pub(crate) mod definition;
 mod embedded;
 mod formats;

@@ -15,7 +15,7 @@ use super::lists::counterpart;
 use super::schema::{Additional, List, Schema, has_rules};
 use crate::validation::FieldError;
 
-pub(crate) use compile::validate;
+pub(crate) use compile::{compile as program, validate};
 
 /// What one rule may cost on one value.
 const PER_CALL: u64 = 1_000_000;

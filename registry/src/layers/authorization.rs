@@ -1,7 +1,8 @@
 //! Who may do what: the second gate.
 //!
 //! An [`Authorizer`] allows, denies, or has no opinion; what nobody allows is denied. The defaults are
-//! [`ComponentPolicy`](super::policy::ComponentPolicy) and [`Rbac`](crate::rbac::Rbac).
+//! [`ComponentPolicy`](super::policy::ComponentPolicy), [`NodeAuthorizer`](super::node_authorizer::NodeAuthorizer) and
+//! [`Rbac`](crate::rbac::Rbac).
 
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -18,6 +19,7 @@ use crate::negotiate::{APPLY, media_type};
 use crate::notes::Notes;
 use crate::rbac::Rules;
 use crate::request::{Query, RequestInfo, ResourceRequest, Verb};
+use crate::selector::FieldSelector;
 use crate::status::{Result, Status};
 use crate::user::User;
 
@@ -223,19 +225,21 @@ fn asked<'a>(request: &'a RequestInfo, field_selector: &str) -> Cow<'a, RequestI
         && matches!(verb, Verb::List | Verb::Watch | Verb::DeleteCollection)
         && let Some(name) = selected_name(field_selector)
     {
-        return Cow::Owned(RequestInfo::Resource(ResourceRequest { name: Some(name.into()), ..of.clone() }));
+        return Cow::Owned(RequestInfo::Resource(ResourceRequest { name: Some(name), ..of.clone() }));
     }
     Cow::Borrowed(request)
 }
 
 /// Returns the one name that a field selector selects.
-fn selected_name(field_selector: &str) -> Option<&str> {
-    let terms = field_selector.split(',').filter_map(|term| term.split_once('='));
-    let mut names =
-        terms.filter(|(field, _)| *field == "metadata.name").map(|(_, name)| name.trim_start_matches('='));
-    names
-        .next_back()
-        .filter(|name| !name.is_empty() && !name.contains(['/', '%']) && !matches!(*name, "." | ".."))
+fn selected_name(field_selector: &str) -> Option<String> {
+    if field_selector.is_empty() {
+        return None;
+    }
+    // What stands behind a comma need not be a term: commas in values are escaped.
+    let selector = FieldSelector::parse(field_selector).ok()?;
+    let name = selector.exact_value("metadata.name")?;
+    let is_name = !name.is_empty() && !name.contains(['/', '%']) && !matches!(name, "." | "..");
+    is_name.then(|| name.to_owned())
 }
 
 /// Why somebody who may patch may not create: an apply makes what it does not find.

@@ -5,6 +5,7 @@ pub mod authorization;
 pub mod fairness;
 pub mod gate;
 pub mod impersonation;
+pub mod node_authorizer;
 pub mod policy;
 pub mod time_limit;
 

@@ -3,11 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::authorization::{Attributes, Authorizer, Decision};
-use crate::cache::World;
-use crate::object::Object;
 use crate::rbac::{PolicyRule, Rules};
 use crate::request::{RequestInfo, ResourceRequest};
 use crate::user::{MASTERS, User};
@@ -19,10 +16,8 @@ pub const CONTROLLERS: &str = "system:kube-controller-manager";
 /// The user name of the proxies.
 pub const PROXY: &str = "system:kube-proxy";
 
-/// Lets in `system:masters` and the cluster's own components.
-///
-/// An agent may touch what concerns its node alone: its Node and Lease, the pods bound to it, and the
-/// secrets, config maps and service accounts that those pods name.
+/// Lets in `system:masters` and the cluster's own components. Agents are the business of
+/// [`NodeAuthorizer`](super::node_authorizer::NodeAuthorizer).
 #[derive(Debug, Default)]
 pub struct ComponentPolicy;
 
@@ -79,8 +74,6 @@ const PROXY_RULES: &[Rule] = &[
     EVENTS,
 ];
 
-const NODE_RULES: &[Rule] = &[rule("", &["services", "nodes"], READ), EVENTS];
-
 #[async_trait]
 impl Authorizer for ComponentPolicy {
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
@@ -89,13 +82,9 @@ impl Authorizer for ComponentPolicy {
             return Decision::Allow(Arc::default());
         }
         let Some(rules) = self.of(user) else { return Decision::NoOpinion(Arc::default()) };
-        let node = user.node_name();
         let allowed = match attributes.request {
             RequestInfo::Path(path) => attributes.verb == "get" && is_discovery(path),
-            RequestInfo::Resource(request) => {
-                rules.iter().any(|rule| rule.allows(attributes.verb, request))
-                    || node.is_some_and(|node| is_of_node(node, attributes, request))
-            }
+            RequestInfo::Resource(request) => rules.iter().any(|rule| rule.allows(attributes.verb, request)),
         };
         if allowed { Decision::Allow(Arc::default()) } else { Decision::NoOpinion(Arc::default()) }
     }
@@ -111,19 +100,17 @@ impl Authorizer for ComponentPolicy {
             let verbs = vec!["get".to_owned()];
             rules.push(PolicyRule { verbs, non_resource_urls: paths.collect(), ..PolicyRule::default() });
         }
-        let incomplete = user.node_name().map(|_| "what concerns a node alone is not listed".to_owned());
-        Rules { rules, incomplete: incomplete.into_iter().collect() }
+        Rules { rules, incomplete: Vec::new() }
     }
 }
 
 impl ComponentPolicy {
     /// Returns the rules of a component; absent if the user is none.
     fn of(&self, user: &User) -> Option<&'static [Rule]> {
-        match (user.name.as_str(), user.node_name()) {
-            (_, Some(_)) => Some(NODE_RULES),
-            (SCHEDULER, None) => Some(SCHEDULER_RULES),
-            (CONTROLLERS, None) => Some(CONTROLLER_RULES),
-            (PROXY, None) => Some(PROXY_RULES),
+        match user.name.as_str() {
+            SCHEDULER => Some(SCHEDULER_RULES),
+            CONTROLLERS => Some(CONTROLLER_RULES),
+            PROXY => Some(PROXY_RULES),
             _ => None,
         }
     }
@@ -157,74 +144,4 @@ const DISCOVERY: [&str; 7] = ["api", "apis", "openapi", "version", "healthz", "l
 fn is_discovery(path: &str) -> bool {
     let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     DISCOVERY.contains(&first)
-}
-
-/// Decides what concerns one node alone.
-fn is_of_node(node: &str, attributes: &Attributes<'_>, request: &ResourceRequest) -> bool {
-    let ResourceRequest { group, resource, name, namespace, subresource, .. } = request;
-    let (name, namespace) = (name.as_deref(), namespace.as_deref());
-    let world = attributes.world;
-    match (group.as_str(), resource.as_str(), subresource.as_deref(), attributes.verb) {
-        ("", "nodes", None, "create") => true,
-        ("", "nodes", None | Some("status"), "update" | "patch") => name == Some(node),
-        ("coordination.k8s.io", "leases", None, "get" | "update" | "patch" | "delete") => {
-            namespace == Some("kube-node-lease") && name == Some(node)
-        }
-        ("coordination.k8s.io", "leases", None, "create") => namespace == Some("kube-node-lease"),
-        ("", "pods", None, "list" | "watch") => attributes
-            .field_selector
-            .split(',')
-            .any(|term| matches!(term.split_once('='), Some(("spec.nodeName", value)) if value.trim_start_matches('=') == node)),
-        ("", "pods", None, "get" | "delete") | ("", "pods", Some("status"), "get" | "update" | "patch") => {
-            let key = format!("/registry/pods/{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default());
-            world.get(&key).is_some_and(|pod| is_on(pod, node))
-        }
-        ("", "secrets", None, "get") => names(world, node, namespace, name, &["secretName", "secretKeyRef", "secretRef", "secret", "imagePullSecrets"]),
-        ("", "configmaps", None, "get") => names(world, node, namespace, name, &["configMap", "configMapKeyRef", "configMapRef"]),
-        ("", "serviceaccounts", Some("token"), "create") => name.is_some_and(|name| {
-            pods_on(world, node, namespace).any(|pod| pod.header.field("spec.serviceAccountName") == name)
-        }),
-        _ => false,
-    }
-}
-
-/// The pods of a namespace that are bound to a node.
-fn pods_on<'a>(
-    world: &'a World,
-    node: &'a str,
-    namespace: Option<&str>,
-) -> impl Iterator<Item = Arc<Object>> + 'a {
-    let prefix = format!("/registry/pods/{}/", namespace.unwrap_or_default());
-    let pods = world.range(&prefix, None).map(|(_, pod)| pod).filter(|pod| is_on(pod, node));
-    pods.cloned().collect::<Vec<_>>().into_iter()
-}
-
-fn is_on(pod: &Object, node: &str) -> bool {
-    pod.header.field("spec.nodeName") == node
-}
-
-/// Whether a pod of the node names an object under one of these fields.
-fn names(world: &World, node: &str, namespace: Option<&str>, name: Option<&str>, fields: &[&str]) -> bool {
-    name.is_some_and(|name| {
-        pods_on(world, node, namespace).any(|pod| refers(&pod.value()["spec"], name, fields))
-    })
-}
-
-fn refers(value: &Value, name: &str, fields: &[&str]) -> bool {
-    match value {
-        Value::Object(map) => map.iter().any(|(key, inner)| {
-            (fields.contains(&key.as_str()) && is_name(inner, name)) || refers(inner, name, fields)
-        }),
-        Value::Array(items) => items.iter().any(|item| refers(item, name, fields)),
-        _ => false,
-    }
-}
-
-fn is_name(value: &Value, name: &str) -> bool {
-    match value {
-        Value::String(text) => text == name,
-        Value::Object(map) => map.get("name").is_some_and(|text| text == name),
-        Value::Array(items) => items.iter().any(|item| is_name(item, name)),
-        _ => false,
-    }
 }

@@ -138,6 +138,12 @@ fn metadata(name: &str, labels: &[(&str, &str)]) -> Value {
     json!({"name": name, "labels": all, "annotations": {AUTO_UPDATE: "true"}})
 }
 
+/// Returns what a default role allows that stands in no namespace.
+pub(crate) fn default_rules(name: &str) -> Vec<PolicyRule> {
+    let role = defaults::roles().find(|role| role.name == name && role.namespace.is_none());
+    role.map(|role| PolicyRule::all_of(&role_object(role))).unwrap_or_default()
+}
+
 fn role_object(role: &Role) -> Value {
     let rules = role.rules.iter().map(|rule: &Rule| {
         let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();

@@ -19,7 +19,7 @@ use quarterdeck_core::storage::Revision;
 use crate::cache::{Cache, Log};
 use crate::layers::authorization::{Attributes, Authorizer, Decision};
 use crate::user::User;
-pub(crate) use bootstrap::rule_value;
+pub(crate) use bootstrap::{default_rules, rule_value};
 use index::Index;
 pub use rule::PolicyRule;
 pub(crate) use rule::{describe, missing, quoted};

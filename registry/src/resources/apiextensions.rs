@@ -38,6 +38,10 @@ impl Strategy for DefinitionStrategy {
         add_stored_version(object);
     }
 
+    fn allows_unconditional_update(&self) -> bool {
+        false
+    }
+
     fn checks_preconditions_itself(&self) -> bool {
         true
     }

@@ -13,7 +13,7 @@ use super::secret::SecretStrategy;
 use super::service::ServiceStrategy;
 use crate::request::Verb;
 use crate::resource::{Backing, Resource, Scope, Subresource};
-use crate::strategy::{CreateOnUpdate, Strategy};
+use crate::strategy::{CreateOnUpdate, Strategy, StrategyContext};
 
 use Scope::{Cluster, Namespaced};
 use Subresource::{Binding, Eviction, Finalize, Log, Scale, Status, Token};
@@ -73,8 +73,33 @@ pub(super) fn resources() -> Vec<Resource> {
         kind("ServiceAccount", "serviceaccounts", Namespaced)
             .short_names(&["sa"])
             .subresources(&[Token])
-            .answers_with_deleted(),
+            .answers_with_deleted()
+            .strategy(AccountStrategy),
     ]
+}
+
+/// Of the secrets that an account refers to, nothing is kept but the names: they are in its namespace.
+#[derive(Debug)]
+struct AccountStrategy;
+
+impl Strategy for AccountStrategy {
+    fn prepare_for_create(&self, account: &mut Value, _context: &StrategyContext<'_>) {
+        keep_names(account);
+    }
+
+    fn prepare_for_update(&self, account: &mut Value, _old: &Value, _context: &StrategyContext<'_>) {
+        keep_names(account);
+    }
+}
+
+fn keep_names(account: &mut Value) {
+    let references = account
+        .get_mut("secrets")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut);
+    references.for_each(|reference| reference.retain(|field, _| field == "name"));
 }
 
 /// A deletion that says nothing of pods leaves them.

@@ -23,6 +23,14 @@ impl Strategy for PodStrategy {
     }
 
     fn prepare_for_status_update(&self, pod: &mut Value, old: &Value, _context: &StrategyContext<'_>) {
+        // Old agents would lose them.
+        let owners = &old["metadata"]["ownerReferences"];
+        if let Some(metadata) = pod["metadata"].as_object_mut() {
+            match owners {
+                Value::Null => drop(metadata.remove("ownerReferences")),
+                owners => drop(metadata.insert("ownerReferences".into(), owners.clone())),
+            }
+        }
         if pod["status"]["qosClass"].is_null() && !old["status"]["qosClass"].is_null() {
             pod["status"]["qosClass"] = old["status"]["qosClass"].clone();
         }

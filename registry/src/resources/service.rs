@@ -1,6 +1,6 @@
 //! Services: addresses and ports that are each given to one service, in the service's own commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -32,6 +32,9 @@ impl Strategy for ServiceStrategy {
         keep_allocated(service, old);
         list_address(service, old);
         drop_foreign(service, old);
+        if text(service, "type") != "LoadBalancer" {
+            service["status"]["loadBalancer"] = json!({});
+        }
     }
 
     fn deletion(&self, _service: &Value, _grace_period: Option<i64>) -> Deletion {
@@ -124,13 +127,14 @@ fn keep_allocated(service: &mut Value, old: &Value) {
         }
     }
     if needs_node_ports(service) && needs_node_ports(old) {
-        let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-        for port in ports_mut(service) {
-            let same =
-                |known: &&Value| known["port"] == port["port"] && known["protocol"] == port["protocol"];
-            let known = before.iter().find(same).map(|known| known["nodePort"].clone());
-            if let Some(known) = known.filter(|known| port["nodePort"].is_null() && !known.is_null()) {
-                port["nodePort"] = known;
+        let (mut taken, ports) = (claims_of_ports(service), old["spec"]["ports"].as_array());
+        let by_name: BTreeMap<&str, u64> = (ports.into_iter().flatten())
+            .filter_map(|port| Some((port["name"].as_str().unwrap_or_default(), port["nodePort"].as_u64()?)))
+            .collect();
+        for port in ports_mut(service).filter(|port| port["nodePort"].as_u64().unwrap_or(0) == 0) {
+            let known = by_name.get(port["name"].as_str().unwrap_or_default());
+            if let Some(known) = known.filter(|known| taken.insert(**known)) {
+                port["nodePort"] = (*known).into();
             }
         }
     }
@@ -169,34 +173,49 @@ fn inherit(service: &mut Value, old: &Value, field: &str) {
 
 /// Drops what a service keeps only of its former type (upstream's `dropTypeDependentFields`).
 fn drop_foreign(service: &mut Value, old: &Value) {
+    let is_kept = |service: &Value, field: &str| service["spec"][field] == old["spec"][field];
     if needs_address(old) && !needs_address(service) {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            if service["spec"][field] == old["spec"][field] {
+        // Who changes one of the two means both.
+        if is_kept(service, "clusterIP") && is_kept(service, "clusterIPs") {
+            remove(service, "clusterIP");
+            remove(service, "clusterIPs");
+        }
+        for field in ["ipFamilies", "ipFamilyPolicy"] {
+            if is_kept(service, field) {
                 remove(service, field);
             }
         }
     }
-    if needs_node_ports(old) && !needs_node_ports(service) {
-        let before: BTreeSet<u64> = old["spec"]["ports"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|port| port["nodePort"].as_u64())
-            .collect();
-        for port in ports_mut(service) {
-            let is_old = port["nodePort"].as_u64().is_some_and(|port| before.contains(&port));
-            if let Some(port) = port.as_object_mut().filter(|_| is_old) {
-                port.remove("nodePort");
+    if needs_node_ports(old)
+        && !needs_node_ports(service)
+        && claims_of_ports(service).is_subset(&claims_of_ports(old))
+    {
+        for port in ports_mut(service).filter_map(Value::as_object_mut) {
+            port.remove("nodePort");
+        }
+    }
+    if needs_health_port(old) && !needs_health_port(service) && is_kept(service, "healthCheckNodePort") {
+        remove(service, "healthCheckNodePort");
+    }
+    if text(old, "type") == "LoadBalancer" && text(service, "type") != "LoadBalancer" {
+        for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+            if is_kept(service, field) {
+                remove(service, field);
             }
         }
     }
-    if needs_health_port(old) && !needs_health_port(service) {
-        remove(service, "healthCheckNodePort");
-    }
-    if !matches!(text(service, "type"), "NodePort" | "LoadBalancer")
-        && service["spec"]["externalTrafficPolicy"] == old["spec"]["externalTrafficPolicy"]
-    {
+    if is_reachable(old) && !is_reachable(service) && is_kept(service, "externalTrafficPolicy") {
         remove(service, "externalTrafficPolicy");
+    }
+}
+
+/// Whether a service can be reached from outside the cluster.
+fn is_reachable(service: &Value) -> bool {
+    let has_addresses = || service["spec"]["externalIPs"].as_array().is_some_and(|list| !list.is_empty());
+    match text(service, "type") {
+        "NodePort" | "LoadBalancer" => true,
+        "ClusterIP" => has_addresses(),
+        _ => false,
     }
 }
 

@@ -12,13 +12,14 @@ pub(super) fn resources() -> Vec<Resource> {
         Resource::builtin("", "v1", kind, plural, scope).subresources(&[Subresource::Status])
     };
     vec![
-        kind("CSIDriver", "csidrivers", Scope::Cluster).answers_with_deleted(),
-        kind("CSINode", "csinodes", Scope::Cluster).answers_with_deleted(),
+        kind("CSIDriver", "csidrivers", Scope::Cluster).answers_with_deleted().strategy(Conditional),
+        kind("CSINode", "csinodes", Scope::Cluster).answers_with_deleted().strategy(Conditional),
         kind("CSIStorageCapacity", "csistoragecapacities", Scope::Namespaced).strategy(Conditional),
         kind("StorageClass", "storageclasses", Scope::Cluster).answers_with_deleted().short_names(&["sc"]),
         kind("VolumeAttachment", "volumeattachments", Scope::Cluster)
             .answers_with_deleted()
-            .subresources(&[Subresource::Status]),
+            .subresources(&[Subresource::Status])
+            .strategy(AttachmentStrategy),
         core("PersistentVolume", "persistentvolumes", Scope::Cluster)
             .answers_with_deleted()
             .short_names(&["pv"])
@@ -28,6 +29,26 @@ pub(super) fn resources() -> Vec<Resource> {
             .short_names(&["pvc"])
             .strategy(ClaimStrategy),
     ]
+}
+
+/// Whoever reports how far an attachment is changes nothing else of it.
+#[derive(Debug)]
+struct AttachmentStrategy;
+
+impl Strategy for AttachmentStrategy {
+    fn prepare_for_status_update(&self, attachment: &mut Value, old: &Value, _context: &StrategyContext<'_>) {
+        let Some(metadata) = attachment["metadata"].as_object_mut() else { return };
+        for field in ["annotations", "finalizers", "labels", "ownerReferences"] {
+            match &old["metadata"][field] {
+                Value::Null => drop(metadata.remove(field)),
+                before => drop(metadata.insert(field.into(), before.clone())),
+            }
+        }
+    }
+
+    fn allows_unconditional_update(&self) -> bool {
+        false
+    }
 }
 
 /// A volume waits for who looks after it, and notes when that changes.

@@ -70,8 +70,7 @@ pub(super) async fn restore(registry: &Registry, advertise: Option<SocketAddr>) 
 
 /// Makes the service `kubernetes`, at the first address of the range, and its endpoint.
 async fn own_service(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
-    let cidr = registry.settings.service_cidr;
-    let first = cidr.hosts().find(|host| *host != cidr.network()).unwrap_or_else(|| cidr.network());
+    let first = registry.settings.first_service_address();
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let port = advertise.map_or(6443, |address| address.port());
     let service = json!({

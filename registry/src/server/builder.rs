@@ -17,7 +17,7 @@ use super::bootstrap::bootstrap;
 use super::dispatch::Dispatch;
 use super::housekeeping::Housekeeping;
 use super::{ApiServer, Background};
-use crate::admission::{self, Admission};
+use crate::admission::{self, Admission, PodSecurity};
 use crate::audit::{Audit, AuditLayer, RefusalLayer};
 use crate::cache::{Cache, Feed, FeedError};
 use crate::custom::lifecycle::Lifecycle;
@@ -26,6 +26,7 @@ use crate::layers::authorization::{Authorization, Authorizer};
 use crate::layers::fairness::Fairness;
 use crate::layers::gate::GateLayer;
 use crate::layers::impersonation::Impersonation;
+use crate::layers::node_authorizer::NodeAuthorizer;
 use crate::layers::policy::ComponentPolicy;
 use crate::layers::time_limit::{TimeLimit, TimeLimits};
 use crate::rbac::Rbac;
@@ -51,6 +52,7 @@ pub struct ApiServerBuilder {
     service_cidr: String,
     node_ports: (u16, u16),
     advertise: Option<SocketAddr>,
+    pod_security: PodSecurity,
     admission: Vec<Arc<dyn Admission>>,
     authenticators: Vec<Box<dyn Authenticator>>,
     authorizers: Vec<Arc<dyn Authorizer>>,
@@ -135,7 +137,8 @@ impl ApiServer {
             service_cidr: "10.254.0.0/16".into(),
             node_ports: (30000, 32767),
             advertise: None,
-            admission: admission::builtin(),
+            pod_security: PodSecurity::default(),
+            admission: Vec::new(),
             authenticators: Vec::new(),
             authorizers: Vec::new(),
             connector: None,
@@ -222,6 +225,13 @@ impl ApiServerBuilder {
         self
     }
 
+    /// Sets what pods may do where no label of their namespace says so, and what is exempt (default: everything, and
+    /// nothing).
+    pub fn pod_security(mut self, pod_security: PodSecurity) -> Self {
+        self.pod_security = pod_security;
+        self
+    }
+
     /// Adds admission behind the built-in.
     pub fn admission(mut self, admission: impl Admission) -> Self {
         self.admission.push(Arc::new(admission));
@@ -234,7 +244,8 @@ impl ApiServerBuilder {
         self
     }
 
-    /// Adds an authorizer (default: [`ComponentPolicy`], then [`Rbac`]; the first one added replaces both).
+    /// Adds an authorizer (default: [`ComponentPolicy`], [`NodeAuthorizer`], then [`Rbac`]; the first one added replaces them
+    /// all).
     pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
         self.authorizers.push(Arc::new(authorizer));
         self
@@ -319,10 +330,12 @@ impl ApiServerBuilder {
         let authentication = Authentication::new(authenticators);
         let mut authorizers = self.authorizers;
         if authorizers.is_empty() {
-            authorizers = vec![Arc::new(ComponentPolicy), Arc::new(Rbac::new())];
+            authorizers =
+                vec![Arc::new(ComponentPolicy), Arc::new(NodeAuthorizer::new()), Arc::new(Rbac::new())];
         }
         let authorization = Authorization::new(authorizers, cache.clone(), self.storage.clone());
-        let mut admission = self.admission;
+        let mut admission = admission::builtin_with(self.pod_security);
+        admission.extend(self.admission);
         admission.insert(0, Arc::new(Escalation::new(authorization.clone())));
         let registry = Arc::new(Registry {
             storage: self.storage,
@@ -340,9 +353,10 @@ impl ApiServerBuilder {
         });
         let (signal, stop) = Stop::channel();
         let mut tasks = JoinSet::new();
-        let feed_stop = stop.clone();
+        let (feed_stop, fed) = (stop.clone(), registry.cache.clone());
         tasks.spawn(async move {
             if let Err(error) = feed.run(feed_stop).await {
+                fed.feed_ended();
                 tracing::error!(%error, "the watch cache stopped: reads time out until the server is started again");
             }
         });

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::request::Parts;
@@ -23,6 +24,8 @@ const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0");
 
 /// The paths that tell how to check service accounts' tokens.
 const ISSUER_PATHS: [&str; 2] = ["/.well-known/openid-configuration", "/openid/v1/jwks"];
+/// How long the store may take until the server says that it is not healthy.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Answers requests that may pass.
 #[derive(Debug, Clone)]
@@ -73,7 +76,7 @@ impl Inner {
     /// Answers a path that is no resource's.
     async fn path(&self, path: &str, parts: &Parts) -> Response<Body> {
         let query = Query::parse(&parts.uri);
-        if let Some(answer) = self.health(path, &query) {
+        if let Some(answer) = self.health(path, &query).await {
             return answer;
         }
         let known = self.document(path, parts, &query).await;
@@ -140,12 +143,14 @@ impl Inner {
     }
 
     /// Answers the paths that tell of health.
-    fn health(&self, path: &str, query: &Query) -> Option<Response<Body>> {
+    async fn health(&self, path: &str, query: &Query) -> Option<Response<Body>> {
         let mut segments = path.trim_start_matches('/').splitn(2, '/');
         let endpoint = segments.next().filter(|name| matches!(*name, "healthz" | "livez" | "readyz"))?;
-        let is_fed = !self.running.stop.is_stopped();
+        let is_running = !self.running.stop.is_stopped();
+        let is_fed = is_running && self.registry.cache.is_fed();
+        let is_stored = is_running && self.stores().await;
         // What upstream calls `etcd` is the store here: probes ask for it by that name.
-        let checks = [("ping", true), ("etcd", is_fed), ("watch-cache", is_fed)];
+        let checks = [("ping", true), ("etcd", is_stored), ("watch-cache", is_fed)];
         let verbose = query.get("verbose").is_some();
         let excluded: Vec<&str> = query.all("exclude").collect();
         let chosen: Vec<_> = match segments.next() {
@@ -167,6 +172,23 @@ impl Inner {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
         Some(answer)
+    }
+}
+
+impl Inner {
+    /// Whether the store answers.
+    async fn stores(&self) -> bool {
+        match tokio::time::timeout(STORE_ANSWERS_WITHIN, self.registry.storage.revision()).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "not healthy: the store does not answer");
+                false
+            }
+            Err(_) => {
+                tracing::warn!("not healthy: the store takes more than {STORE_ANSWERS_WITHIN:?} to answer");
+                false
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod open_id;
 mod request_headers;
 mod service_accounts;
 
+pub(crate) use authority::roots;
 pub use authority::{Authority, AuthorityError, Identity};
 pub use certificates::{CertificatesOf, ClientCertificates, PeerCertificate};
 pub use kubeconfig::kubeconfig;

@@ -147,6 +147,13 @@ impl Validator {
         errors
     }
 
+    /// Checks the successor of an object as if it were new: what upstream does for some kinds before it compares, so that what is
+    /// wrong with their fields is reported twice.
+    fn as_new(&self, object: &At, errors: &mut Errors) {
+        metadata::whole(object, self.name, self.namespaced, errors);
+        (self.create)(object, errors);
+    }
+
     /// Returns what is wrong with `new` as the successor of `old`. What a client may omit (uid, times) may be missing.
     pub fn update(&self, new: &Value, old: &Value) -> Vec<FieldError> {
         let (new, old, mut errors) = (At::root(new), At::root(old), Vec::new());

@@ -22,7 +22,10 @@ pub(super) static PERSISTENT_VOLUME: Validator = Validator {
     namespaced: false,
     built_in: true,
     create: volume,
-    update: volume_update,
+    update: |new, old, errors| {
+        PERSISTENT_VOLUME.as_new(new, errors);
+        volume_update(new, old, errors);
+    },
     status: metadata::update_built_in,
 };
 
@@ -31,7 +34,10 @@ pub(super) static PERSISTENT_VOLUME_CLAIM: Validator = Validator {
     namespaced: true,
     built_in: true,
     create: |claim, errors| claim_spec(&claim.child("spec"), errors),
-    update: claim_update,
+    update: |new, old, errors| {
+        PERSISTENT_VOLUME_CLAIM.as_new(new, errors);
+        claim_update(new, old, errors);
+    },
     status: claim_status,
 };
 
@@ -40,7 +46,10 @@ pub(super) static STORAGE_CLASS: Validator = Validator {
     namespaced: false,
     built_in: true,
     create: class,
-    update: class_update,
+    update: |new, old, errors| {
+        STORAGE_CLASS.as_new(new, errors);
+        class_update(new, old, errors);
+    },
     status: |_, _, _| {},
 };
 

@@ -16,7 +16,7 @@ const MAX_COPIED: usize = 3 * 1024 * 1024;
 
 /// One operation: its members as they were sent.
 #[derive(Debug)]
-pub(super) struct Operation(Map<String, Value>);
+pub(crate) struct Operation(Map<String, Value>);
 
 impl Operation {
     /// Reads an operation. What it asks for is found out when it meets an object.
@@ -24,7 +24,7 @@ impl Operation {
     /// # Errors
     ///
     /// In upstream's words, why it is none.
-    pub(super) fn read(value: Value) -> std::result::Result<Self, String> {
+    pub(crate) fn read(value: Value) -> std::result::Result<Self, String> {
         let Value::Object(members) = value else {
             return match json_type(&value) {
                 "null" => Ok(Self(Map::new())),
@@ -111,7 +111,7 @@ impl Operation {
 /// # Errors
 ///
 /// 422 for an operation that finds nothing where it looks, or leads out of bounds.
-pub(super) fn apply(present: &Value, patch: &[Operation]) -> Result<Value> {
+pub(crate) fn apply(present: &Value, patch: &[Operation]) -> Result<Value> {
     let mut object = present.clone();
     let mut copied = 0;
     for operation in patch {
@@ -122,7 +122,7 @@ pub(super) fn apply(present: &Value, patch: &[Operation]) -> Result<Value> {
 }
 
 /// What a JSON value is in Go's messages.
-pub(super) fn json_type(value: &Value) -> &'static str {
+pub(crate) fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

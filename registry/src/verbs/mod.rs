@@ -5,7 +5,7 @@
 mod apply;
 mod body;
 mod delete;
-mod json_patch;
+pub(crate) mod json_patch;
 mod list;
 mod merge_patch;
 mod options;
@@ -13,7 +13,7 @@ mod patch;
 mod read;
 mod respond;
 mod reviews;
-mod subresources;
+pub(crate) mod subresources;
 mod watch;
 mod write;
 

@@ -25,12 +25,16 @@ impl Registry {
     }
 }
 
-/// Whether a check may take longer than a task may hold up others: schemas, with their patterns and rules, and what is checked
-/// by them.
+/// Whether a check may take longer than a task may hold up others: schemas, with their patterns and rules, what is checked by
+/// them, and policies.
 fn takes_long(resource: &Resource, new: &Value) -> bool {
     match &resource.custom {
         Some(custom) => custom.takes_long(new),
-        None => (&*resource.group, &*resource.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        None => matches!(
+            (&*resource.group, &*resource.kind),
+            ("apiextensions.k8s.io", "CustomResourceDefinition")
+                | ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy")
+        ),
     }
 }
 

@@ -145,6 +145,15 @@ impl Registry {
         Ok(())
     }
 
+    /// Shows admission what is made below an object and stored nowhere: the request for a token, or an eviction.
+    pub(crate) async fn admit_below(&self, target: &Target<'_>, request: &mut Value) -> Result<()> {
+        let world = self.latest().await?;
+        let context = self.strategy_context(target.user, &world, 0);
+        let attributes = target.attributes(Operation::Create, target.name, None, &context);
+        self.mutate(&attributes, request).await?;
+        self.admit(&attributes, Some(request)).await
+    }
+
     async fn companions(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Companion>> {
         let mut all = Vec::new();
         for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {

@@ -28,7 +28,10 @@ async fn kubectl_of_every_release_applies_by_the_server() {
 
 async fn walk(kubectl: &Kubectl<'_>, directory: &Path) {
     conflicts(kubectl, directory).await;
-    migration(kubectl, directory).await;
+    // Since 1.26 it is kubectl that hands over what client-side apply owns.
+    if kubectl.minor().await >= 26 {
+        migration(kubectl, directory).await;
+    }
 }
 
 fn file(directory: &Path, name: &str, text: &str) -> PathBuf {
@@ -49,8 +52,7 @@ async fn conflicts(kubectl: &Kubectl<'_>, directory: &Path) {
     let apply = format!("apply --server-side -f {}", manifest.display());
 
     let made = kubectl.run(&apply).await;
-    let hidden = kubectl.run("get deployment applied -o yaml").await;
-    let shown = kubectl.run("get deployment applied -o yaml --show-managed-fields").await;
+    let shown = kubectl.run("get --raw /apis/apps/v1/namespaces/default/deployments/applied").await;
     kubectl.run("scale deployment applied --replicas=2").await;
     let refused = kubectl.attempt(&apply).await;
     let forced = kubectl.run(&format!("{apply} --force-conflicts")).await;
@@ -58,9 +60,12 @@ async fn conflicts(kubectl: &Kubectl<'_>, directory: &Path) {
     kubectl.run("delete deployment applied --wait=false").await;
 
     assert!(made.contains("deployment.apps/applied serverside-applied"), "{made}");
-    assert!(!hidden.contains("managedFields"), "{hidden}");
-    assert!(shown.contains("manager: kubectl") && shown.contains("operation: Apply"), "{shown}");
-    assert!(shown.contains(r#"k:{"containerPort":80,"protocol":"TCP"}"#), "{shown}");
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("an object is JSON");
+    let entry = &shown["metadata"]["managedFields"][0];
+    assert_eq!((&entry["manager"], &entry["operation"]), (&"kubectl".into(), &"Apply".into()), "{shown}");
+    let containers = &entry["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"];
+    let ports = &containers[r#"k:{"name":"web"}"#]["f:ports"];
+    assert!(ports.get(r#"k:{"containerPort":80,"protocol":"TCP"}"#).is_some(), "{shown}");
     assert!(!refused.success, "{}", refused.stdout);
     let conflict = r#"with subresource "scale" using apps/v1: .spec.replicas"#;
     assert!(refused.stderr.contains(conflict), "{}", refused.stderr);

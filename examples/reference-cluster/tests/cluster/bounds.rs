@@ -1,5 +1,7 @@
 //! What bounds a namespace and spares its pods: quotas, and budgets against a drain.
 
+use serde_json::json;
+
 use crate::kubectl::Kubectl;
 use crate::place::Place;
 use crate::running::Running;
@@ -44,7 +46,15 @@ async fn quota(kubectl: &Kubectl<'_>) {
 async fn drain(kubectl: &Kubectl<'_>) {
     let pods = steps::create(kubectl, &steps::manifest("process")).await;
     let selector = "app=web";
-    kubectl.run(&format!("create pdb demo --selector={selector} --min-available={}", pods.len())).await;
+    // Older releases of `kubectl create pdb` know only a version that is gone.
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "demo"},
+        "spec": {"minAvailable": pods.len(), "selector": {"matchLabels": {"app": "web"}}},
+    });
+    let directory = data();
+    let file = directory.path().join("budget.json");
+    std::fs::write(&file, budget.to_string()).expect("a test may write into its directory");
+    kubectl.run(&format!("create -f {}", file.display())).await;
     kubectl
         .until("get pdb demo -o jsonpath={.status}", &[&format!("\"currentHealthy\":{}", pods.len())])
         .await;

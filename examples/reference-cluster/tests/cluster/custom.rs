@@ -66,7 +66,7 @@ async fn a_kind_is_defined_explained_used_and_taken_away() {
     kubectl.run(&format!("create -f {}", red.display())).await;
     kubectl.until("get wd", &["NAME", "COLOR", "one", "red"]).await;
     kubectl.until("get all", &["widget.example.com/one"]).await;
-    kubectl.until("explain widgets.spec.color", &["FIELD: color <string>", "How it is painted."]).await;
+    kubectl.until("explain widgets.spec.color", &["color <string>", "How it is painted."]).await;
     kubectl.until("explain widgets --recursive", &["replicas", "metadata", "labels"]).await;
     kubectl.until("api-resources --api-group=example.com", &["widgets", "wd", "Widget"]).await;
 

@@ -43,6 +43,15 @@ impl<'a> Kubectl<'a> {
         Self { namespace: namespace.into(), ..self.program(&self.program) }
     }
 
+    /// Returns the minor release that it is.
+    pub(crate) async fn minor(&self) -> u32 {
+        let version = self.run("version --client --output=json").await;
+        let version: Value = serde_json::from_str(&version).expect("a version is JSON");
+        let minor = version["clientVersion"]["minor"].as_str().expect("it has a minor release");
+        // Google's builds write `33+`.
+        minor.trim_end_matches('+').parse().expect("it is a number")
+    }
+
     /// The place where it runs.
     pub(crate) fn place(&self) -> &Place {
         self.place

@@ -2,7 +2,7 @@
 //!
 //! [`place`] is where things run, [`running`] what runs there, [`kubectl`] the way in. The walks are in [`process`],
 //! [`unprivileged`], [`docker`], [`processes`] and [`bounds`]; [`crash`] kills, [`custom`] defines kinds, [`apply`] is about
-//! kubectl's server-side apply, [`refusals`] about bad input.
+//! kubectl's server-side apply, [`flags`] and [`refusals`] about what is asked of `up`.
 //!
 //! Tests take turns, because they share the machine. Most need root; what a machine cannot do is said and left out.
 
@@ -11,6 +11,7 @@ mod bounds;
 mod crash;
 mod custom;
 mod docker;
+mod flags;
 mod kubectl;
 mod place;
 mod process;

@@ -161,3 +161,25 @@ fn largest(directory: &Path) -> PathBuf {
         .max_by_key(|path| path.metadata().map_or(0, |metadata| metadata.len()))
         .expect("the store has a file")
 }
+
+#[tokio::test]
+async fn what_is_no_range_of_service_addresses_is_refused() {
+    let _turn = turn();
+    let data = data();
+    let directory = data.path().to_str().expect("it is text");
+    let (place, free) = (Place::here(), free_address());
+    for range in ["nonsense", "10.0.0.0/31"] {
+        let up = [
+            "up",
+            "--data",
+            directory,
+            "--listen",
+            &free,
+            "--disable",
+            "agent,proxy",
+            "--service-cidr",
+            range,
+        ];
+        refuses(&place, &[], &up, &[range, "10.254.0.0/16"]).await;
+    }
+}

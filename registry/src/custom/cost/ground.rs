@@ -14,7 +14,7 @@ pub(super) const LONGEST: u64 = 3 << 20;
 const KEY: u64 = 64;
 
 /// What an expression is about: part of a schema, or values.
-pub(in super::super) trait Ground: Clone {
+pub(crate) trait Ground: Clone {
     /// Whether these are the values themselves: then copies are counted too, which no schema foretells.
     const EXACT: bool;
     /// The member of this name; absent if nothing is known of it.
@@ -38,7 +38,7 @@ pub(in super::super) trait Ground: Clone {
 
 /// Parts of a schema: a value fits one of them.
 #[derive(Clone)]
-pub(in super::super) struct Shape<'s>(Vec<Node<'s>>);
+pub(crate) struct Shape<'s>(Vec<Node<'s>>);
 
 /// A part of a schema.
 #[derive(Clone, Copy)]
@@ -49,7 +49,7 @@ struct Node<'s> {
 }
 
 impl<'s> Shape<'s> {
-    pub(in super::super) fn of(schema: &'s Schema, is_object: bool) -> Self {
+    pub(crate) fn of(schema: &'s Schema, is_object: bool) -> Self {
         Self(vec![Node { schema, is_object }])
     }
 
@@ -58,7 +58,7 @@ impl<'s> Shape<'s> {
     }
 
     /// How many elements or bytes a value of the schema may have.
-    pub(in super::super) fn size_of(schema: &Schema) -> u64 {
+    pub(crate) fn size_of(schema: &Schema) -> u64 {
         let checks = &schema.checks;
         let bound = |bound: Option<usize>, most: u64| bound.map_or(most, |bound| (bound as u64).min(most));
         match schema.kind.as_str() {
@@ -156,10 +156,10 @@ impl Ground for Shape<'_> {
 
 /// The values that a part of an expression may stand for.
 #[derive(Clone)]
-pub(in super::super) struct Values<'v>(Vec<&'v Value>);
+pub(crate) struct Values<'v>(Vec<&'v Value>);
 
 impl<'v> Values<'v> {
-    pub(in super::super) fn of(value: &'v Value) -> Self {
+    pub(crate) fn of(value: &'v Value) -> Self {
         Self(vec![value])
     }
 }

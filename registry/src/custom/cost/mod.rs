@@ -14,7 +14,7 @@ use kube_cel::cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, L
 
 use ground::{Ground, LONGEST};
 
-pub(super) use ground::{Shape, Values};
+pub(crate) use ground::{Shape, Values};
 
 /// How many bytes of a text are looked at in one step.
 const BYTES_PER_STEP: u64 = 10;
@@ -36,7 +36,7 @@ const TYPES: [&str; 12] = [
 
 /// What is found out about an expression.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// How many steps it takes at most.
     pub cost: u64,
     /// Why it can never be evaluated, if so.
@@ -46,8 +46,26 @@ pub(super) struct Found {
 impl Found {
     /// Looks at an expression about `this` and what it was before.
     pub(super) fn of<G: Ground>(expression: &IdedExpr, this: G, old: G) -> Self {
+        Self::about(expression, [("self", this), ("oldSelf", old)])
+    }
+
+    /// Looks at an expression about these variables.
+    pub(crate) fn about<'n, G: Ground>(
+        expression: &IdedExpr,
+        variables: impl IntoIterator<Item = (&'n str, G)>,
+    ) -> Self {
         let whole = |ground| Part { ground: Some(ground), ..Part::made(0) };
-        let variables = vec![("self".to_owned(), whole(this)), ("oldSelf".to_owned(), whole(old))];
+        let variables = variables.into_iter().map(|(name, ground)| (name.to_owned(), whole(ground)));
+        Self::walk(expression, variables.collect())
+    }
+
+    /// Looks at an expression about variables of these names, of which nothing else is known.
+    pub(crate) fn about_anything(expression: &IdedExpr, names: &[&str]) -> Self {
+        let variables = names.iter().map(|name| ((*name).to_owned(), Part::<Shape<'_>>::unknown()));
+        Self::walk(expression, variables.collect())
+    }
+
+    fn walk<G: Ground>(expression: &IdedExpr, variables: Vec<(String, Part<G>)>) -> Self {
         let mut walk = Walk { variables, problem: None };
         let cost = walk.part(&expression.expr).cost;
         Self { cost, problem: walk.problem }

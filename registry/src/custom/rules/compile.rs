@@ -78,7 +78,7 @@ fn without_rules(schema: &Value) -> Value {
 }
 
 /// Compiles one expression, if it is not too large for the compiler.
-fn compile(text: &str) -> Result<Program, String> {
+pub(crate) fn compile(text: &str) -> Result<Program, String> {
     if text.len() > LONGEST {
         return Err(format!("the rule has more than {LONGEST} bytes"));
     }

@@ -55,6 +55,14 @@ pub(super) fn pod(pod: &mut Object) {
     fill(spec, "enableServiceLinks", true);
 }
 
+/// Lets the old name of a pod's account follow the new one; who gives only the old one means the new one.
+pub(super) fn pod_spec(spec: &mut Object) {
+    let given = ["serviceAccountName", "serviceAccount"].map(|name| text(spec, name));
+    let Some(name) = given.into_iter().find(|name| !name.is_empty()).map(str::to_owned) else { return };
+    spec.insert("serviceAccountName".into(), name.clone().into());
+    spec.insert("serviceAccount".into(), name.into());
+}
+
 fn requests_from_limits(container: &mut Object) {
     let Some(resources) = object_mut(container, "resources") else { return };
     let Some(limits) = object(resources, "limits").cloned() else { return };

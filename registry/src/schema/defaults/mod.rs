@@ -74,6 +74,7 @@ fn rule(name: &str) -> Option<fn(&mut Object)> {
         ("api.core.v1", "NodeSpec") => core::node_spec,
         ("api.core.v1", "NodeStatus") => core::node_status,
         ("api.core.v1", "Pod") => core::pod,
+        ("api.core.v1", "PodSpec") => core::pod_spec,
         ("api.core.v1", "PodStatus") => core::pod_status,
         ("api.core.v1", "ReplicationController") => core::replication_controller,
         ("api.core.v1", "Secret") => core::secret,

@@ -27,6 +27,7 @@ pub(super) static NAMESPACE: Validator = Validator {
         all.items().for_each(|one| finalizer(&spec.moved(one.value(), "finalizers"), errors));
     },
     update: |new, old, errors| {
+        metadata::whole(new, NameRule::Label, false, errors);
         metadata::update_built_in(new, old, errors);
         // Only the path that sets them can bring others.
         new.child("spec").child("finalizers").items().for_each(|one| finalizer(&one, errors));
@@ -145,6 +146,7 @@ pub(super) static RUNTIME_CLASS: Validator = Validator {
         pods::tolerations(&scheduling.child("tolerations"), errors);
     },
     update: |new, old, errors| {
+        RUNTIME_CLASS.as_new(new, errors);
         metadata::update_built_in(new, old, errors);
         new.child("handler").immutable(errors, &old.child("handler"));
     },

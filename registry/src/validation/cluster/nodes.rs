@@ -10,7 +10,10 @@ pub(in super::super) static NODE: Validator = Validator {
     namespaced: false,
     built_in: true,
     create: node,
-    update,
+    update: |new, old, errors| {
+        NODE.as_new(new, errors);
+        update(new, old, errors);
+    },
     status: update,
 };
 

@@ -13,6 +13,7 @@ pub(in super::super) static ROLE: Validator = Validator {
     built_in: true,
     create: |role, errors| rules(role, true, errors),
     update: |new, old, errors| {
+        ROLE.as_new(new, errors);
         metadata::whole(new, NameRule::PathSegment, true, errors);
         rules(new, true, errors);
         metadata::update_built_in(new, old, errors);
@@ -26,6 +27,7 @@ pub(in super::super) static CLUSTER_ROLE: Validator = Validator {
     built_in: true,
     create: cluster_role,
     update: |new, old, errors| {
+        CLUSTER_ROLE.as_new(new, errors);
         metadata::whole(new, NameRule::PathSegment, false, errors);
         cluster_role(new, errors);
         metadata::update_built_in(new, old, errors);
@@ -39,6 +41,7 @@ pub(in super::super) static ROLE_BINDING: Validator = Validator {
     built_in: true,
     create: |binding, errors| self::binding(binding, true, errors),
     update: |new, old, errors| {
+        ROLE_BINDING.as_new(new, errors);
         metadata::whole(new, NameRule::PathSegment, true, errors);
         binding(new, true, errors);
         binding_update(new, old, errors);
@@ -52,6 +55,7 @@ pub(in super::super) static CLUSTER_ROLE_BINDING: Validator = Validator {
     built_in: true,
     create: |binding, errors| self::binding(binding, false, errors),
     update: |new, old, errors| {
+        CLUSTER_ROLE_BINDING.as_new(new, errors);
         metadata::whole(new, NameRule::PathSegment, false, errors);
         binding(new, false, errors);
         binding_update(new, old, errors);

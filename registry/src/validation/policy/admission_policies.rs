@@ -1,15 +1,19 @@
-//! Rules for admission policies and their bindings. Whether an expression can be evaluated is for who evaluates it.
+//! Rules for admission policies and their bindings.
 
 use serde_json::Value;
 
 use super::super::at::{At, Errors};
 use super::super::names::{self, NameRule};
 use super::super::{Validator, metadata, selectors};
-use super::webhooks::rule;
+use super::webhooks::{compiles, rule};
 
 const NOTHING: &str = "validations or auditAnnotations must be non-empty; neither were specified";
 const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
 const MAX_ANNOTATIONS: usize = 20;
+/// What conditions know; the last if there are parameters.
+const WITH_PARAMS: [&str; 5] = ["namespaceObject", "object", "oldObject", "request", "params"];
+/// What all other expressions know; the last if there are parameters.
+const WITH_ALL: [&str; 6] = ["namespaceObject", "object", "oldObject", "request", "variables", "params"];
 
 pub(in super::super) static ADMISSION_POLICY: Validator = Validator {
     name: NameRule::Subdomain,
@@ -48,20 +52,23 @@ fn spec(spec: &At, errors: &mut Errors) {
     } else {
         constraints.required(errors, "");
     }
-    named_expressions(&spec.child("matchConditions"), errors);
-    named_expressions(&spec.child("variables"), errors);
+    let known: &[&str] = if kind.is_set() { &WITH_PARAMS } else { &WITH_PARAMS[..4] };
+    named_expressions(&spec.child("matchConditions"), known, errors);
+    // Variables are known to those behind them; of all, it is known what they are called.
+    let known: &[&str] = if kind.is_set() { &WITH_ALL } else { &WITH_ALL[..5] };
+    named_expressions(&spec.child("variables"), known, errors);
     let (validations, annotations) = (spec.child("validations"), spec.child("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
         validations.required(errors, NOTHING);
         annotations.required(errors, NOTHING);
     }
-    validations.items().for_each(|one| validation(&one, errors));
+    validations.items().for_each(|one| validation(&one, known, errors));
     if annotations.len() > MAX_ANNOTATIONS {
         annotations.invalid(errors, &format!("must not have more than {MAX_ANNOTATIONS} auditAnnotations"));
     }
     for (index, annotation) in annotations.items().enumerate() {
         let key = annotation.child("key");
-        expression(&annotation.child("valueExpression"), "valueExpression", errors);
+        expression(&annotation.child("valueExpression"), "valueExpression", known, errors);
         if !key.require(errors)
             && annotations.items().take(index).any(|other| other.child("key").str() == key.str())
         {
@@ -99,10 +106,10 @@ fn match_resources(resources: &At, errors: &mut Errors) {
 }
 
 /// Checks match conditions and variables, which both have a name that is theirs alone.
-fn named_expressions(list: &At, errors: &mut Errors) {
+fn named_expressions(list: &At, known: &[&str], errors: &mut Errors) {
     for (index, item) in list.items().enumerate() {
         let name = item.child("name");
-        expression(&item.child("expression"), "expression", errors);
+        expression(&item.child("expression"), "expression", known, errors);
         if !name.require(errors)
             && list.items().take(index).any(|other| other.child("name").str() == name.str())
         {
@@ -111,15 +118,23 @@ fn named_expressions(list: &At, errors: &mut Errors) {
     }
 }
 
-fn expression(text: &At, what: &str, errors: &mut Errors) {
+fn expression(text: &At, what: &str, known: &[&str], errors: &mut Errors) {
     if text.str().trim().is_empty() {
         text.required(errors, &format!("{what} is not specified"));
+    } else {
+        compiles(text, known, errors);
     }
 }
 
-fn validation(validation: &At, errors: &mut Errors) {
+fn validation(validation: &At, known: &[&str], errors: &mut Errors) {
     let (text, message) = (validation.child("expression"), validation.child("message"));
-    expression(&text, "expression", errors);
+    expression(&text, "expression", known, errors);
+    let of_message = validation.child("messageExpression");
+    if !of_message.is_empty() && of_message.str().trim().is_empty() {
+        of_message.invalid(errors, "must be non-empty if specified");
+    } else if !of_message.is_empty() {
+        compiles(&of_message, known, errors);
+    }
     if !message.is_empty() && message.str().trim().is_empty() {
         message.invalid(errors, "message must be non-empty if specified");
     } else if message.str().trim().contains('\n') {

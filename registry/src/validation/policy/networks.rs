@@ -14,6 +14,7 @@ pub(in super::super) static NETWORK_POLICY: Validator = Validator {
     built_in: true,
     create: |policy, errors| spec(&policy.child("spec"), errors),
     update: |new, old, errors| {
+        NETWORK_POLICY.as_new(new, errors);
         metadata::update_built_in(new, old, errors);
         spec(&new.child("spec"), errors);
     },

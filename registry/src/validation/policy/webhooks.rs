@@ -1,6 +1,6 @@
 //! Rules for webhooks that admission asks, and for API servers that requests are handed to.
 
-use quarterdeck_core::labels::quote;
+use quarterdeck_core::labels::{quote, validate_label_key};
 
 use super::super::at::{At, Errors};
 use super::super::error::FieldError;
@@ -58,12 +58,44 @@ fn hooks(configuration: &At, mutating: bool, errors: &mut Errors) {
             hook.child("reinvocationPolicy").one_of_if_set(errors, &["IfNeeded", "Never"]);
         }
         client(&hook.child("clientConfig"), errors);
+        conditions(&hook.child("matchConditions"), errors);
         versions(&hook.child("admissionReviewVersions"), errors);
         let name = hook.child("name");
         if seen.contains(&name.str()) {
             name.duplicate(errors);
         }
         seen.push(name.str());
+    }
+}
+
+/// What conditions know.
+const KNOWN: [&str; 4] = ["namespaceObject", "object", "oldObject", "request"];
+const MOST_CONDITIONS: usize = 64;
+
+fn conditions(conditions: &At, errors: &mut Errors) {
+    if conditions.len() > MOST_CONDITIONS {
+        errors.push(FieldError::too_many(conditions, conditions.len(), MOST_CONDITIONS));
+    }
+    for (index, condition) in conditions.items().enumerate() {
+        let (name, text) = (condition.child("name"), condition.child("expression"));
+        if text.str().trim().is_empty() {
+            text.required(errors, "");
+        } else {
+            compiles(&text, &KNOWN, errors);
+        }
+        if !name.require(errors) {
+            name.rule(errors, validate_label_key);
+            if conditions.items().take(index).any(|other| other.child("name").str() == name.str()) {
+                name.duplicate(errors);
+            }
+        }
+    }
+}
+
+/// Checks that an expression about these variables can be evaluated.
+pub(super) fn compiles(text: &At, known: &[&str], errors: &mut Errors) {
+    if let Some(problem) = crate::admission::expressions::check(text.str().trim(), known) {
+        text.invalid(errors, &problem);
     }
 }
 

@@ -16,6 +16,7 @@ pub(in super::super) static DAEMON_SET: Validator = Validator {
     built_in: true,
     create: |set, errors| spec(&set.child("spec"), errors),
     update: |new, old, errors| {
+        DAEMON_SET.as_new(new, errors);
         metadata::update_built_in(new, old, errors);
         spec(&new.child("spec"), errors);
         fixed_selector(new, old, errors);

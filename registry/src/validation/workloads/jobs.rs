@@ -208,6 +208,7 @@ fn at_most(at: &At, limit: i64, behind: &str, errors: &mut Errors) {
 }
 
 fn job_update(new: &At, old: &At, errors: &mut Errors) {
+    JOB.as_new(new, errors);
     metadata::update_built_in(new, old, errors);
     let (spec, before) = (new.child("spec"), old.child("spec"));
     job_spec(&spec, errors);

@@ -15,6 +15,7 @@ pub(in super::super) static REPLICATION_CONTROLLER: Validator = Validator {
     built_in: true,
     create: |controller, errors| controller_spec(&controller.child("spec"), errors),
     update: |new, old, errors| {
+        REPLICATION_CONTROLLER.as_new(new, errors);
         metadata::update_built_in(new, old, errors);
         controller_spec(&new.child("spec"), errors);
     },
@@ -27,6 +28,7 @@ pub(in super::super) static REPLICA_SET: Validator = Validator {
     built_in: true,
     create: |set, errors| set_spec(&set.child("spec"), errors),
     update: |new, old, errors| {
+        REPLICA_SET.as_new(new, errors);
         metadata::update_built_in(new, old, errors);
         set_spec(&new.child("spec"), errors);
         fixed_selector(new, old, errors);

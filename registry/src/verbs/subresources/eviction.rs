@@ -23,10 +23,11 @@ const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption
 /// Answers a POST of an Eviction below a pod.
 pub(in super::super) async fn evict(call: &Call) -> Result<Response<Body>> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
-    let eviction = body::object_of(call, "Eviction", options.validation)?.object;
+    let mut eviction = body::object_of(call, "Eviction", options.validation)?.object;
     if eviction["metadata"]["name"].as_str().unwrap_or_default() != call.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    call.registry.admit_below(&call.target(options.dry_run), &mut eviction).await?;
     let (mut deletion, dry) = delete::options_of(&eviction["deleteOptions"], Vec::new())?;
     let dry_run = options.dry_run || dry;
     let world = call.registry.latest().await?;
@@ -43,7 +44,8 @@ pub(in super::super) async fn evict(call: &Call) -> Result<Response<Body>> {
     // The budget was asked about this pod, not about a namesake.
     let uid = || pod["metadata"]["uid"].as_str().map(str::to_owned);
     deletion.preconditions.uid = deletion.preconditions.uid.or_else(uid);
-    let target = Target { subresource: None, ..call.target(dry_run) };
+    // Webhooks and policies were asked about the eviction, and are not asked about what it comes to.
+    let target = Target { subresource: None, notes: None, ..call.target(dry_run) };
     call.registry.delete(&target, &deletion).await?;
     let done =
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
@@ -183,7 +185,7 @@ fn refusal(why: &str) -> Status {
 
 /// Notes on the pod why it goes. Returns the pod as it is then.
 async fn mark(call: &Call, pod: &Value, deletion: &DeleteOptions) -> Result<Value> {
-    let target = Target { subresource: Some(Subresource::Status), ..call.target(false) };
+    let target = Target { subresource: Some(Subresource::Status), notes: None, ..call.target(false) };
     let reason = Mark {
         uid: &pod["metadata"]["uid"],
         deletion,

@@ -18,7 +18,7 @@ use crate::resource::Resource;
 use crate::schema;
 use crate::status::{Result, Status};
 use crate::validation::FieldError;
-use crate::write::{Change, Target};
+use crate::write::Change;
 
 /// Answers a request for a Scale.
 pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
@@ -51,8 +51,8 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
             (options, Desired::Given(decoded.object), decoded.warnings)
         }
     };
-    // The write is one of the object itself: its replicas are in its spec.
-    let target = Target { subresource: None, ..call.target(options.dry_run) };
+    // The write is one of the object itself: its replicas are in its spec. Admission sees the Scale.
+    let target = call.target(options.dry_run);
     let change = Rescale { desired, call, warnings: Warnings::default() };
     change.warnings.replace(warnings);
     let written = call.registry.update(&target, &change).await;
@@ -81,7 +81,7 @@ fn not_found(call: &Call, mut status: Status) -> Status {
 }
 
 /// Shows an object as a Scale.
-fn scale_of(resource: &Resource, object: &Value) -> Value {
+pub(crate) fn scale_of(resource: &Resource, object: &Value) -> Value {
     let metadata = &object["metadata"];
     let mut scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
@@ -110,6 +110,14 @@ fn scale_of(resource: &Resource, object: &Value) -> Value {
         scale["status"]["selector"] = selector.into();
     }
     scale
+}
+
+/// Sets how many replicas an object wants.
+pub(crate) fn set_replicas(resource: &Resource, object: &mut Value, replicas: i64) {
+    match resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        None => object["spec"]["replicas"] = replicas.into(),
+        Some(paths) => paths.set_replicas(object, replicas),
+    }
 }
 
 /// Writes an object's selector as text.
@@ -197,10 +205,7 @@ impl Change for Rescale<'_> {
         check(&scale, self.call)?;
         let mut object = present.clone();
         let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-        match self.call.resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
-            None => object["spec"]["replicas"] = replicas.into(),
-            Some(paths) => paths.set_replicas(&mut object, replicas),
-        }
+        set_replicas(&self.call.resource, &mut object, replicas);
         let managed = owners::to_object(
             &present["metadata"]["managedFields"],
             &scale["metadata"]["managedFields"],

@@ -23,6 +23,7 @@ pub(in super::super) async fn create_token(call: &Call) -> Result<Response<Body>
     let mut request = body::object_of(call, "TokenRequest", options.validation)?.object;
     let world = call.registry.latest().await?;
     let account = find(call, &world)?.value();
+    call.registry.admit_below(&call.target(options.dry_run), &mut request).await?;
     let Some(issuer) = &call.registry.tokens else {
         return Err(Status::internal("this API server has no key to sign tokens with"));
     };

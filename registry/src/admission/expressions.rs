@@ -1,0 +1,362 @@
+//! Expressions that admission evaluates about a write, in the Common Expression Language.
+//!
+//! [`Expressions`] keeps what was compiled; an [`Evaluation`] evaluates some of them on the same [`Inputs`], within a budget: what
+//! an expression would cost on the values at hand is found out before it is evaluated, as for the rules of custom kinds.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use kube_cel::KubeCelExt;
+use kube_cel::cel::objects::{Key, Map};
+use kube_cel::cel::{Context, ExecutionError, Program, Value as CelValue};
+use serde_json::{Map as Members, Value};
+
+use crate::custom::cost::{Found, Values};
+use crate::custom::rules::program;
+
+/// How many compiled expressions are kept.
+const KEPT: usize = 4096;
+/// What one expression may cost.
+const PER_CALL: u64 = 1_000_000;
+/// What all expressions of a policy may cost on one write.
+pub(crate) const PER_POLICY: u64 = 2_000_000;
+/// What the conditions of one webhook or policy may cost on one write.
+pub(crate) const PER_CONDITIONS: u64 = PER_POLICY / 4;
+
+/// Returns why an expression about variables of these names can never be evaluated, if so.
+pub(crate) fn check(text: &str, names: &[&str]) -> Option<String> {
+    let program = match program(text) {
+        Ok(program) => program,
+        Err(error) => return Some(format!("compilation failed: ERROR: <input>: {error}")),
+    };
+    if program.references().has_variable("authorizer") {
+        return Some("compilation failed: the variable 'authorizer' is not supported by this server".into());
+    }
+    let problem = Found::about_anything(program.expression(), names).problem?;
+    Some(format!("compilation failed: ERROR: <input>: {problem}"))
+}
+
+/// What expressions came to, compiled once each.
+#[derive(Default)]
+pub(crate) struct Expressions(Mutex<BTreeMap<String, Compiled>>);
+
+type Compiled = Result<Arc<Program>, Arc<str>>;
+
+impl std::fmt::Debug for Expressions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Expressions").finish_non_exhaustive()
+    }
+}
+
+impl Expressions {
+    fn get(&self, text: &str) -> Compiled {
+        let mut known = self.0.lock().expect("nothing panics while it holds the expressions");
+        if let Some(compiled) = known.get(text) {
+            return compiled.clone();
+        }
+        let compiled = program(text).map(Arc::new).map_err(Arc::from);
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.insert(text.to_owned(), compiled.clone());
+        compiled
+    }
+}
+
+/// What expressions are about: values by their names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inputs(BTreeMap<&'static str, Value>);
+
+impl Inputs {
+    /// Adds a value; null if it is absent.
+    pub(crate) fn with(mut self, name: &'static str, value: Option<Value>) -> Self {
+        self.0.insert(name, value.unwrap_or_default());
+        self
+    }
+}
+
+/// What an expression comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Outcome {
+    Bool(bool),
+    Text(String),
+    Null,
+    /// A value of this type.
+    Other(String),
+}
+
+/// Why an expression comes to nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum EvaluationError {
+    /// It failed; the message is complete.
+    Failed(String),
+    /// The budget is spent: nothing more is evaluated.
+    Exhausted,
+}
+
+impl std::fmt::Display for EvaluationError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Failed(message) => f.write_str(message),
+            Self::Exhausted => f.write_str(
+                "validation failed due to running out of cost budget, no further validation rules will be run",
+            ),
+        }
+    }
+}
+
+/// The name under which expressions find what others came to.
+const VARIABLES: &str = "variables";
+
+/// One evaluation of several expressions.
+pub(crate) struct Evaluation<'e> {
+    expressions: &'e Expressions,
+    inputs: &'e Inputs,
+    context: Context<'static>,
+    budget: u64,
+    /// Named expressions, in order, and whether they were evaluated.
+    defined: Vec<(&'e str, &'e str, bool)>,
+    /// What named expressions came to, for expressions and for their costs.
+    named: Vec<(Key, CelValue)>,
+    costs: Value,
+    /// Named expressions that failed, and why.
+    broken: BTreeMap<String, String>,
+}
+
+impl<'e> Evaluation<'e> {
+    pub(crate) fn new(expressions: &'e Expressions, inputs: &'e Inputs, budget: u64) -> Self {
+        let mut context = Context::default().with_all();
+        for (name, value) in &inputs.0 {
+            context.add_variable_from_value(*name, to_cel(value));
+        }
+        let empty = CelValue::Map(Map { map: Arc::new(std::iter::empty::<(Key, CelValue)>().collect()) });
+        context.add_variable_from_value(VARIABLES, empty);
+        Self {
+            expressions,
+            inputs,
+            context,
+            budget,
+            defined: Vec::new(),
+            named: Vec::new(),
+            costs: Value::Object(Members::new()),
+            broken: BTreeMap::new(),
+        }
+    }
+
+    /// Gives an expression a name, by which later ones know what it comes to. It is evaluated when one of them needs it.
+    pub(crate) fn define(&mut self, name: &'e str, text: &'e str) {
+        self.defined.push((name, text, false));
+    }
+
+    /// Evaluates an expression.
+    ///
+    /// # Errors
+    ///
+    /// [`EvaluationError`], as upstream says it.
+    pub(crate) fn evaluate(&mut self, text: &str) -> Result<Outcome, EvaluationError> {
+        self.prepare(text, self.defined.len())?;
+        let value = self.value(text)?;
+        Ok(match value {
+            CelValue::Bool(value) => Outcome::Bool(value),
+            CelValue::String(text) => Outcome::Text(text.as_ref().clone()),
+            CelValue::Null => Outcome::Null,
+            other => Outcome::Other(other.type_of().to_string()),
+        })
+    }
+
+    /// Evaluates the first named expressions, as far as an expression may need them.
+    fn prepare(&mut self, text: &str, first: usize) -> Result<(), EvaluationError> {
+        for index in 0..first {
+            let (name, named, is_done) = self.defined[index];
+            if is_done || !text.contains(name) {
+                continue;
+            }
+            self.defined[index].2 = true;
+            self.prepare(named, index)?;
+            match self.value(named) {
+                Ok(value) => {
+                    self.costs[name] = to_json(&value);
+                    self.named.push((Key::String(Arc::new(name.to_owned())), value));
+                }
+                Err(EvaluationError::Failed(why)) => drop(self.broken.insert(name.to_owned(), why)),
+                Err(EvaluationError::Exhausted) => return Err(EvaluationError::Exhausted),
+            }
+            let map = self.named.iter().cloned().collect();
+            self.context.add_variable_from_value(VARIABLES, CelValue::Map(Map { map: Arc::new(map) }));
+        }
+        Ok(())
+    }
+
+    fn value(&mut self, text: &str) -> Result<CelValue, EvaluationError> {
+        let failed = |why: &str| {
+            EvaluationError::Failed(format!("expression '{}' resulted in error: {why}", text.trim()))
+        };
+        let program = self.expressions.get(text);
+        let program = program.map_err(|why| {
+            EvaluationError::Failed(format!("compilation error: compilation failed: {why}"))
+        })?;
+        let inputs = self.inputs.0.iter().map(|(name, value)| (*name, value));
+        let known = inputs.chain([(VARIABLES, &self.costs)]);
+        let found = Found::about(program.expression(), known.map(|(name, value)| (name, Values::of(value))));
+        if let Some(problem) = found.problem {
+            let why = format!("compilation error: compilation failed: ERROR: <input>: {problem}");
+            return Err(EvaluationError::Failed(why));
+        }
+        if found.cost > PER_CALL {
+            return Err(failed("operation cancelled: actual cost limit exceeded"));
+        }
+        self.budget = self.budget.checked_sub(found.cost).ok_or(EvaluationError::Exhausted)?;
+        program.execute(&self.context).map_err(|error| failed(&self.message(&error)))
+    }
+
+    /// Says what went wrong in upstream's words, where they are known.
+    fn message(&self, error: &ExecutionError) -> String {
+        match error {
+            ExecutionError::NoSuchKey(key) => match self.broken.get(key.as_str()) {
+                Some(why) => format!("composited variable {key:?} fails to evaluate: {why}"),
+                None => format!("no such key: {key}"),
+            },
+            ExecutionError::NoSuchOverload => "no such overload".into(),
+            ExecutionError::UndeclaredReference(name) => {
+                format!("undeclared reference to '{name}' (in container '')")
+            }
+            ExecutionError::DivisionByZero(_) => "division by zero".into(),
+            ExecutionError::RemainderByZero(_) => "modulus by zero".into(),
+            ExecutionError::Overflow(..) => "integer overflow".into(),
+            // Others show the values at hand, which may be secret.
+            ExecutionError::IndexOutOfBounds(_) => "index out of bounds".into(),
+            ExecutionError::FunctionError { function, message } => format!("{function}: {message}"),
+            _ => "no such overload".into(),
+        }
+    }
+}
+
+fn to_cel(value: &Value) -> CelValue {
+    match value {
+        Value::Null => CelValue::Null,
+        Value::Bool(value) => CelValue::Bool(*value),
+        Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => CelValue::Int(number),
+            (None, Some(number)) => CelValue::UInt(number),
+            (None, None) => CelValue::Float(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Value::String(text) => CelValue::String(Arc::new(text.clone())),
+        Value::Array(items) => CelValue::List(Arc::new(items.iter().map(to_cel).collect())),
+        Value::Object(members) => {
+            let members =
+                members.iter().map(|(name, value)| (Key::String(Arc::new(name.clone())), to_cel(value)));
+            CelValue::Map(Map { map: Arc::new(members.collect()) })
+        }
+    }
+}
+
+/// What a value is for who counts costs: its size.
+fn to_json(value: &CelValue) -> Value {
+    match value {
+        CelValue::List(items) => items.iter().map(to_json).collect(),
+        CelValue::Map(map) => {
+            let mut members = Members::new();
+            for (key, value) in map.map.iter() {
+                let key = match key {
+                    Key::String(text) => text.as_ref().clone(),
+                    Key::Int(number) => number.to_string(),
+                    Key::Uint(number) => number.to_string(),
+                    Key::Bool(value) => value.to_string(),
+                };
+                members.insert(key, to_json(value));
+            }
+            Value::Object(members)
+        }
+        CelValue::String(text) => Value::String(text.as_ref().clone()),
+        CelValue::Bytes(bytes) => Value::String("b".repeat(bytes.len())),
+        CelValue::Bool(value) => Value::Bool(*value),
+        _ => Value::from(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn inputs() -> Inputs {
+        let object = json!({
+            "metadata": {"name": "a", "namespace": "ns", "labels": {"app.kubernetes.io/name": "web"}},
+            "spec": {"replicas": 3, "items": ["x", "y"]},
+        });
+        Inputs::default().with("object", Some(object)).with("oldObject", None)
+    }
+
+    fn evaluate(text: &str) -> Result<Outcome, String> {
+        let (expressions, inputs) = (Expressions::default(), inputs());
+        let mut evaluation = Evaluation::new(&expressions, &inputs, PER_POLICY);
+        evaluation.evaluate(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_expression_sees_the_object_and_the_library_of_kubernetes() {
+        for text in [
+            "object.spec.replicas == 3 && oldObject == null",
+            "object.metadata.labels['app.kubernetes.io/name'] == 'web'",
+            "has(object.spec.replicas) && !has(object.spec.paused)",
+            "object.spec.items.all(item, item in ['x', 'y'])",
+            "object.metadata.namespace == 'ns'",
+            "quantity('1Gi').isGreaterThan(quantity('1Mi'))",
+        ] {
+            assert_eq!(evaluate(text), Ok(Outcome::Bool(true)), "{text}");
+        }
+        assert_eq!(evaluate("'n: ' + object.metadata.name"), Ok(Outcome::Text("n: a".into())));
+        assert_eq!(evaluate("null"), Ok(Outcome::Null));
+    }
+
+    #[test]
+    fn what_goes_wrong_is_said_with_the_expression() {
+        let missing = evaluate("object.spec.missing > 1").unwrap_err();
+        assert_eq!(missing, "expression 'object.spec.missing > 1' resulted in error: no such key: missing");
+        let unknown = evaluate("nothing > 1").unwrap_err();
+        assert!(unknown.contains("undeclared reference to 'nothing' (in container '')"), "{unknown}");
+    }
+
+    #[test]
+    fn named_expressions_are_evaluated_when_one_needs_them() {
+        let (expressions, inputs) = (Expressions::default(), inputs());
+        let mut evaluation = Evaluation::new(&expressions, &inputs, PER_POLICY);
+        evaluation.define("broken", "object.nothing.x");
+        evaluation.define("twice", "object.spec.replicas * 2");
+        evaluation.define("more", "variables.twice + 1");
+
+        assert_eq!(evaluation.evaluate("variables.more == 7"), Ok(Outcome::Bool(true)));
+        assert_eq!(evaluation.evaluate("true || variables.broken"), Ok(Outcome::Bool(true)));
+        let why = evaluation.evaluate("variables.broken").unwrap_err().to_string();
+        assert!(why.contains("composited variable \"broken\" fails to evaluate"), "{why}");
+    }
+
+    #[test]
+    fn what_costs_too_much_is_not_evaluated() {
+        let items: Vec<Value> = (0..2000).map(Value::from).collect();
+        let inputs = Inputs::default().with("object", Some(Value::Array(items)));
+        let expressions = Expressions::default();
+        let mut evaluation = Evaluation::new(&expressions, &inputs, PER_POLICY);
+
+        let why = evaluation.evaluate("object.all(a, object.all(b, a + b >= 0))").unwrap_err().to_string();
+        let mut spent = Evaluation::new(&expressions, &inputs, 10);
+
+        assert!(why.ends_with("operation cancelled: actual cost limit exceeded"), "{why}");
+        assert_eq!(spent.evaluate("object.all(a, a >= 0)"), Err(EvaluationError::Exhausted));
+    }
+
+    #[test]
+    fn broken_expressions_are_found_before_there_are_values() {
+        let names = ["object", "request"];
+        assert_eq!(check("object.x == request.y && size(object.z) > 1", &names), None);
+        assert_eq!(check("object.items.exists(i, i.a.startsWith('x'))", &names), None);
+        let broken = check("object.x ==", &names).unwrap();
+        assert!(broken.starts_with("compilation failed: ERROR: <input>: "), "{broken}");
+        let unknown = check("params.x == 1", &names).unwrap();
+        assert!(unknown.contains("undeclared reference to 'params'"), "{unknown}");
+        assert!(
+            check("authorizer.path('/x').check('get').allowed()", &names).unwrap().contains("authorizer")
+        );
+    }
+}

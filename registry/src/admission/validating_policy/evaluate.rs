@@ -1,0 +1,229 @@
+//! What the expressions of a policy come to.
+
+use serde_json::Value;
+
+use super::is_lenient;
+use crate::admission::expressions::{
+    Evaluation, EvaluationError, Expressions, Inputs, Outcome, PER_CONDITIONS, PER_POLICY,
+};
+use crate::admission::matching::conditions_hold;
+
+/// How many bytes a message may have that an expression makes.
+const LONGEST_MESSAGE: usize = 5 * 1024;
+
+/// Why a policy is against a write.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Decision {
+    pub(super) message: String,
+    /// The reason of the refusal's Status, if the policy names one.
+    pub(super) reason: Option<String>,
+}
+
+impl Decision {
+    fn failed(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), reason: None }
+    }
+}
+
+/// What a policy says for the audit log.
+#[derive(Debug, PartialEq)]
+pub(super) enum Annotation {
+    Publish {
+        key: String,
+        value: String,
+    },
+    /// It was not found out, which refuses the write.
+    Failed(String),
+}
+
+/// What a policy comes to.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Verdict {
+    /// Why it is against the write, with the index of the expression.
+    pub(super) denials: Vec<(usize, Decision)>,
+    pub(super) annotations: Vec<Annotation>,
+}
+
+impl Verdict {
+    /// What a policy comes to that cannot be evaluated.
+    fn failed(lenient: bool, why: impl std::fmt::Display) -> Self {
+        let denials = if lenient { Vec::new() } else { vec![(0, Decision::failed(why))] };
+        Self { denials, ..Self::default() }
+    }
+}
+
+fn items<'v>(spec: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
+    spec[name].as_array().into_iter().flatten()
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value[name].as_str().unwrap_or_default()
+}
+
+/// Evaluates a policy.
+pub(super) fn policy(spec: &Value, expressions: &Expressions, inputs: &Inputs) -> Verdict {
+    let lenient = is_lenient(spec);
+    let begin = |budget| {
+        let mut evaluation = Evaluation::new(expressions, inputs, budget);
+        for variable in items(spec, "variables") {
+            evaluation.define(text(variable, "name"), text(variable, "expression"));
+        }
+        evaluation
+    };
+    if items(spec, "matchConditions").next().is_some() {
+        let mut conditions = Evaluation::new(expressions, inputs, PER_CONDITIONS);
+        let mut evaluate = |text: &str| conditions.evaluate(text);
+        match conditions_hold(&spec["matchConditions"], !lenient, &mut evaluate) {
+            Ok(true) => {}
+            Ok(false) => return Verdict::default(),
+            Err(why) => return Verdict::failed(lenient, why),
+        }
+    }
+    let mut evaluation = begin(PER_POLICY);
+    let mut verdict = Verdict::default();
+    for (index, validation) in items(spec, "validations").enumerate() {
+        match evaluation.evaluate(text(validation, "expression")) {
+            Ok(Outcome::Bool(true)) => {}
+            Ok(_) => {
+                let message = message(validation, &mut evaluation);
+                let reason = validation["reason"].as_str().map(str::to_owned);
+                verdict.denials.push((index, Decision { message, reason }));
+            }
+            Err(EvaluationError::Failed(_)) if lenient => {}
+            Err(error @ EvaluationError::Failed(_)) => verdict.denials.push((index, Decision::failed(error))),
+            Err(error @ EvaluationError::Exhausted) => return Verdict::failed(lenient, error),
+        }
+    }
+    let mut evaluation = begin(PER_POLICY);
+    for annotation in items(spec, "auditAnnotations") {
+        match self::annotation(annotation, lenient, &mut evaluation) {
+            Ok(annotation) => verdict.annotations.extend(annotation),
+            Err(error) => return Verdict::failed(lenient, error),
+        }
+    }
+    verdict
+}
+
+/// What is said of a validation that does not hold.
+fn message(validation: &Value, evaluation: &mut Evaluation) -> String {
+    let expression = text(validation, "messageExpression");
+    if !expression.is_empty()
+        && let Ok(Outcome::Text(message)) = evaluation.evaluate(expression)
+    {
+        let message = message.trim();
+        if !message.is_empty() && message.len() <= LONGEST_MESSAGE && !message.contains('\n') {
+            return message.to_owned();
+        }
+    }
+    match text(validation, "message").trim() {
+        "" => format!("failed expression: {}", text(validation, "expression").trim()),
+        message => message.to_owned(),
+    }
+}
+
+/// What is said for the audit log.
+fn annotation(
+    annotation: &Value,
+    lenient: bool,
+    evaluation: &mut Evaluation,
+) -> Result<Option<Annotation>, EvaluationError> {
+    let expression = text(annotation, "valueExpression");
+    Ok(match evaluation.evaluate(expression.trim()) {
+        Ok(Outcome::Text(value)) => match value.trim() {
+            "" => None,
+            value => {
+                let key = text(annotation, "key").to_owned();
+                Some(Annotation::Publish { key, value: value.to_owned() })
+            }
+        },
+        Ok(Outcome::Null) => None,
+        Ok(other) => {
+            let found = match other {
+                Outcome::Other(found) => found,
+                _ => "bool".into(),
+            };
+            Some(Annotation::Failed(format!(
+                "valueExpression '{expression}' resulted in unsupported return type: {found}. Return type must be either \
+                 string or null."
+            )))
+        }
+        Err(EvaluationError::Failed(_)) if lenient => None,
+        Err(EvaluationError::Failed(why)) => Some(Annotation::Failed(why)),
+        Err(EvaluationError::Exhausted) => return Err(EvaluationError::Exhausted),
+    })
+}
+
+#[cfg(all(test, feature = "cel"))]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn verdict(spec: Value) -> Verdict {
+        let object = json!({"metadata": {"name": "a"}, "spec": {"replicas": 7}});
+        let inputs = Inputs::default().with("object", Some(object)).with("params", Some(json!({"most": 5})));
+        policy(&spec, &Expressions::default(), &inputs)
+    }
+
+    #[test]
+    fn a_message_is_that_of_the_expression_then_the_given_one_then_the_expression_itself() {
+        let denied = verdict(json!({
+            "variables": [{"name": "n", "expression": "object.spec.replicas"}],
+            "validations": [
+                {"expression": "variables.n > 1"},
+                {"expression": "variables.n <= params.most", "reason": "Forbidden",
+                 "messageExpression": "'at most ' + string(params.most)", "message": "too many"},
+                {"expression": "variables.n < 1", "messageExpression": "''", "message": "not one"},
+                {"expression": " variables.n == 0 "},
+            ],
+        }));
+        let denied: Vec<_> =
+            denied.denials.into_iter().map(|(index, it)| (index, it.message, it.reason)).collect();
+        assert_eq!(
+            denied,
+            [
+                (1, "at most 5".to_owned(), Some("Forbidden".to_owned())),
+                (2, "not one".to_owned(), None),
+                (3, "failed expression: variables.n == 0".to_owned(), None),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_fails_refuses_or_not_as_the_policy_says() {
+        let broken = json!([{"expression": "object.nothing == 1"}]);
+        let strict = verdict(json!({"failurePolicy": "Fail", "validations": broken}));
+        let lenient = verdict(json!({"failurePolicy": "Ignore", "validations": broken}));
+        assert_eq!(
+            strict.denials[0].1.message,
+            "expression 'object.nothing == 1' resulted in error: no such key: nothing"
+        );
+        assert_eq!(lenient, Verdict::default());
+    }
+
+    #[test]
+    fn nothing_is_evaluated_unless_all_conditions_hold() {
+        let spec = |condition: &str| {
+            json!({
+                "matchConditions": [{"name": "c", "expression": condition}],
+                "validations": [{"expression": "false"}],
+            })
+        };
+        assert_eq!(verdict(spec("object.spec.replicas > 100")), Verdict::default());
+        assert_eq!(verdict(spec("true")).denials.len(), 1);
+        assert!(verdict(spec("object.no")).denials[0].1.message.contains("no such key: no"));
+    }
+
+    #[test]
+    fn annotations_are_texts_or_nothing() {
+        let said = verdict(json!({"auditAnnotations": [
+            {"key": "a", "valueExpression": "'n ' + object.metadata.name"},
+            {"key": "b", "valueExpression": "null"},
+            {"key": "c", "valueExpression": "1"},
+        ]}));
+        let published = Annotation::Publish { key: "a".into(), value: "n a".into() };
+        assert_eq!(said.annotations[0], published);
+        assert!(matches!(&said.annotations[1], Annotation::Failed(why) if why.contains("type: int.")));
+        assert_eq!(said.annotations.len(), 2);
+    }
+}

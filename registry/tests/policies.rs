@@ -1,0 +1,343 @@
+//! Validating admission policies: what they are about, what their expressions know, what the client is told.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use http::StatusCode;
+use quarterdeck_registry::write::Target;
+use quarterdeck_registry::{ApiServer, Notes, User};
+use serde_json::{Value, json};
+use support::{call, send};
+
+const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn server() -> ApiServer {
+    ApiServer::in_memory().await.unwrap()
+}
+
+/// A policy for configmaps with these fields in its spec.
+fn policy(spec: &Value) -> Value {
+    let mut policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "p.example.com"},
+        "spec": {"matchConstraints": {"resourceRules": [{
+            "operations": ["*"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
+        }]}},
+    });
+    for (field, value) in spec.as_object().unwrap() {
+        policy["spec"][field] = value.clone();
+    }
+    policy
+}
+
+fn binding(name: &str, spec: &Value) -> Value {
+    let mut binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name}, "spec": {"policyName": "p.example.com", "validationActions": ["Deny"]},
+    });
+    for (field, value) in spec.as_object().unwrap() {
+        binding["spec"][field] = value.clone();
+    }
+    binding
+}
+
+async fn make(server: &ApiServer, path: &str, object: Value) {
+    let (code, answer) = call(server, "POST", path, object).await;
+    assert_eq!(code, StatusCode::CREATED, "{answer}");
+}
+
+/// A server with a policy and a binding.
+async fn bound(policy_spec: Value, binding_spec: Value) -> ApiServer {
+    let server = server().await;
+    make(&server, &format!("{GROUP}/validatingadmissionpolicies"), policy(&policy_spec)).await;
+    bind(&server, binding("b", &binding_spec)).await;
+    server
+}
+
+async fn bind(server: &ApiServer, binding: Value) {
+    make(server, &format!("{GROUP}/validatingadmissionpolicybindings"), binding).await;
+}
+
+fn map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+/// What a server says to a configmap with these data.
+async fn says(server: &ApiServer, data: Value) -> String {
+    let (code, answer) = call(server, "POST", MAPS, map("a", data)).await;
+    match code {
+        StatusCode::CREATED => {
+            call(server, "DELETE", &format!("{MAPS}/a"), Value::Null).await;
+            String::new()
+        }
+        _ => answer["message"].as_str().unwrap().to_owned(),
+    }
+}
+
+const DENIED: &str = "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'p.example.com' with binding 'b' denied request: ";
+
+#[tokio::test(start_paused = true)]
+async fn a_write_against_a_policy_is_refused_with_the_expression() {
+    let server = bound(json!({"validations": [{"expression": "size(object.data) < 2"}]}), json!({})).await;
+
+    let (code, answer) = call(&server, "POST", MAPS, map("a", json!({"x": "1", "y": "2"}))).await;
+
+    let why = "ValidatingAdmissionPolicy 'p.example.com' with binding 'b' denied request: failed expression: \
+               size(object.data) < 2";
+    assert_eq!((code, &answer["reason"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("Invalid")));
+    assert_eq!(answer["message"], format!("configmaps \"a\" is forbidden: {why}"));
+    assert_eq!(answer["details"], json!({"name": "a", "kind": "configmaps", "causes": [{"message": why}]}));
+    assert_eq!(says(&server, json!({"x": "1"})).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_names_its_reason_and_message() {
+    let validation = json!({
+        "expression": "variables.count < 2", "reason": "Forbidden",
+        "messageExpression": "'at most one, not ' + string(variables.count)",
+    });
+    let variables = json!([{"name": "count", "expression": "size(object.data)"}]);
+    let server = bound(json!({"validations": [validation], "variables": variables}), json!({})).await;
+
+    let (code, answer) = call(&server, "POST", MAPS, map("a", json!({"x": "1", "y": "2"}))).await;
+
+    assert_eq!((code, &answer["reason"]), (StatusCode::FORBIDDEN, &json!("Forbidden")));
+    assert_eq!(answer["message"], format!("{DENIED}at most one, not 2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn expressions_know_the_request_the_namespace_and_the_object_before() {
+    let validations = json!([
+        {"expression": "request.operation != 'UPDATE' || object.data.x == oldObject.data.x", "message": "x stays"},
+        {"expression": "request.operation != 'DELETE' || (object == null && !has(oldObject.data.kept))", "message": "kept"},
+        {"expression": "request.userInfo.username == 'kubernetes-admin' && 'system:masters' in request.userInfo.groups"},
+        {"expression": "namespaceObject.metadata.name == request.namespace && request.resource.resource == 'configmaps'"},
+    ]);
+    let server = bound(json!({"validations": validations}), json!({})).await;
+    make(&server, MAPS, map("a", json!({"x": "1", "kept": "yes"}))).await;
+    let path = format!("{MAPS}/a");
+
+    let (_, changed) = call(&server, "PATCH", &path, json!({"data": {"x": "2"}})).await;
+    let (_, deleted) = call(&server, "DELETE", &path, Value::Null).await;
+    let (code, _) = call(&server, "PATCH", &path, json!({"data": {"y": "2"}})).await;
+
+    assert_eq!(changed["message"], format!("{DENIED}x stays"));
+    assert_eq!(deleted["message"], format!("{DENIED}kept"));
+    assert_eq!(code, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_is_about_what_it_and_its_binding_match() {
+    let never = json!([{"expression": "false"}]);
+    let excluded = json!({"matchConstraints": {
+        "resourceRules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}],
+        "excludeResourceRules": [{
+            "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
+            "resourceNames": ["a"],
+        }],
+    }, "validations": never});
+    let elsewhere = json!({"matchResources": {"namespaceSelector": {"matchLabels": {"x": "y"}}}});
+    let unmet =
+        json!({"matchConditions": [{"name": "c", "expression": "has(object.data.z)"}], "validations": never});
+    let plain = json!({"validations": never});
+
+    assert_eq!(
+        says(&bound(plain.clone(), json!({})).await, json!({})).await,
+        format!("{DENIED}failed expression: false")
+    );
+    assert_eq!(says(&bound(excluded, json!({})).await, json!({})).await, "");
+    assert_eq!(says(&bound(plain, elsewhere).await, json!({})).await, "");
+    assert_eq!(says(&bound(unmet, json!({})).await, json!({"a": "1"})).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_without_a_binding_is_about_nothing_and_a_binding_without_its_policy_neither() {
+    let server = server().await;
+    bind(&server, binding("b", &json!({"policyName": "other.example.com"}))).await;
+    let spec = json!({"validations": [{"expression": "false"}]});
+    make(&server, &format!("{GROUP}/validatingadmissionpolicies"), policy(&spec)).await;
+
+    assert_eq!(says(&server, json!({})).await, "");
+}
+
+/// A policy whose parameters are configmaps of the namespace `kube-system`: the most data that there may be.
+fn with_params() -> Value {
+    json!({
+        "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+        "validations": [{
+            "expression": "object.metadata.namespace != 'default' || size(object.data) <= int(params.data.most)",
+            "messageExpression": "'at most ' + params.data.most",
+        }],
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn parameters_are_found_by_name_and_by_labels() {
+    let by_name = json!({"paramRef": {
+        "name": "limits", "namespace": "kube-system", "parameterNotFoundAction": "Deny",
+    }});
+    let server = bound(with_params(), by_name).await;
+    let missing = says(&server, json!({"x": "1", "y": "2"})).await;
+    assert_eq!(
+        missing,
+        format!(
+            "{DENIED}failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction"
+        )
+    );
+
+    let by_label = json!({"paramRef": {
+        "selector": {"matchLabels": {"role": "limits"}}, "namespace": "kube-system", "parameterNotFoundAction": "Allow",
+    }});
+    let server = bound(with_params(), by_label).await;
+    assert_eq!(says(&server, json!({"x": "1", "y": "2"})).await, "", "no parameters, nothing to check");
+    for (name, most) in [("a", "5"), ("b", "1")] {
+        let mut limits = map(name, json!({"most": most}));
+        limits["metadata"]["labels"] = json!({"role": "limits"});
+        make(&server, "/api/v1/namespaces/kube-system/configmaps", limits).await;
+    }
+
+    assert_eq!(says(&server, json!({"x": "1", "y": "2"})).await, format!("{DENIED}at most 1"));
+    assert_eq!(says(&server, json!({"x": "1"})).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parameters_of_an_unknown_kind_are_a_mistake_of_the_policy() {
+    let mut spec = with_params();
+    spec["paramKind"] = json!({"apiVersion": "example.com/v1", "kind": "Limit"});
+    let by_name = json!({"paramRef": {"name": "limits", "parameterNotFoundAction": "Allow"}});
+
+    let strict = says(&bound(spec.clone(), by_name.clone()).await, json!({})).await;
+    spec["failurePolicy"] = "Ignore".into();
+    let lenient = says(&bound(spec, by_name).await, json!({})).await;
+
+    assert_eq!(
+        strict,
+        "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'p.example.com' denied request: failed to configure policy: \
+         failed to find resource referenced by paramKind: 'example.com/v1, Kind=Limit'"
+    );
+    assert_eq!(lenient, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_may_warn_and_tell_the_audit_log_instead() {
+    let spec = json!({
+        "validations": [{"expression": "size(object.data) < 1", "message": "too many"}],
+        "auditAnnotations": [{"key": "count", "valueExpression": "'data: ' + string(size(object.data))"}],
+    });
+    let server = bound(spec, json!({"validationActions": ["Warn", "Audit"]})).await;
+
+    let headers = [("content-type", "application/json")];
+    let warned = send(&server, "POST", MAPS, &headers, map("a", json!({"x": "1"}))).await;
+    let (notes, user, resources) = (Notes::default(), User::admin(), server.registry().resources());
+    let target = Target {
+        resource: resources.get("", "v1", "configmaps").unwrap(),
+        subresource: None,
+        namespace: Some("default"),
+        name: "",
+        user: &user,
+        manager: "test",
+        dry_run: true,
+        notes: Some(&notes),
+    };
+    let mut object = map("b", json!({"x": "1"}));
+    object["metadata"]["namespace"] = "default".into();
+    server.registry().create(&target, object).await.unwrap();
+
+    assert_eq!(warned.code, StatusCode::CREATED);
+    let warning =
+        "Validation failed for ValidatingAdmissionPolicy 'p.example.com' with binding 'b': too many";
+    assert_eq!(warned.headers["warning"], format!("299 - \"{warning}\""));
+    let annotations: Vec<(String, String)> = notes.annotations().into_iter().collect();
+    assert_eq!(
+        annotations,
+        [
+            ("p.example.com/count", "data: 1"),
+            (
+                "validation.policy.admission.k8s.io/validation_failure",
+                "[{\"message\":\"too many\",\"policy\":\"p.example.com\",\"binding\":\"b\",\"expressionIndex\":0,\
+                 \"validationActions\":[\"Warn\",\"Audit\"]}]"
+            ),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expression_that_fails_or_costs_too_much_refuses_as_the_policy_says() {
+    let broken = json!([{"expression": "object.nothing == 1"}]);
+    let costly = json!([{"expression": "object.data.all(a, object.data.all(b, object.data.all(c, a + b + c != 'x')))"}]);
+    let many: Value =
+        (0..200).map(|number| (format!("k{number}"), json!("v"))).collect::<serde_json::Map<_, _>>().into();
+
+    let failed = says(&bound(json!({"validations": broken}), json!({})).await, json!({})).await;
+    let ignored = bound(json!({"validations": broken, "failurePolicy": "Ignore"}), json!({})).await;
+    let stopped = says(&bound(json!({"validations": costly}), json!({})).await, many).await;
+
+    assert_eq!(
+        failed,
+        format!("{DENIED}expression 'object.nothing == 1' resulted in error: no such key: nothing")
+    );
+    assert_eq!(says(&ignored, json!({})).await, "");
+    assert!(
+        stopped.ends_with("resulted in error: operation cancelled: actual cost limit exceeded"),
+        "{stopped}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_with_a_broken_expression_is_not_stored() {
+    let server = server().await;
+    let path = format!("{GROUP}/validatingadmissionpolicies");
+    let cases = [
+        (
+            json!({"validations": [{"expression": "object.x =="}]}),
+            "spec.validations[0].expression",
+            "ERROR: <input>: ",
+        ),
+        (
+            json!({"validations": [{"expression": "params.x == 1"}]}),
+            "spec.validations[0].expression",
+            "undeclared reference to 'params' (in container '')",
+        ),
+        (
+            json!({"validations": [{"expression": "authorizer.path('/x').check('get').allowed()"}]}),
+            "spec.validations[0].expression",
+            "the variable 'authorizer' is not supported by this server",
+        ),
+        (
+            json!({"variables": [{"name": "v", "expression": "1 +"}], "validations": [{"expression": "true"}]}),
+            "spec.variables[0].expression",
+            "compilation failed",
+        ),
+        (
+            json!({"auditAnnotations": [{"key": "k", "valueExpression": "nothing"}]}),
+            "spec.auditAnnotations[0].valueExpression",
+            "undeclared reference to 'nothing'",
+        ),
+    ];
+    for (spec, field, why) in cases {
+        let (code, answer) = call(&server, "POST", &path, policy(&spec)).await;
+        assert_eq!(
+            (code, &answer["reason"]),
+            (StatusCode::UNPROCESSABLE_ENTITY, &json!("Invalid")),
+            "{answer}"
+        );
+        let cause = &answer["details"]["causes"][0];
+        assert_eq!(cause["field"], field, "{answer}");
+        assert!(cause["message"].as_str().unwrap().contains(why), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn policies_are_not_about_policies() {
+    let everything = json!({"matchConstraints": {"resourceRules": [{
+        "operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"],
+    }]}, "validations": [{"expression": "false"}]});
+    let server = bound(everything, json!({})).await;
+
+    let path = format!("{GROUP}/validatingadmissionpolicybindings/b");
+    let (code, answer) = call(&server, "DELETE", &path, Value::Null).await;
+
+    assert_eq!(code, StatusCode::OK, "{answer}");
+}
