@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures::Stream;
 use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
 
 /// The body of an answer. Never fails: a stream that has to end early just ends.
@@ -48,6 +48,36 @@ impl Body {
             Kind::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Kind::Stream(_, about) => *about,
         }
+    }
+
+    /// Whether all of the body is there already.
+    pub(crate) fn is_there(&self) -> bool {
+        matches!(self.0, Kind::Full(_))
+    }
+
+    /// Returns the bytes of a body that is there.
+    pub(crate) fn bytes(&self) -> Option<&Bytes> {
+        match &self.0 {
+            Kind::Full(bytes) => bytes.as_ref(),
+            Kind::Stream(..) => None,
+        }
+    }
+
+    /// Has every piece looked at before it is sent.
+    pub(crate) fn inspect(self, look: impl FnMut(&Bytes) + Send + 'static) -> Self {
+        let about = self.about();
+        Self::pieces(self.into_pieces().inspect(look), about)
+    }
+
+    /// Keeps something until the body is read to its end, or dropped.
+    pub(crate) fn holding(self, held: impl Send + 'static) -> Self {
+        let about = self.about();
+        let mut held = Some(held);
+        let end = futures::stream::poll_fn(move |_| {
+            drop(held.take());
+            Poll::Ready(None)
+        });
+        Self::pieces(self.into_pieces().chain(end), about)
     }
 
     /// Returns the body's bytes in the pieces in which they would be sent.

@@ -6,6 +6,7 @@
 //! through admission ([`admission`]) and the kind's rules to [`storage`], which alone decides what is true.
 
 pub mod admission;
+pub mod audit;
 mod beside;
 mod body;
 pub mod cache;

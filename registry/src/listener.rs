@@ -3,6 +3,7 @@
 //! A [`Listener`] is a [`Component`]: it accepts connections, speaks HTTP/1.1 and HTTP/2 on them, and hands
 //! each request to the server. Over TLS the client's certificate goes along.
 
+mod prompt;
 mod turns;
 
 use std::io;
@@ -27,6 +28,7 @@ use tower::ServiceExt as _;
 use crate::server::ApiServer;
 use crate::user::User;
 use crate::websocket::Connection;
+use prompt::Prompt;
 use turns::Turns;
 
 /// How long a client may take for its headers, and for the handshake of TLS.
@@ -37,6 +39,13 @@ const GRACE: Duration = Duration::from_secs(2);
 const CONNECTIONS: usize = 16_384;
 /// How many requests one HTTP/2 connection may have under way.
 const STREAMS: u32 = 250;
+/// How many streams a client may reset before they are accepted, and how many may be reset for its mistakes; then its HTTP/2
+/// connection ends.
+const RESETS: usize = 20;
+/// How many bytes of headers a request may have.
+const HEADERS: u32 = 32 * 1024;
+/// How often a quiet HTTP/2 client is asked whether it is there, and how long it may take to answer.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
 /// How long to wait after a connection could not be accepted, for instance for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -47,7 +56,12 @@ pub struct Listener {
     server: ApiServer,
     socket: TcpListener,
     security: Security,
+    connections: usize,
 }
+
+/// Where a request came from. Listeners put it in the extensions of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerAddress(pub SocketAddr);
 
 #[derive(Clone)]
 enum Security {
@@ -157,7 +171,15 @@ impl Listener {
     }
 
     fn on(name: &str, server: ApiServer, Socket { asked, socket }: Socket, security: Security) -> Self {
-        Self { name: format!("{name} on {asked}"), server, socket, security }
+        let name = format!("{name} on {asked}");
+        Self { name, server, socket, security, connections: CONNECTIONS }
+    }
+
+    /// Sets how many connections are served at a time (default: 16,384). More wait until one ends.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.connections = connections;
+        self
     }
 
     /// Returns the address that the listener has, with the port that it was given if it asked for any.
@@ -182,18 +204,22 @@ impl Component for Listener {
 
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
         let graceful = GracefulShutdown::new();
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Arc::new(Semaphore::new(self.connections));
         let mut connections = JoinSet::new();
         loop {
-            let place = places.clone().acquire_owned().await?;
+            let place = tokio::select! {
+                biased;
+                () = stop.wait() => break,
+                place = places.clone().acquire_owned() => place?,
+            };
             let accepted = tokio::select! {
                 biased;
                 () = stop.wait() => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
                 accepted = self.socket.accept() => accepted,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -202,7 +228,8 @@ impl Component for Listener {
             };
             let watcher = graceful.watcher();
             let connection = Connection { place: Arc::new(place), stop: stop.clone() };
-            connections.spawn(serve(stream, self.server.clone(), self.security.clone(), connection, watcher));
+            let marks = Marks { connection, address: PeerAddress(address) };
+            connections.spawn(serve(stream, self.server.clone(), self.security.clone(), marks, watcher));
         }
         drop(self);
         // Connections that have nothing under way end now; the others as soon as they are done, or after the grace period.
@@ -212,11 +239,18 @@ impl Component for Listener {
     }
 }
 
+/// What all requests of a connection carry in their extensions, besides who the client is.
+#[derive(Clone)]
+struct Marks {
+    connection: Connection,
+    address: PeerAddress,
+}
+
 async fn serve(
     stream: TcpStream,
     server: ApiServer,
     security: Security,
-    connection: Connection,
+    marks: Marks,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     // Answers are written whole: waiting for more to send only delays them.
@@ -225,15 +259,15 @@ async fn serve(
         return;
     }
     match security {
-        Security::Trusted(user) => speak(stream, server, (user, connection), watcher).await,
+        Security::Trusted(user) => speak(stream, server, (user, marks), watcher).await,
         #[cfg(feature = "tls")]
         Security::Tls(acceptor) => match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 let certificates = stream.get_ref().1.peer_certificates();
                 let certificate = certificates.and_then(|chain| chain.first().cloned());
                 match certificate.map(|der| crate::tls::PeerCertificate::new(der.into_owned())) {
-                    Some(certificate) => speak(stream, server, (certificate, connection), watcher).await,
-                    None => speak(stream, server, ((), connection), watcher).await,
+                    Some(certificate) => speak(stream, server, (certificate, marks), watcher).await,
+                    None => speak(stream, server, ((), marks), watcher).await,
                 }
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -246,7 +280,7 @@ async fn serve(
 async fn speak<I, M>(
     stream: I,
     server: ApiServer,
-    (mark, connection): (M, Connection),
+    (mark, marks): (M, Marks),
     watcher: hyper_util::server::graceful::Watcher,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -254,7 +288,8 @@ async fn speak<I, M>(
 {
     let service = server.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(mark.clone());
-        request.extensions_mut().insert(connection.clone());
+        request.extensions_mut().insert(marks.connection.clone());
+        request.extensions_mut().insert(marks.address);
         request
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -263,9 +298,12 @@ async fn speak<I, M>(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .keep_alive_interval(Duration::from_secs(30))
-        .max_pending_accept_reset_streams(20);
-    let (stream, outgoing) = turns::held(stream);
+        .max_header_list_size(HEADERS)
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS);
+    let (stream, outgoing) = turns::held(Prompt::new(stream, PATIENCE));
     let connection =
         builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     let connection = watcher.watch(connection.into_owned());

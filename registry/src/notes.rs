@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
+use crate::user::User;
+
 /// How many bytes of warnings a client gets at most (1 MiB of headers would be refused by most; upstream sends 4 KiB).
 const MAX_WARNINGS: usize = 4096;
 /// How many bytes of one warning a client gets if there are more in all.
@@ -17,6 +19,8 @@ pub struct Notes(Mutex<Inner>);
 struct Inner {
     warnings: Vec<String>,
     annotations: BTreeMap<String, String>,
+    impersonated: Option<User>,
+    created: String,
 }
 
 impl Notes {
@@ -59,6 +63,26 @@ impl Notes {
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<String, String> {
         self.inner().annotations.clone()
+    }
+
+    /// Notes as whom the client acts.
+    pub(crate) fn impersonate(&self, user: &User) {
+        self.inner().impersonated = Some(user.clone());
+    }
+
+    /// Returns as whom the client acts, if as somebody else.
+    pub(crate) fn impersonated(&self) -> Option<User> {
+        self.inner().impersonated.clone()
+    }
+
+    /// Notes the name of what the request makes.
+    pub(crate) fn name_created(&self, name: &str) {
+        name.clone_into(&mut self.inner().created);
+    }
+
+    /// Returns the name of what the request makes; empty if it makes nothing, or nobody knows yet.
+    pub(crate) fn created(&self) -> String {
+        self.inner().created.clone()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -3,8 +3,10 @@
 //! [`RequestInfo`] is what authorisation and dispatch look at. It follows `k8s.io/apiserver/pkg/endpoints/request`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use http::{Method, Uri};
+use http::request::Parts;
+use http::{Extensions, Method, Request, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::numbers;
@@ -86,6 +88,38 @@ impl ResourceRequest {
 }
 
 impl RequestInfo {
+    /// Returns what a request asks. It is taken apart once; then it is in the request's extensions.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn of<B>(request: &mut Request<B>) -> Result<Arc<Self>> {
+        if let Some(known) = request.extensions().get::<Arc<Self>>() {
+            return Ok(known.clone());
+        }
+        let info = Self::parse(request.method(), request.uri())?;
+        Ok(Self::keep(request.extensions_mut(), info))
+    }
+
+    /// Does what [`of`](Self::of) does, for a request without its body.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn of_parts(parts: &mut Parts) -> Result<Arc<Self>> {
+        if let Some(known) = parts.extensions.get::<Arc<Self>>() {
+            return Ok(known.clone());
+        }
+        let info = Self::parse(&parts.method, &parts.uri)?;
+        Ok(Self::keep(&mut parts.extensions, info))
+    }
+
+    fn keep(extensions: &mut Extensions, info: Self) -> Arc<Self> {
+        let info = Arc::new(info);
+        extensions.insert(info.clone());
+        info
+    }
+
     /// Takes a request's method and address apart.
     ///
     /// # Errors

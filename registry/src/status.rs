@@ -277,6 +277,13 @@ impl Status {
         status.retry_after(1)
     }
 
+    /// The request took too long.
+    #[must_use]
+    pub fn timeout() -> Self {
+        let why = "Timeout: request did not complete within requested timeout - context deadline exceeded";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", why).with_details()
+    }
+
     /// The server failed.
     #[must_use]
     pub fn internal(cause: impl std::fmt::Display) -> Self {

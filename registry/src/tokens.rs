@@ -3,6 +3,10 @@
 use std::fmt::Debug;
 
 use jiff::Timestamp;
+use serde_json::Value;
+
+/// The audience of tokens that are for the server itself.
+pub const SERVER_AUDIENCE: &str = "https://kubernetes.default.svc";
 
 /// Makes tokens for service accounts.
 pub trait TokenIssuer: Debug + Send + Sync + 'static {
@@ -11,9 +15,24 @@ pub trait TokenIssuer: Debug + Send + Sync + 'static {
 
     /// Returns the audiences of tokens for which none are asked.
     fn default_audiences(&self) -> Vec<String>;
+
+    /// Returns what others need to check the tokens: the discovery document of OpenID Connect, and the key set
+    /// (JWKS). By default nobody else can.
+    fn discovery(&self) -> Option<IssuerDiscovery> {
+        None
+    }
 }
 
 const _: Option<&dyn TokenIssuer> = None; // object safety is API: losing it must not compile
+
+/// What others need to check tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerDiscovery {
+    /// What `/.well-known/openid-configuration` answers.
+    pub configuration: Value,
+    /// What `/openid/v1/jwks` answers.
+    pub key_set: Value,
+}
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq)]

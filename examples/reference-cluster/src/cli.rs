@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use http::HeaderName;
 use tracing_subscriber::EnvFilter;
 
 /// A Kubernetes-style cluster: all of it in one process, or one part.
@@ -102,6 +103,66 @@ pub(crate) struct ServerOptions {
     /// How many nodes there are; each has an agent.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) nodes: u16,
+    #[command(flatten)]
+    pub(crate) access: AccessOptions,
+}
+
+/// Who is let in besides those with the cluster's own certificates and tokens, and what is written down. The names are those
+/// of kube-apiserver.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Access")]
+pub(crate) struct AccessOptions {
+    /// Let in whoever gives no proof, as system:anonymous (default: only where health is told).
+    #[arg(long)]
+    pub(crate) anonymous_auth: bool,
+    /// A file of tokens: lines of token,user,uid,"group1,group2".
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_auth_file: Option<PathBuf>,
+    /// Let in who comes with a bootstrap token, a secret in kube-system.
+    #[arg(long)]
+    pub(crate) enable_bootstrap_token_auth: bool,
+    /// The authorities (PEM) of proxies that name the user in headers.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) requestheader_client_ca_file: Option<PathBuf>,
+    /// The names that those proxies' certificates may have (default: any).
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', requires = "requestheader_client_ca_file")]
+    pub(crate) requestheader_allowed_names: Vec<String>,
+    /// The headers that name the user.
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',', default_value = "x-remote-user")]
+    pub(crate) requestheader_username_headers: Vec<HeaderName>,
+    /// The headers that name the user's groups.
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',', default_value = "x-remote-group")]
+    pub(crate) requestheader_group_headers: Vec<HeaderName>,
+    /// What headers begin with that tell more of the user.
+    #[arg(long, value_name = "PREFIXES", value_delimiter = ',', default_value = "x-remote-extra-")]
+    pub(crate) requestheader_extra_headers_prefix: Vec<String>,
+    /// The identity provider (OpenID Connect) whose tokens are taken: an https:// address.
+    #[arg(long, value_name = "URL", requires_all = ["oidc_client_id", "oidc_jwks_file"])]
+    pub(crate) oidc_issuer_url: Option<String>,
+    /// Who the identity provider's tokens have to be for.
+    #[arg(long, value_name = "ID", requires = "oidc_issuer_url")]
+    pub(crate) oidc_client_id: Option<String>,
+    /// The identity provider's keys (JWKS). They are read at the start; the provider is not asked.
+    #[arg(long, value_name = "FILE", requires = "oidc_issuer_url")]
+    pub(crate) oidc_jwks_file: Option<PathBuf>,
+    /// The claim that names the user.
+    #[arg(long, value_name = "CLAIM", default_value = "sub")]
+    pub(crate) oidc_username_claim: String,
+    /// What users' names begin with; - for nothing (default: the issuer and #, but nothing for e-mail addresses).
+    #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
+    pub(crate) oidc_username_prefix: Option<String>,
+    /// The claim that names the user's groups (default: none).
+    #[arg(long, value_name = "CLAIM")]
+    pub(crate) oidc_groups_claim: Option<String>,
+    /// What groups' names begin with.
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    pub(crate) oidc_groups_prefix: String,
+    /// What the audit log tells (audit.k8s.io/v1 Policy).
+    #[arg(long, value_name = "FILE", requires = "audit_log_path")]
+    pub(crate) audit_policy_file: Option<PathBuf>,
+    /// Where the audit log is written, one event per line.
+    #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
+    pub(crate) audit_log_path: Option<PathBuf>,
 }
 
 impl ServerOptions {

@@ -3,6 +3,7 @@
 //! [`cli`] says what can be asked for, [`server`] assembles the API server, [`parts`] the components that talk to it, and
 //! [`up`] all of them in one process.
 
+mod access;
 mod cli;
 mod error;
 mod parts;

@@ -14,11 +14,10 @@ use quarterdeck_registry::layers::policy;
 use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::node_connector::TlsNodes;
 use quarterdeck_registry::storage::{EmbeddedStorage, MemoryStorage};
-use quarterdeck_registry::tls::{
-    Authority, ClientCertificates, Identity, ServiceAccountKey, ServiceAccountTokens, kubeconfig,
-};
+use quarterdeck_registry::tls::{Authority, Identity, ServiceAccountKey, kubeconfig};
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
 
+use crate::access::{Access, proxy_authorities};
 use crate::cli::{ServerOptions, StorageKind};
 use crate::error::{Failure, Result};
 use crate::parts::ctrl_c;
@@ -31,6 +30,8 @@ pub(crate) struct Identities {
     pub(crate) authority: Authority,
     /// Signs service accounts' tokens.
     pub(crate) key: ServiceAccountKey,
+    /// The authorities of proxies that name users in headers; empty if there are none.
+    pub(crate) proxies: String,
 }
 
 impl Identities {
@@ -45,7 +46,8 @@ impl Identities {
         let authority = authority.map_err(|error| Failure::because("no certificate authority", &error))?;
         let key = ServiceAccountKey::load_or_create(&pki);
         let key = key.map_err(|error| Failure::because("no key for service accounts' tokens", &error))?;
-        Ok(Self { authority, key })
+        let proxies = proxy_authorities(&options.access)?;
+        Ok(Self { authority, key, proxies })
     }
 }
 
@@ -58,7 +60,8 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     write_kubeconfigs(&options, &identities.authority, &url)?;
     let nodes = TlsNodes::new();
     let builder = ApiServer::builder_shared(storage).node_connector(nodes.clone());
-    let builder = configure(builder, &options, port, identities.key.clone());
+    let access = Access::open(&options.access, &identities.authority)?;
+    let builder = configure(builder, &options, port, identities.key.clone(), access);
     let server =
         builder.start().await.map_err(|error| Failure::because("the API server did not start", &error))?;
     attach(&nodes, &server, &identities.authority)?;
@@ -82,12 +85,10 @@ pub(crate) fn configure(
     options: &ServerOptions,
     port: u16,
     key: ServiceAccountKey,
+    access: Access,
 ) -> ApiServerBuilder {
-    let builder = builder
-        .service_cidr(&options.service_cidr)
-        .authenticator(ClientCertificates)
-        .authenticator(ServiceAccountTokens::new(key.clone(), Clock::system()))
-        .token_issuer(key);
+    let builder = builder.service_cidr(&options.service_cidr).token_issuer(key.clone());
+    let builder = access.apply(builder, key);
     match advertised(options) {
         Some(address) => builder.advertise_address(SocketAddr::new(address, port)),
         None => builder,
@@ -143,7 +144,8 @@ pub(crate) fn listen(
     addresses.dedup();
     names.extend(addresses.iter().map(ToString::to_string));
     let identity = identities.authority.server("kube-apiserver", &names).map_err(tls)?;
-    let config = identities.authority.server_config(&identity, false).map_err(tls)?;
+    let config =
+        identities.authority.server_config_for(&identity, false, &identities.proxies).map_err(tls)?;
     let mut listeners = vec![Listener::tls_on(server.clone(), sockets.secure, config)];
     if let Some(socket) = sockets.insecure {
         let listener = Listener::insecure_on(server.clone(), socket);

@@ -7,6 +7,7 @@ use quarterdeck_core::component::{EndReason, Ended, Supervisor};
 use quarterdeck_core::runtime::RuntimeInfo;
 use quarterdeck_proxy::RoundRobin;
 
+use crate::access::Access;
 use crate::cli::{Part, UpOptions};
 use crate::error::{Failure, Result};
 use crate::parts::{ctrl_c, set_up_proxy};
@@ -26,8 +27,9 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     server::write_admin_kubeconfig(&options.server, &identities.authority, &url)?;
     let controllers = quarterdeck_controllers::Options::default().root_ca(identities.authority.certificate());
     let mut plane = ControlPlane::builder_shared(storage).controller_options(controllers);
-    let configured = (options.server.clone(), identities.key.clone());
-    plane = plane.api_server(move |builder| server::configure(builder, &configured.0, port, configured.1));
+    let access = Access::open(&options.server.access, &identities.authority)?;
+    let (own, key) = (options.server.clone(), identities.key.clone());
+    plane = plane.api_server(move |builder| server::configure(builder, &own, port, key, access));
     if !runs(Part::Controllers) {
         plane = plane.without_controllers();
     }

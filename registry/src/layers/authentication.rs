@@ -3,15 +3,23 @@
 //! An [`Authenticator`] looks at a request and knows the user, does not know this kind of proof, or refuses it. A request
 //! that comes with a [`User`] in its extensions was made in this process, by code that may do so.
 
+mod bootstrap_tokens;
+mod static_tokens;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::header;
 use http::request::Parts;
+
+pub use bootstrap_tokens::BootstrapTokens;
+pub use static_tokens::{StaticTokens, TokenFileError};
 
 use super::gate::Gate;
 use crate::cache::Cache;
 use crate::status::Status;
+use crate::tokens::SERVER_AUDIENCE;
 use crate::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
 use crate::websocket;
 
@@ -48,13 +56,37 @@ pub trait Authenticator: Debug + Send + Sync + 'static {
 
 const _: Option<&dyn Authenticator> = None; // object safety is API: losing it must not compile
 
-/// Lets in whoever gives no proof, as the user `system:anonymous`. What that user may do is up to authorisation.
+/// Returns the token that a request carries (`Authorization: Bearer …`).
+#[must_use]
+pub fn bearer_token(parts: &Parts) -> Option<&str> {
+    let (scheme, token) = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    let token = token.trim_start();
+    (scheme.eq_ignore_ascii_case("Bearer") && !token.is_empty()).then_some(token)
+}
+
+/// Returns the audiences among those asked for of a token that is for the server itself. No audience stands for the server.
+///
+/// # Errors
+///
+/// That the token is for none of them.
+pub(crate) fn for_server(audiences: &[String]) -> Result<Vec<String>, String> {
+    if audiences.is_empty() || audiences.iter().any(|audience| audience == SERVER_AUDIENCE) {
+        return Ok(vec![SERVER_AUDIENCE.to_owned()]);
+    }
+    Err(format!("the token is for this server, and not for {audiences:?}"))
+}
+
+/// Lets in whoever gives no proof, as the user `system:anonymous`. What that user may do is up to authorisation. It has to
+/// be the last to be asked: a token that nobody knows is no good, and does not make its bearer anonymous.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Anonymous;
 
 #[async_trait]
 impl Authenticator for Anonymous {
-    async fn authenticate(&self, _: &Parts) -> Result<Option<User>, String> {
+    async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
+        if bearer_token(parts).is_some() {
+            return Err("nobody knows the token".into());
+        }
         let groups = vec![UNAUTHENTICATED.to_owned()];
         Ok(Some(User { name: ANONYMOUS.into(), groups, ..User::default() }))
     }

@@ -16,6 +16,7 @@ use super::authentication::is_health;
 use super::gate::Gate;
 use crate::cache::{Cache, World};
 use crate::negotiate::{APPLY, media_type};
+use crate::notes::Notes;
 use crate::rbac::Rules;
 use crate::request::{Query, RequestInfo, ResourceRequest, Verb};
 use crate::selector::FieldSelector;
@@ -161,6 +162,26 @@ impl Authorization {
         }
     }
 
+    /// Does what [`require`](Self::require) does, and notes the decision for the audit log.
+    async fn require_noted(
+        &self,
+        user: &User,
+        request: &RequestInfo,
+        (verb, field_selector): (&str, &str),
+        notes: Option<&Notes>,
+    ) -> Result<()> {
+        let decision = self.decide(user, request, verb, field_selector).await;
+        let (word, why) = match &decision {
+            Decision::Allow(why) => ("allow", why),
+            Decision::Deny(why) | Decision::NoOpinion(why) => ("forbid", why),
+        };
+        if let Some(notes) = notes {
+            notes.annotate("authorization.k8s.io/decision", word);
+            notes.annotate("authorization.k8s.io/reason", &**why);
+        }
+        if word == "allow" { Ok(()) } else { Err(refusal(user, request, verb, why)) }
+    }
+
     /// Lists what a user may do, as far as the authorizers can list it.
     #[must_use]
     pub fn rules(&self, user: &User, namespace: &str) -> Rules {
@@ -177,7 +198,7 @@ impl Authorization {
 #[async_trait]
 impl Gate for Authorization {
     async fn check(&self, mut parts: Parts) -> Result<Parts> {
-        let request = RequestInfo::parse(&parts.method, &parts.uri)?;
+        let request = RequestInfo::of_parts(&mut parts)?;
         if let Some(user) = parts.extensions.get::<User>() {
             let query = Query::parse(&parts.uri);
             let field_selector = query.get("fieldSelector").unwrap_or_default();
@@ -186,14 +207,14 @@ impl Gate for Authorization {
                 RequestInfo::Resource(ResourceRequest { verb: Some(verb), .. }) => Cow::from(verb.as_str()),
                 _ => parts.method.as_str().to_ascii_lowercase().into(),
             };
-            self.require(user, &asked, &verb, field_selector).await?;
+            let notes = parts.extensions.get::<Arc<Notes>>().map(|notes| &**notes);
+            self.require_noted(user, &asked, (&verb, field_selector), notes).await?;
             if let Some(refusal) = self.creation_by_apply(&parts, user, &asked).await {
                 parts.extensions.insert(refusal);
             }
         } else if !is_health(parts.uri.path()) {
             return Err(Status::unauthorized());
         }
-        parts.extensions.insert(request);
         Ok(parts)
     }
 }

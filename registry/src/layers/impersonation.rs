@@ -5,6 +5,7 @@
 //! are those of `k8s.io/api/authentication/v1`, the rules those of `k8s.io/apiserver/pkg/endpoints/filters`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::HeaderMap;
@@ -13,6 +14,7 @@ use percent_encoding::percent_decode_str;
 
 use super::authorization::Authorization;
 use super::gate::Gate;
+use crate::notes::Notes;
 use crate::request::{RequestInfo, ResourceRequest};
 use crate::status::{Result, Status};
 use crate::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User, service_account};
@@ -84,6 +86,9 @@ impl Gate for Impersonation {
             wanted.groups.push(everybody.into());
         }
         tracing::debug!(user = user.name, acts_as = wanted.name, "a user acts as another");
+        if let Some(notes) = parts.extensions.get::<Arc<Notes>>() {
+            notes.impersonate(&wanted);
+        }
         parts.extensions.insert(wanted);
         let ours: Vec<_> = parts.headers.keys().filter(|name| is_ours(name.as_str())).cloned().collect();
         for name in ours {

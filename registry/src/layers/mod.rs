@@ -2,10 +2,12 @@
 
 pub mod authentication;
 pub mod authorization;
+pub mod fairness;
 pub mod gate;
 pub mod impersonation;
 pub mod node_authorizer;
 pub mod policy;
+pub mod time_limit;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::api_services;
+use crate::layers::fairness;
 use crate::rbac;
 use crate::registry::Registry;
 use crate::resource::Scope;
@@ -45,6 +46,7 @@ pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>
     }
     api_services::remove_others(registry, &services).await?;
     rbac::bootstrap::bootstrap(registry).await?;
+    fairness::bootstrap(registry).await?;
     own_service(registry, advertise).await
 }
 

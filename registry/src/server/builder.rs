@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::Stop;
@@ -17,14 +18,17 @@ use super::dispatch::Dispatch;
 use super::housekeeping::Housekeeping;
 use super::{ApiServer, Background};
 use crate::admission::{self, Admission, PodSecurity};
+use crate::audit::{Audit, AuditLayer, RefusalLayer};
 use crate::cache::{Cache, Feed, FeedError};
 use crate::custom::lifecycle::Lifecycle;
 use crate::layers::authentication::{Authentication, Authenticator};
 use crate::layers::authorization::{Authorization, Authorizer};
+use crate::layers::fairness::Fairness;
 use crate::layers::gate::GateLayer;
 use crate::layers::impersonation::Impersonation;
 use crate::layers::node_authorizer::NodeAuthorizer;
 use crate::layers::policy::ComponentPolicy;
+use crate::layers::time_limit::{TimeLimit, TimeLimits};
 use crate::rbac::Rbac;
 use crate::rbac::escalation::Escalation;
 use crate::registry::{Registry, Resources, Settings};
@@ -54,6 +58,23 @@ pub struct ApiServerBuilder {
     authorizers: Vec<Arc<dyn Authorizer>>,
     connector: Option<Arc<dyn NodeConnector>>,
     tokens: Option<Arc<dyn TokenIssuer>>,
+    limits: Limits,
+    audit: Option<Audit>,
+}
+
+/// How much the server does at a time, and for how long.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    requests: usize,
+    mutating: usize,
+    time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let TimeLimit(time) = TimeLimit::default();
+        Self { requests: 400, mutating: 200, time }
+    }
 }
 
 /// What is wrong with a server's settings.
@@ -71,6 +92,9 @@ pub enum BuildError {
     /// The first node port lies behind the last.
     #[error("the range of node ports {0}-{1} is empty")]
     NodePorts(u16, u16),
+    /// No request could be served.
+    #[error("a server that serves no request at a time, or none in any time, serves none: allow more")]
+    Limits,
     /// An address that nobody can reach cannot be advertised.
     #[error(
         "{0} cannot be advertised: name an address that nodes can reach, neither unspecified nor loopback"
@@ -119,6 +143,8 @@ impl ApiServer {
             authorizers: Vec::new(),
             connector: None,
             tokens: None,
+            limits: Limits::default(),
+            audit: None,
         }
     }
 }
@@ -237,6 +263,31 @@ impl ApiServerBuilder {
         self
     }
 
+    /// Sets what is told of requests, and to whom (default: nothing).
+    pub fn audit(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
+    /// Sets how many requests that change nothing are served at a time (default: 400). Together with the number of those that
+    /// do, these are the seats that [`Fairness`] shares out.
+    pub fn max_requests_inflight(mut self, requests: usize) -> Self {
+        self.limits.requests = requests;
+        self
+    }
+
+    /// Sets how many requests that change something are served at a time (default: 200).
+    pub fn max_mutating_requests_inflight(mut self, requests: usize) -> Self {
+        self.limits.mutating = requests;
+        self
+    }
+
+    /// Sets how long a request may take that does not last by its nature (default: 60 seconds).
+    pub fn request_timeout(mut self, limit: Duration) -> Self {
+        self.limits.time = limit;
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -255,6 +306,10 @@ impl ApiServerBuilder {
         }
         if let Some(address) = self.advertise.filter(|address| is_unreachable(address.ip())) {
             return Err(BuildError::Advertise(address.ip()));
+        }
+        let Limits { requests, mutating, time } = self.limits;
+        if requests + mutating == 0 || time.is_zero() {
+            return Err(BuildError::Limits);
         }
         Ok(Settings { service_cidr: service_cidr.trunc(), node_ports: self.node_ports })
     }
@@ -306,6 +361,12 @@ impl ApiServerBuilder {
             }
         });
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
+        let Limits { requests, mutating, time } = self.limits;
+        let seed = registry.random.fork("fairness").u64();
+        let fairness = Fairness::new(requests + mutating, registry.cache.clone(), seed);
+        let latest = registry.latest().await.map_err(StartError::Bootstrap)?;
+        fairness.learn(&latest);
+        tasks.spawn(fairness.clone().run(stop.clone()));
         tasks.spawn(Lifecycle::new(registry.clone()).run(stop.clone()));
         tasks.spawn(OfDefinitions(registry.clone()).run(stop.clone()));
         tasks.spawn(Housekeeping::new(registry.clone(), self.advertise).run(stop.clone()));
@@ -315,7 +376,10 @@ impl ApiServerBuilder {
         let impersonation = GateLayer::new(Impersonation::new(authorization.clone()));
         let authorization = GateLayer::new(authorization);
         let authentication = GateLayer::new(authentication);
-        let stack = authentication.layer(impersonation.layer(authorization.layer(dispatch)));
+        let served = impersonation.layer(fairness.layer(authorization.layer(dispatch)));
+        let audit = AuditLayer::new(self.audit, registry.clock.clone());
+        let known = audit.layer(TimeLimits::new(TimeLimit(time)).layer(served));
+        let stack = RefusalLayer::new(audit).layer(authentication.layer(known));
         let cache = registry.cache.clone();
         let background = Arc::new(Background { signal, cache, stop, tasks: Mutex::new(tasks), sockets });
         Ok(ApiServer { stack, registry, background })

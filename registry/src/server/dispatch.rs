@@ -22,6 +22,8 @@ use crate::verbs::{self, Running};
 /// The version that the server speaks: the API of this release of Kubernetes.
 const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0");
 
+/// The paths that tell how to check service accounts' tokens.
+const ISSUER_PATHS: [&str; 2] = ["/.well-known/openid-configuration", "/openid/v1/jwks"];
 /// How long the store may take until the server says that it is not healthy.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -54,15 +56,13 @@ impl Service<Request<RequestBody>> for Dispatch {
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let inner = self.0.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
-            let info = match parts.extensions.get::<RequestInfo>() {
-                Some(info) => info.clone(),
-                None => match RequestInfo::parse(&parts.method, &parts.uri) {
-                    Ok(info) => info,
-                    Err(status) => return Ok(status.into_response()),
-                },
+            let (mut parts, body) = request.into_parts();
+            let info = match RequestInfo::of_parts(&mut parts) {
+                Ok(info) => info,
+                Err(status) => return Ok(status.into_response()),
             };
-            Ok(match info {
+            drop(parts.extensions.remove::<Arc<RequestInfo>>());
+            Ok(match Arc::unwrap_or_clone(info) {
                 RequestInfo::Resource(request) => {
                     verbs::serve(inner.registry.clone(), request, parts, body, inner.running.clone()).await
                 }
@@ -102,14 +102,44 @@ impl Inner {
         if path == "/version" {
             return Some(text(&version()));
         }
+        if let Some(answer) = self.issuer(path) {
+            return Some(answer);
+        }
         let set = self.documents.about(self.registry.resources().all());
         if path == "/" {
-            return Some(text(&json!({"paths": paths(&set)})));
+            return Some(text(&json!({"paths": self.paths(&set)})));
         }
         match set.discovery.answer(path, &parts.headers, query) {
             Some(answer) => Some(answer),
             None => set.openapi(path, &parts.headers, query, &self.registry).await,
         }
+    }
+
+    /// Answers the paths that tell how to check service accounts' tokens.
+    fn issuer(&self, path: &str) -> Option<Response<Body>> {
+        if !ISSUER_PATHS.contains(&path) {
+            return None;
+        }
+        let discovery = self.registry.tokens.as_ref()?.discovery()?;
+        let (document, content_type) = match path {
+            "/openid/v1/jwks" => (discovery.key_set, "application/jwk-set+json"),
+            _ => (discovery.configuration, "application/json"),
+        };
+        let mut answer = Response::new(Body::full(document.to_string()));
+        let headers = answer.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+        Some(answer)
+    }
+
+    /// The paths that answer, in order.
+    fn paths<'s>(&self, set: &'s Set) -> Vec<&'s str> {
+        let others = ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+        let issues = self.registry.tokens.as_ref().is_some_and(|tokens| tokens.discovery().is_some());
+        let issuer = ISSUER_PATHS.into_iter().filter(|_| issues);
+        let mut paths: Vec<&str> = set.discovery.paths().chain(others).chain(issuer).collect();
+        paths.sort_unstable();
+        paths
     }
 
     /// Answers the paths that tell of health.
@@ -187,14 +217,6 @@ fn platform() -> &'static str {
         "aarch64" => "arm64",
         other => other,
     }
-}
-
-/// The paths that answer, in order.
-fn paths(set: &Set) -> Vec<&str> {
-    let others = ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
-    let mut paths: Vec<&str> = set.discovery.paths().chain(others).collect();
-    paths.sort_unstable();
-    paths
 }
 
 fn text(value: &Value) -> Response<Body> {

@@ -28,13 +28,16 @@ use tower::Service;
 
 pub use builder::{ApiServerBuilder, BuildError, StartError};
 
+use crate::audit::{AuditId, Audited, Refusals};
 use crate::body::Body;
 use crate::cache::Cache;
 use crate::layers::RequestBody;
 use crate::layers::authentication::Authentication;
 use crate::layers::authorization::Authorization;
+use crate::layers::fairness::Fair;
 use crate::layers::gate::Gated;
 use crate::layers::impersonation::Impersonation;
+use crate::layers::time_limit::Timed;
 use crate::registry::Registry;
 use crate::status::Status;
 use crate::user::User;
@@ -44,7 +47,10 @@ use dispatch::Dispatch;
 /// The header that names a request in logs.
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
-type Stack = Gated<Authentication, Gated<Impersonation, Gated<Authorization, Dispatch>>>;
+/// What a request passes, from the outside in.
+type Stack = Refusals<
+    Gated<Authentication, Audited<Timed<Gated<Impersonation, Fair<Gated<Authorization, Dispatch>>>>>>,
+>;
 
 /// An API server. Cheap to clone; clones are one server, which ends when the last one is dropped.
 ///
@@ -188,7 +194,9 @@ where
             HeaderValue::from_str(&self.registry.random.uuid()).expect("a uuid is a header's value")
         });
         let asks_for_socket = websocket::is_asked(request.headers());
-        let request: Request<RequestBody> = request.map(|body| RequestBody::new(body.map_err(Into::into)));
+        let mut request: Request<RequestBody> =
+            request.map(|body| RequestBody::new(body.map_err(Into::into)));
+        request.extensions_mut().insert(AuditId(id.to_str().unwrap_or_default().into()));
         let mut stack = self.stack.clone();
         let answer = AssertUnwindSafe(async move { stack.call(request).await }).catch_unwind();
         Box::pin(async move {

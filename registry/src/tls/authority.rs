@@ -192,8 +192,25 @@ impl Authority {
         identity: &Identity,
         requires: bool,
     ) -> Result<Arc<ServerConfig>, AuthorityError> {
+        self.server_config_for(identity, requires, "")
+    }
+
+    /// Does what [`server_config`](Self::server_config) does, and takes clients' certificates of other authorities (PEM) as well.
+    /// Then [`ClientCertificates`](super::ClientCertificates) would believe these too: use
+    /// [`CertificatesOf`](super::CertificatesOf).
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`].
+    pub fn server_config_for(
+        &self,
+        identity: &Identity,
+        requires: bool,
+        others: &str,
+    ) -> Result<Arc<ServerConfig>, AuthorityError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots()?, provider.clone());
+        let roots = roots(&format!("{}\n{others}", self.certificate))?;
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
         let verifier = if requires { verifier } else { verifier.allow_unauthenticated() };
         let verifier = verifier
             .build()

@@ -1,15 +1,19 @@
 //! Who is who over the network: a certificate authority, certificates, service accounts' tokens, kubeconfigs.
 //!
 //! [`Authority`] makes all certificates of a cluster. [`ClientCertificates`] and [`ServiceAccountTokens`] are the
-//! authenticators that know users by them.
+//! authenticators that know users by them; [`OpenId`] knows those of an identity provider, [`RequestHeaders`] those of a proxy.
 
 mod authority;
 mod certificates;
 mod kubeconfig;
+mod open_id;
+mod request_headers;
 mod service_accounts;
 
 pub(crate) use authority::roots;
 pub use authority::{Authority, AuthorityError, Identity};
-pub use certificates::{ClientCertificates, PeerCertificate};
+pub use certificates::{CertificatesOf, ClientCertificates, PeerCertificate};
 pub use kubeconfig::kubeconfig;
+pub use open_id::{OpenId, OpenIdError};
+pub use request_headers::RequestHeaders;
 pub use service_accounts::{ISSUER, ServiceAccountKey, ServiceAccountTokens};

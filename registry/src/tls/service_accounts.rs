@@ -7,28 +7,31 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use aws_lc_rs::digest;
-use http::header;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
+use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use quarterdeck_core::clock::Clock;
-use rcgen::KeyPair;
+use rcgen::{KeyPair, PublicKeyData as _};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::authority::{AuthorityError, write_private};
 use crate::cache::Cache;
-use crate::layers::authentication::Authenticator;
-use crate::tokens::{TokenClaims, TokenIssuer};
+use crate::layers::authentication::{Authenticator, bearer_token};
+use crate::tokens::{IssuerDiscovery, SERVER_AUDIENCE, TokenClaims, TokenIssuer};
 use crate::user::User;
 
 /// Who issues the tokens, and for whom, unless told otherwise.
-pub const ISSUER: &str = "https://kubernetes.default.svc";
+pub const ISSUER: &str = SERVER_AUDIENCE;
 
 /// The key that signs service accounts' tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct ServiceAccountKey {
     encoding: Arc<EncodingKey>,
     decoding: Arc<DecodingKey>,
+    public: Arc<Jwk>,
 }
 
 impl std::fmt::Debug for ServiceAccountKey {
@@ -70,7 +73,12 @@ impl ServiceAccountKey {
         let broken = |_| AuthorityError::Broken(path.to_owned());
         let encoding = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).map_err(broken)?;
         let decoding = DecodingKey::from_ec_pem(key.public_key_pem().as_bytes()).map_err(broken)?;
-        Ok(Self { encoding: Arc::new(encoding), decoding: Arc::new(decoding) })
+        let mut public = Jwk::from_decoding_key(&decoding, Some(Algorithm::ES256)).map_err(broken)?;
+        // As upstream: a key is called after its public half.
+        let id = digest::digest(&digest::SHA256, &key.subject_public_key_info());
+        public.common.key_id = Some(URL_SAFE_NO_PAD.encode(id));
+        public.common.public_key_use = Some(PublicKeyUse::Signature);
+        Ok(Self { encoding: Arc::new(encoding), decoding: Arc::new(decoding), public: Arc::new(public) })
     }
 }
 
@@ -124,12 +132,24 @@ impl TokenIssuer for ServiceAccountKey {
                 secret: bound("Secret"),
             },
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.encoding)
+        let header = Header { kid: self.public.common.key_id.clone(), ..Header::new(Algorithm::ES256) };
+        jsonwebtoken::encode(&header, &claims, &self.encoding)
             .expect("claims of texts and numbers can be signed with a key that was checked")
     }
 
     fn default_audiences(&self) -> Vec<String> {
         vec![ISSUER.into()]
+    }
+
+    fn discovery(&self) -> Option<IssuerDiscovery> {
+        let configuration = json!({
+            "issuer": ISSUER,
+            "jwks_uri": format!("{ISSUER}/openid/v1/jwks"),
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        });
+        Some(IssuerDiscovery { configuration, key_set: json!({"keys": [&*self.public]}) })
     }
 }
 
@@ -237,9 +257,8 @@ impl ServiceAccountTokens {
 
 /// Returns whether a token claims to be of this issuer, whether or not it is.
 fn is_ours(token: &str) -> bool {
-    use base64::Engine as _;
     let payload = token.split('.').nth(1).unwrap_or_default();
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
+    let bytes = URL_SAFE_NO_PAD.decode(payload).unwrap_or_default();
     let claims: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     claims["iss"] == ISSUER
 }
@@ -251,9 +270,7 @@ impl Authenticator for ServiceAccountTokens {
     }
 
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
-        let given = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = given.and_then(|given| given.strip_prefix("Bearer ")).map(str::trim);
-        let Some(token) = token else { return Ok(None) };
+        let Some(token) = bearer_token(parts) else { return Ok(None) };
         Ok(self.authenticate_token(token, &[]).await?.map(|(user, _)| user))
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
@@ -20,8 +21,18 @@ use crate::validation::FieldError;
 /// How many bytes a body may have.
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
 
+/// How long a client may take for a body. For most requests the server's time limit is over first.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Reads a body.
-pub(super) async fn read(mut body: RequestBody) -> Result<Bytes> {
+pub(super) async fn read(body: RequestBody) -> Result<Bytes> {
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    tokio::time::timeout(PATIENCE, read_all(body)).await.unwrap_or_else(|_| Err(Status::timeout()))
+}
+
+async fn read_all(mut body: RequestBody) -> Result<Bytes> {
     let mut first = Bytes::new();
     let mut read = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {

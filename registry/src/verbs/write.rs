@@ -19,6 +19,7 @@ pub(super) async fn create(call: &Call) -> Result<Response<Body>> {
     let decoded = body::object(call, options.validation)?;
     let (mut object, mut warnings) = (decoded.object, decoded.warnings);
     place(&mut object, call.namespace.as_deref())?;
+    call.notes.name_created(object["metadata"]["name"].as_str().unwrap_or_default());
     warnings.extend(drop_repeated_owners(&mut object));
     let written = call.registry.create(&call.target(options.dry_run), object).await?;
     respond::written(call, form, &written, &warnings)

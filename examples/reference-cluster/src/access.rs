@@ -1,0 +1,131 @@
+//! Who is let in, besides those with the cluster's own certificates and tokens, and what is written down of it.
+
+use std::fs;
+use std::path::Path;
+
+use quarterdeck_core::clock::Clock;
+use quarterdeck_registry::ApiServerBuilder;
+use quarterdeck_registry::audit::{Audit, AuditFile, Policy};
+use quarterdeck_registry::layers::authentication::{Anonymous, BootstrapTokens, StaticTokens};
+use quarterdeck_registry::tls::{
+    Authority, CertificatesOf, ClientCertificates, OpenId, RequestHeaders, ServiceAccountKey,
+    ServiceAccountTokens,
+};
+
+use crate::cli::AccessOptions;
+use crate::error::{Failure, Result};
+
+/// What the options name, read.
+pub(crate) struct Access {
+    audit: Option<Audit>,
+    static_tokens: Option<StaticTokens>,
+    bootstrap_tokens: bool,
+    proxies: Option<Proxies>,
+    open_id: Option<OpenId>,
+    anonymous: bool,
+}
+
+/// Proxies that are believed, and the users who come without one.
+struct Proxies {
+    headers: RequestHeaders,
+    certificates: CertificatesOf,
+}
+
+impl Access {
+    /// Reads the files that the options name.
+    pub(crate) fn open(options: &AccessOptions, authority: &Authority) -> Result<Self> {
+        let static_tokens = options.token_auth_file.as_deref().map(static_tokens).transpose()?;
+        Ok(Self {
+            audit: audit(options)?,
+            static_tokens,
+            bootstrap_tokens: options.enable_bootstrap_token_auth,
+            proxies: proxies(options, authority)?,
+            open_id: open_id(options)?,
+            anonymous: options.anonymous_auth,
+        })
+    }
+
+    /// Sets a server up to let in whoever may come.
+    pub(crate) fn apply(self, builder: ApiServerBuilder, key: ServiceAccountKey) -> ApiServerBuilder {
+        let clock = Clock::system();
+        let builder = match self.proxies {
+            Some(Proxies { headers, certificates }) => {
+                builder.authenticator(headers).authenticator(certificates)
+            }
+            None => builder.authenticator(ClientCertificates),
+        };
+        let mut builder = builder.authenticator(ServiceAccountTokens::new(key, clock.clone()));
+        if let Some(tokens) = self.static_tokens {
+            builder = builder.authenticator(tokens);
+        }
+        if self.bootstrap_tokens {
+            builder = builder.authenticator(BootstrapTokens::new(clock));
+        }
+        if let Some(open_id) = self.open_id {
+            builder = builder.authenticator(open_id);
+        }
+        if let Some(audit) = self.audit {
+            builder = builder.audit(audit);
+        }
+        // The last to be asked.
+        if self.anonymous { builder.authenticator(Anonymous) } else { builder }
+    }
+}
+
+/// Returns the authorities whose certificates proxies show; empty if there are none.
+pub(crate) fn proxy_authorities(options: &AccessOptions) -> Result<String> {
+    options.requestheader_client_ca_file.as_deref().map_or(Ok(String::new()), read)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))
+}
+
+fn because(path: &Path, error: &dyn std::error::Error) -> Failure {
+    Failure::because(&format!("cannot use {}", path.display()), error)
+}
+
+fn static_tokens(path: &Path) -> Result<StaticTokens> {
+    StaticTokens::from_csv(&read(path)?).map_err(|error| because(path, &error))
+}
+
+fn audit(options: &AccessOptions) -> Result<Option<Audit>> {
+    let (Some(policy), Some(log)) = (&options.audit_policy_file, &options.audit_log_path) else {
+        return Ok(None);
+    };
+    let policy = Policy::from_yaml(&read(policy)?).map_err(|error| because(policy, &error))?;
+    let file = AuditFile::open(log).map_err(|error| because(log, &error))?;
+    Ok(Some(Audit::new(policy, file)))
+}
+
+fn proxies(options: &AccessOptions, authority: &Authority) -> Result<Option<Proxies>> {
+    let Some(path) = &options.requestheader_client_ca_file else { return Ok(None) };
+    let headers =
+        RequestHeaders::new(&read(path)?, Clock::system()).map_err(|error| because(path, &error))?;
+    let certificates = CertificatesOf::new(authority.certificate(), Clock::system());
+    let certificates = certificates.map_err(|error| Failure::because("cannot set up TLS", &error))?;
+    let headers = headers
+        .allowed_names(options.requestheader_allowed_names.iter().cloned())
+        .user_headers(options.requestheader_username_headers.iter().cloned())
+        .group_headers(options.requestheader_group_headers.iter().cloned())
+        .extra_prefixes(options.requestheader_extra_headers_prefix.iter().cloned());
+    Ok(Some(Proxies { headers, certificates }))
+}
+
+fn open_id(options: &AccessOptions) -> Result<Option<OpenId>> {
+    let (Some(issuer), Some(client), Some(path)) =
+        (&options.oidc_issuer_url, &options.oidc_client_id, &options.oidc_jwks_file)
+    else {
+        return Ok(None);
+    };
+    let open_id = OpenId::new(issuer, client, &read(path)?, Clock::system());
+    let mut open_id = open_id.map_err(|error| because(path, &error))?;
+    open_id = open_id.username_claim(&options.oidc_username_claim).groups_prefix(&options.oidc_groups_prefix);
+    if let Some(prefix) = &options.oidc_username_prefix {
+        open_id = open_id.username_prefix(prefix);
+    }
+    if let Some(claim) = &options.oidc_groups_claim {
+        open_id = open_id.groups_claim(claim);
+    }
+    Ok(Some(open_id))
+}

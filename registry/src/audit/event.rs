@@ -1,0 +1,166 @@
+//! Events, as they are written.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::request::ResourceRequest;
+use crate::user::User;
+
+/// How much is told of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Level {
+    /// Nothing.
+    None,
+    /// Who asked for what, and what became of it.
+    Metadata,
+    /// Also what was sent.
+    Request,
+    /// Also what was answered.
+    RequestResponse,
+}
+
+/// How far a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Stage {
+    /// It arrived.
+    RequestReceived,
+    /// An answer that lasts has begun.
+    ResponseStarted,
+    /// The answer is complete.
+    ResponseComplete,
+    /// The server failed on it.
+    Panic,
+}
+
+/// An event of the audit log (`k8s.io/apiserver/pkg/apis/audit/v1`).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Event<'a> {
+    pub(super) kind: &'static str,
+    pub(super) api_version: &'static str,
+    pub(super) level: Level,
+    #[serde(rename = "auditID")]
+    pub(super) audit_id: &'a str,
+    pub(super) stage: Stage,
+    #[serde(rename = "requestURI")]
+    pub(super) request_uri: &'a str,
+    pub(super) verb: &'a str,
+    pub(super) user: UserInfo<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) impersonated_user: Option<UserInfo<'a>>,
+    #[serde(rename = "sourceIPs", skip_serializing_if = "<[String]>::is_empty")]
+    pub(super) source_ips: &'a [String],
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) user_agent: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) object_ref: Option<ObjectReference<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) response_status: Option<&'a ResponseStatus>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) request_object: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) response_object: Option<&'a Value>,
+    #[serde(serialize_with = "micro_time")]
+    pub(super) request_received_timestamp: Timestamp,
+    #[serde(serialize_with = "micro_time")]
+    pub(super) stage_timestamp: Timestamp,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+/// Who somebody is.
+#[derive(Debug, Serialize)]
+pub(super) struct UserInfo<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    username: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    uid: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    groups: &'a [String],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    extra: &'a BTreeMap<String, Vec<String>>,
+}
+
+impl<'a> UserInfo<'a> {
+    pub(super) fn of(user: &'a User) -> Self {
+        Self { username: &user.name, uid: &user.uid, groups: &user.groups, extra: &user.extra }
+    }
+}
+
+/// What a request is about.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ObjectReference<'a> {
+    resource: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    namespace: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    api_group: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    api_version: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    subresource: &'a str,
+}
+
+impl<'a> ObjectReference<'a> {
+    /// Refers to what a request names; `created` is the name of what it made.
+    pub(super) fn of(request: &'a ResourceRequest, created: &'a str) -> Self {
+        Self {
+            resource: &request.resource,
+            namespace: request.authorized_namespace().unwrap_or_default(),
+            name: request.name.as_deref().unwrap_or(created),
+            api_group: &request.group,
+            api_version: &request.version,
+            subresource: request.subresource.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+/// What became of a request.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct ResponseStatus {
+    metadata: Map<String, Value>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) status: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) reason: String,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub(super) details: Value,
+    pub(super) code: u16,
+}
+
+impl ResponseStatus {
+    /// What an answer's code tells, and what it says itself if it is a Status.
+    pub(super) fn of(code: u16, answer: Option<&Value>) -> Self {
+        let Some(status) = answer.filter(|answer| answer["kind"] == "Status") else {
+            return Self { code, ..Self::default() };
+        };
+        let text = |field: &str| status[field].as_str().unwrap_or_default().to_owned();
+        Self {
+            status: text("status"),
+            message: text("message"),
+            reason: text("reason"),
+            details: status["details"].clone(),
+            code,
+            ..Self::default()
+        }
+    }
+
+    /// What became of a request without an answer.
+    pub(super) fn failure(code: u16, reason: &str, message: &str) -> Self {
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        Self { status: "Failure".into(), message, reason, code, ..Self::default() }
+    }
+}
+
+/// Writes a time to the microsecond, as upstream does.
+fn micro_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{time:.6}"))
+}

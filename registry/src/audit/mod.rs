@@ -1,0 +1,59 @@
+//! The audit log: who asked for what, when, and what became of it.
+//!
+//! An [`Audit`] is a [`Policy`], which says of which requests how much is told, and an [`AuditSink`], which takes the events,
+//! each as a line of JSON in upstream's form (`audit.k8s.io/v1`). [`AuditFile`] writes them to a file. No request ever waits
+//! for the log: what a sink cannot take is dropped and counted.
+
+mod body;
+mod event;
+mod file;
+mod layer;
+mod policy;
+mod record;
+mod refusals;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+pub use event::{Level, Stage};
+pub use file::AuditFile;
+pub(crate) use layer::{AuditLayer, Audited};
+pub use policy::{Policy, PolicyError};
+pub(crate) use record::AuditId;
+pub(crate) use refusals::{RefusalLayer, Refusals};
+
+/// Takes the events of the audit log.
+///
+/// # Contract
+///
+/// 1. [`record`](Self::record) returns at once: it is called while a request is served. What cannot be kept is dropped.
+/// 2. What is dropped is counted.
+pub trait AuditSink: Debug + Send + Sync + 'static {
+    /// Takes an event: an object of the kind `Event` as JSON, without a line's end.
+    fn record(&self, event: Vec<u8>);
+
+    /// Returns how many events were dropped so far.
+    fn dropped(&self) -> u64;
+}
+
+const _: Option<&dyn AuditSink> = None; // object safety is API: losing it must not compile
+
+/// What is told of requests, and to whom. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) sink: Arc<dyn AuditSink>,
+}
+
+impl Audit {
+    /// Tells a sink what a policy says.
+    pub fn new(policy: Policy, sink: impl AuditSink) -> Self {
+        Self::shared(policy, Arc::new(sink))
+    }
+
+    /// Does what [`new`](Self::new) does, with a sink that others hold too.
+    #[must_use]
+    pub fn shared(policy: Policy, sink: Arc<dyn AuditSink>) -> Self {
+        Self { policy: Arc::new(policy), sink }
+    }
+}

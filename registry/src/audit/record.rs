@@ -1,0 +1,277 @@
+//! What is told of one request, from its arrival to the end of its answer.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, Request, Response, header};
+use jiff::Timestamp;
+use quarterdeck_core::clock::Clock;
+use serde_json::Value;
+
+use super::Audit;
+use super::body::{Kind, Tee, Told};
+use super::event::{Event, Level, ObjectReference, ResponseStatus, Stage, UserInfo};
+use super::policy::Verdict;
+use crate::body::Body;
+use crate::layers::RequestBody;
+use crate::listener::PeerAddress;
+use crate::notes::Notes;
+use crate::request::RequestInfo;
+use crate::user::User;
+
+/// What a request is called in logs. It is in the extensions of every request.
+#[derive(Debug, Clone)]
+pub(crate) struct AuditId(pub(crate) Arc<str>);
+
+/// How an answer lasts that nobody waited for.
+const CLOSED: &str = "Connection closed early";
+/// The code of a request whose client went away (nginx's).
+const CLIENT_CLOSED: u16 = 499;
+
+/// One request. The last event is told when it is dropped.
+#[derive(Debug)]
+pub(super) struct Record {
+    audit: Audit,
+    clock: Clock,
+    notes: Arc<Notes>,
+    level: Level,
+    stages: Stages,
+    omits_managed_fields: bool,
+    id: Arc<str>,
+    uri: String,
+    verb: String,
+    user: User,
+    source_ips: Vec<String>,
+    user_agent: String,
+    info: Arc<RequestInfo>,
+    received: Timestamp,
+    lasts: bool,
+    request: Option<(Tee, Kind)>,
+    answer: Option<Answer>,
+    is_over: bool,
+}
+
+/// Which of the stages are told that come later.
+#[derive(Debug, Clone, Copy)]
+struct Stages {
+    started: bool,
+    complete: bool,
+    panic: bool,
+}
+
+#[derive(Debug)]
+struct Answer {
+    code: u16,
+    kind: Kind,
+    body: Tee,
+}
+
+impl Record {
+    /// Begins to tell of a request.
+    pub(super) fn begin<B>(
+        audit: &Audit,
+        clock: &Clock,
+        (notes, request): (Arc<Notes>, &Request<B>),
+        described: (Arc<RequestInfo>, String, bool),
+        verdict: &Verdict<'_>,
+    ) -> Self {
+        let record = Self::new(audit, clock, (notes, request), described, verdict);
+        if verdict.tells(Stage::RequestReceived) {
+            record.tell(Stage::RequestReceived, None);
+        }
+        record
+    }
+
+    /// Tells of a request that authentication refused.
+    pub(super) fn refused<B>(
+        audit: &Audit,
+        clock: &Clock,
+        request: (Arc<Notes>, &Request<B>),
+        described: (Arc<RequestInfo>, String, bool),
+        (verdict, message): (&Verdict<'_>, &str),
+    ) {
+        let mut record = Self::new(audit, clock, request, described, verdict);
+        record.is_over = true;
+        if record.stages.started {
+            let status = ResponseStatus::failure(401, "Unauthorized", message);
+            record.tell(Stage::ResponseStarted, Some(&status));
+        }
+    }
+
+    fn new<B>(
+        audit: &Audit,
+        clock: &Clock,
+        (notes, request): (Arc<Notes>, &Request<B>),
+        (info, verb, lasts): (Arc<RequestInfo>, String, bool),
+        verdict: &Verdict<'_>,
+    ) -> Self {
+        let (uri, extensions) = (request.uri(), request.extensions());
+        let uri = uri.path_and_query().map_or_else(|| uri.to_string(), ToString::to_string);
+        let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        Self {
+            audit: audit.clone(),
+            clock: clock.clone(),
+            notes,
+            level: verdict.level,
+            stages: Stages {
+                started: verdict.tells(Stage::ResponseStarted),
+                complete: verdict.tells(Stage::ResponseComplete),
+                panic: verdict.tells(Stage::Panic),
+            },
+            omits_managed_fields: verdict.omits_managed_fields,
+            id: extensions.get::<AuditId>().map_or_else(Arc::default, |id| id.0.clone()),
+            uri,
+            verb,
+            user: extensions.get::<User>().cloned().unwrap_or_default(),
+            source_ips: source_ips(request.headers(), extensions.get().copied()),
+            user_agent: user_agent.unwrap_or_default().to_owned(),
+            info,
+            received: clock.now(),
+            lasts,
+            request: None,
+            answer: None,
+            is_over: false,
+        }
+    }
+
+    fn is_of_resource(&self) -> bool {
+        matches!(&*self.info, RequestInfo::Resource(_))
+    }
+
+    /// Has the request's body seen go by, if it is told.
+    pub(super) fn see_request(&mut self, request: Request<RequestBody>) -> Request<RequestBody> {
+        if self.level < Level::Request || !self.is_of_resource() {
+            return request;
+        }
+        let tee = Tee::default();
+        self.request = Some((tee.clone(), Kind::of(request.headers())));
+        request.map(|body| {
+            RequestBody::new(http_body_util::BodyExt::map_frame(body, move |frame| {
+                if let Some(piece) = frame.data_ref() {
+                    tee.see(piece);
+                }
+                frame
+            }))
+        })
+    }
+
+    /// Tells of an answer now, or when it has been written.
+    pub(super) fn see_answer(mut self, mut answer: Response<Body>) -> Response<Body> {
+        answer.extensions_mut().insert(super::refusals::Told);
+        let code = answer.status().as_u16();
+        let (kind, body) = (Kind::of(answer.headers()), Tee::default());
+        self.answer = Some(Answer { code, kind, body: body.clone() });
+        if self.lasts && self.stages.started {
+            self.tell(Stage::ResponseStarted, Some(&ResponseStatus::of(code, None)));
+        }
+        if let Some(bytes) = answer.body().bytes() {
+            body.see(bytes);
+        }
+        if answer.body().is_there() {
+            drop(self);
+            return answer;
+        }
+        let tells_body = self.level >= Level::RequestResponse && self.is_of_resource() && !self.lasts;
+        answer.map(|content| {
+            let content = if tells_body { content.inspect(move |piece| body.see(piece)) } else { content };
+            content.holding(self)
+        })
+    }
+
+    /// Tells that the server failed on the request.
+    pub(super) fn panicked(mut self) {
+        self.is_over = true;
+        if self.stages.panic {
+            let status = ResponseStatus::failure(500, "InternalError", "APIServer panic'd");
+            self.tell(Stage::Panic, Some(&status));
+        }
+    }
+
+    fn complete(&self) {
+        let Some(answer) = &self.answer else {
+            let status = ResponseStatus::failure(CLIENT_CLOSED, "", CLOSED);
+            return self.tell(Stage::ResponseComplete, Some(&status));
+        };
+        // Only a Status says more than its code, and it is short.
+        let wanted = !self.lasts && (answer.code >= 400 || self.verb.starts_with("delete"));
+        let status = match answer.body.told(&answer.kind, false) {
+            Told::All(value) if wanted => ResponseStatus::of(answer.code, Some(&value)),
+            _ => ResponseStatus::of(answer.code, None),
+        };
+        self.tell(Stage::ResponseComplete, Some(&status));
+    }
+
+    fn tell(&self, stage: Stage, status: Option<&ResponseStatus>) {
+        let mut annotations = self.notes.annotations();
+        let mut told = |tee: &Tee, kind: &Kind| match tee.told(kind, self.omits_managed_fields) {
+            Told::All(value) => Some(value),
+            Told::Nothing => None,
+            Told::TooLong => {
+                annotations.insert("audit.k8s.io/truncated".into(), "true".into());
+                None
+            }
+        };
+        let is_answered = stage == Stage::ResponseComplete && self.is_of_resource() && !self.lasts;
+        let request_object = self.request.as_ref().and_then(|(tee, kind)| told(tee, kind));
+        let response_object: Option<Value> = self
+            .answer
+            .as_ref()
+            .filter(|_| is_answered && self.level >= Level::RequestResponse)
+            .and_then(|answer| told(&answer.body, &answer.kind));
+        let (impersonated, created) = (self.notes.impersonated(), self.notes.created());
+        let event = Event {
+            kind: "Event",
+            api_version: "audit.k8s.io/v1",
+            level: self.level,
+            audit_id: &self.id,
+            stage,
+            request_uri: &self.uri,
+            verb: &self.verb,
+            user: UserInfo::of(&self.user),
+            impersonated_user: impersonated.as_ref().map(UserInfo::of),
+            source_ips: &self.source_ips,
+            user_agent: &self.user_agent,
+            object_ref: match &*self.info {
+                RequestInfo::Resource(request) => Some(ObjectReference::of(request, &created)),
+                RequestInfo::Path(_) => None,
+            },
+            response_status: status,
+            request_object: request_object.as_ref(),
+            response_object: response_object.as_ref(),
+            request_received_timestamp: self.received,
+            stage_timestamp: self.clock.now(),
+            annotations,
+        };
+        match serde_json::to_vec(&event) {
+            Ok(line) => self.audit.sink.record(line),
+            Err(error) => tracing::error!(%error, "an audit event cannot be written"),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.is_over && self.stages.complete && !std::thread::panicking() {
+            self.complete();
+        }
+    }
+}
+
+/// Returns where a request came from, by what proxies say and by its connection. All but the last may be made up.
+fn source_ips(headers: &HeaderMap, peer: Option<PeerAddress>) -> Vec<String> {
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let is_address = |text: &&str| text.parse::<std::net::IpAddr>().is_ok();
+    let forwarded = text("x-forwarded-for").unwrap_or_default().split(',').map(str::trim).filter(is_address);
+    let mut addresses: Vec<String> = forwarded.map(str::to_owned).collect();
+    if let Some(real) = text("x-real-ip").map(str::trim).filter(is_address)
+        && !addresses.iter().any(|known| known == real)
+    {
+        addresses.push(real.to_owned());
+    }
+    if let Some(PeerAddress(peer)) = peer {
+        let peer = peer.ip().to_canonical().to_string();
+        if addresses.last() != Some(&peer) {
+            addresses.push(peer);
+        }
+    }
+    addresses
+}

@@ -1,0 +1,106 @@
+//! Users by the word of a proxy that has authenticated them.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+use percent_encoding::percent_decode_str;
+use quarterdeck_core::clock::Clock;
+
+use super::AuthorityError;
+use super::certificates::{Issuers, PeerCertificate};
+use crate::layers::authentication::Authenticator;
+use crate::user::User;
+
+/// Knows users by headers (`X-Remote-User`, `X-Remote-Group`, `X-Remote-Extra-`…) of a proxy that shows a certificate of an
+/// authority of its own. From anybody else the headers mean nothing.
+///
+/// The listener has to trust that authority too ([`Authority::server_config_for`](super::Authority::server_config_for)); users
+/// with certificates are then to be known by [`CertificatesOf`](super::CertificatesOf), since a proxy's certificate names no user.
+#[derive(Debug)]
+pub struct RequestHeaders {
+    issuers: Issuers,
+    names: Vec<String>,
+    user: Vec<HeaderName>,
+    groups: Vec<HeaderName>,
+    extra: Vec<String>,
+}
+
+impl RequestHeaders {
+    /// Believes proxies with certificates of these authorities (PEM).
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`] if the text holds no certificates.
+    pub fn new(authorities: &str, clock: Clock) -> Result<Self, AuthorityError> {
+        Ok(Self {
+            issuers: Issuers::new(authorities, clock)?,
+            names: Vec::new(),
+            user: vec![HeaderName::from_static("x-remote-user")],
+            groups: vec![HeaderName::from_static("x-remote-group")],
+            extra: vec!["x-remote-extra-".into()],
+        })
+    }
+
+    /// Believes proxies whose certificates have one of these common names only (default: any).
+    #[must_use]
+    pub fn allowed_names(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.names = names.into_iter().collect();
+        self
+    }
+
+    /// Sets the headers that name the user; the first that is there counts (default: `X-Remote-User`).
+    #[must_use]
+    pub fn user_headers(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.user = headers.into_iter().collect();
+        self
+    }
+
+    /// Sets the headers that name the user's groups (default: `X-Remote-Group`).
+    #[must_use]
+    pub fn group_headers(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.groups = headers.into_iter().collect();
+        self
+    }
+
+    /// Sets what headers begin with that tell more of the user (default: `X-Remote-Extra-`).
+    #[must_use]
+    pub fn extra_prefixes(mut self, prefixes: impl IntoIterator<Item = String>) -> Self {
+        self.extra = prefixes.into_iter().map(|prefix| prefix.to_ascii_lowercase()).collect();
+        self
+    }
+
+    /// Returns whom the headers name.
+    fn named(&self, headers: &HeaderMap) -> Option<User> {
+        let text = |value: &http::HeaderValue| value.to_str().ok().map(str::trim).map(str::to_owned);
+        let mut names = self.user.iter().filter_map(|header| headers.get(header).and_then(text));
+        let name = names.find(|name| !name.is_empty())?;
+        let groups = self.groups.iter().flat_map(|header| headers.get_all(header)).filter_map(text);
+        let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (header, value) in headers {
+            let key = self.extra.iter().find_map(|prefix| header.as_str().strip_prefix(prefix.as_str()));
+            if let Some((key, value)) = key.zip(text(value)) {
+                let key = percent_decode_str(key).decode_utf8_lossy().to_lowercase();
+                extra.entry(key).or_default().push(value);
+            }
+        }
+        Some(User { name, groups: groups.collect(), extra, ..User::default() })
+    }
+}
+
+#[async_trait]
+impl Authenticator for RequestHeaders {
+    async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
+        let Some(user) = self.named(&parts.headers) else { return Ok(None) };
+        let Some(certificate) = parts.extensions.get::<PeerCertificate>() else { return Ok(None) };
+        if !self.issuers.have_signed(certificate) {
+            return Ok(None);
+        }
+        let name = certificate.common_name()?;
+        if !self.names.is_empty() && !self.names.contains(&name) {
+            return Err(format!("a proxy called {name:?} is not among those that are believed"));
+        }
+        Ok(Some(user))
+    }
+}

@@ -1,0 +1,297 @@
+//! The audit log: which events are told of requests, in which form, and that nobody waits for it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use futures::FutureExt as _;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use quarterdeck_core::clock::Clock;
+use quarterdeck_registry::admission::{Admission, Attributes};
+use quarterdeck_registry::audit::{Audit, AuditFile, AuditSink, Policy};
+use quarterdeck_registry::{ApiServer, Body, MemoryStorage, Status, User};
+use serde_json::{Value, json};
+use support::{call, send};
+use tower::ServiceExt as _;
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
+
+/// Keeps events.
+#[derive(Debug, Default)]
+struct Events(Mutex<Vec<Value>>);
+
+impl AuditSink for Events {
+    fn record(&self, event: Vec<u8>) {
+        self.0.lock().unwrap().push(serde_json::from_slice(&event).unwrap());
+    }
+
+    fn dropped(&self) -> u64 {
+        0
+    }
+}
+
+impl Events {
+    fn take(&self) -> Vec<Value> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// Takes the events, of which there has to be one.
+    fn one(&self) -> Value {
+        let mut events = self.take();
+        assert_eq!(events.len(), 1, "{events:#?}");
+        events.remove(0)
+    }
+}
+
+/// Annotates, or panics over, config maps.
+#[derive(Debug)]
+struct Note;
+
+#[async_trait::async_trait]
+impl Admission for Note {
+    async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<(), Status> {
+        assert_ne!(object.map(|object| &object["metadata"]["name"]), Some(&json!("panic")), "a test panics");
+        attributes.annotate("note.io/seen", "yes");
+        Ok(())
+    }
+}
+
+async fn start(rules: &str) -> (ApiServer, Arc<Events>) {
+    let policy = format!("{{apiVersion: audit.k8s.io/v1, kind: Policy, {rules}}}");
+    let events = Arc::new(Events::default());
+    let audit = Audit::shared(Policy::from_yaml(&policy).unwrap(), events.clone());
+    let clock = Clock::following_tokio("2026-01-02T03:04:05Z".parse().unwrap());
+    let builder = ApiServer::builder(MemoryStorage::new()).clock(clock).admission(Note).audit(audit);
+    (builder.start().await.unwrap(), events)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_says_who_asked_for_what_and_what_became_of_it() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Metadata}]").await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("user-agent", "test/1"),
+        ("audit-id", "id-1"),
+        ("x-forwarded-for", "10.0.0.1, nonsense"),
+    ];
+    let map = json!({"metadata": {"name": "a"}, "data": {"secret": "value"}});
+
+    let answer = send(&server, "POST", &format!("{MAPS}?pretty=0"), &headers, map).await;
+
+    assert_eq!(answer.code, StatusCode::CREATED);
+    let mut event = events.one();
+    let received = event["requestReceivedTimestamp"].take();
+    assert!(received.as_str().unwrap().starts_with("2026-01-02T03:04:05."), "{received}");
+    assert_eq!(received.as_str().unwrap().len(), "2026-01-02T03:04:05.000000Z".len());
+    assert_eq!(event["stageTimestamp"].take(), received);
+    assert_eq!(
+        event,
+        json!({
+            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": "id-1",
+            "stage": "ResponseComplete", "requestURI": format!("{MAPS}?pretty=0"), "verb": "create",
+            "user": {"username": "kubernetes-admin", "groups": ["system:masters", "system:authenticated"]},
+            "sourceIPs": ["10.0.0.1"], "userAgent": "test/1",
+            "objectRef": {"resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1"},
+            "responseStatus": {"metadata": {}, "code": 201},
+            "requestReceivedTimestamp": null, "stageTimestamp": null,
+            "annotations": {
+                "authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": "",
+                "note.io/seen": "yes",
+            },
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_says_why_and_who_acts_as_whom() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Metadata}]").await;
+
+    let answer =
+        send(&server, "GET", &format!("{MAPS}/a"), &[("impersonate-user", "ann")], Value::Null).await;
+
+    assert_eq!(answer.code, StatusCode::FORBIDDEN);
+    let event = events.one();
+    assert_eq!(event["user"]["username"], "kubernetes-admin");
+    assert_eq!(event["impersonatedUser"], json!({"username": "ann", "groups": ["system:authenticated"]}));
+    assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "forbid");
+    let status = &event["responseStatus"];
+    assert_eq!((&status["status"], &status["reason"]), (&json!("Failure"), &json!("Forbidden")));
+    assert_eq!(status["message"], answer.body["message"]);
+    assert_eq!(status["code"], 403);
+}
+
+#[tokio::test]
+async fn bodies_are_told_as_the_level_says() {
+    let rules = "rules: [{level: Request, users: [ann]}, {level: RequestResponse, omitManagedFields: true}]";
+    let (server, events) = start(&format!("omitStages: [RequestReceived], {rules}")).await;
+    let account = json!({"metadata": {"name": "a"}});
+
+    let (code, made) = call(&server, "POST", ACCOUNTS, account.clone()).await;
+
+    assert_eq!(code, StatusCode::CREATED);
+    let event = events.one();
+    assert_eq!(event["requestObject"], account);
+    let mut expected = made.clone();
+    expected["metadata"].as_object_mut().unwrap().remove("managedFields");
+    assert_eq!(event["responseObject"], expected);
+
+    let patch = Request::patch(format!("{ACCOUNTS}/a"))
+        .header("content-type", "application/merge-patch+json")
+        .body(Body::full(r#"{"metadata":{"labels":{"x":"y"}}}"#))
+        .unwrap();
+    server.as_user(User::new("ann").group("system:masters")).oneshot(patch).await.unwrap();
+    let event = events.one();
+    assert_eq!(event["requestObject"], json!({"metadata": {"labels": {"x": "y"}}}));
+    assert_eq!(event["responseObject"], Value::Null);
+
+    let (_, list) = call(&server, "GET", ACCOUNTS, Value::Null).await;
+    let event = events.one();
+    assert_eq!(
+        event["responseObject"]["items"].as_array().unwrap().len(),
+        list["items"].as_array().unwrap().len()
+    );
+}
+
+#[tokio::test]
+async fn protobuf_and_compressed_bodies_are_told_as_json() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: RequestResponse}]").await;
+    let padding = "x".repeat(200_000);
+    let account = json!({"metadata": {"name": "a", "annotations": {"x": padding}}});
+    call(&server, "POST", ACCOUNTS, account).await;
+    events.take();
+
+    let protobuf = [("accept", "application/vnd.kubernetes.protobuf")];
+    send(&server, "GET", &format!("{ACCOUNTS}/a"), &protobuf, Value::Null).await;
+    let event = events.one();
+    assert_eq!(event["responseObject"]["kind"], "ServiceAccount");
+    assert_eq!(event["responseObject"]["metadata"]["name"], "a");
+
+    send(&server, "GET", ACCOUNTS, &[("accept-encoding", "gzip")], Value::Null).await;
+    let event = events.one();
+    assert_eq!(event["responseObject"]["items"][0]["metadata"]["annotations"]["x"], padding);
+}
+
+#[tokio::test]
+async fn what_is_confidential_is_never_told() {
+    let (server, events) = start("rules: [{level: RequestResponse}]").await;
+    let review = json!({"spec": {"token": "hush-hush"}});
+    let secret = json!({"metadata": {"name": "s"}, "stringData": {"x": "hush-hush"}});
+    call(&server, "POST", "/apis/authentication.k8s.io/v1/tokenreviews", review).await;
+    call(&server, "POST", "/api/v1/namespaces/default/secrets", secret).await;
+    call(&server, "GET", "/api/v1/secrets", Value::Null).await;
+    call(&server, "PATCH", &format!("{MAPS}/kube-root-ca.crt"), json!({"data": {"x": "hush-hush"}})).await;
+
+    let events = events.take();
+
+    assert_eq!(events.len(), 8);
+    for event in events {
+        assert_eq!(event["level"], "Metadata");
+        assert!(event.get("requestObject").is_none() && event.get("responseObject").is_none(), "{event}");
+        assert!(!event.to_string().contains("hush-hush"));
+    }
+}
+
+#[tokio::test]
+async fn a_watch_is_told_when_it_begins_and_when_it_ends() {
+    let (server, events) = start("rules: [{level: RequestResponse}]").await;
+    let request = Request::get(format!("{ACCOUNTS}?watch=true")).body(Body::empty()).unwrap();
+
+    let answer = server.as_user(User::admin()).oneshot(request).await.unwrap();
+
+    let stages = |events: &[Value]| events.iter().map(|event| event["stage"].clone()).collect::<Vec<_>>();
+    assert_eq!(stages(&events.take()), ["RequestReceived", "ResponseStarted"]);
+    drop(answer);
+    let event = events.one();
+    assert_eq!(event["stage"], "ResponseComplete");
+    assert_eq!(event["responseStatus"], json!({"metadata": {}, "code": 200}));
+    assert_eq!(event["verb"], "watch");
+}
+
+#[tokio::test]
+async fn a_list_is_told_once_it_has_been_read() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Metadata}]").await;
+    let request =
+        Request::get("/apis/rbac.authorization.k8s.io/v1/clusterroles").body(Body::empty()).unwrap();
+
+    let answer = server.as_user(User::admin()).oneshot(request).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+
+    assert_eq!(events.one()["verb"], "list");
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_waits_for_is_told_too() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Metadata}]").await;
+    let never = http_body_util::StreamBody::new(futures::stream::pending::<
+        Result<http_body::Frame<bytes::Bytes>, std::convert::Infallible>,
+    >());
+    let request = Request::post(MAPS).body(never).unwrap();
+
+    assert!(server.as_user(User::admin()).oneshot(request).now_or_never().is_none());
+
+    let event = events.one();
+    assert_eq!(event["responseStatus"]["message"], "Connection closed early");
+}
+
+#[tokio::test]
+async fn a_panic_is_told() {
+    let (server, events) = start("rules: [{level: Metadata}]").await;
+
+    let (code, _) = call(&server, "POST", MAPS, json!({"metadata": {"name": "panic"}})).await;
+
+    assert_eq!(code, StatusCode::INTERNAL_SERVER_ERROR);
+    let events = events.take();
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[1]["stage"], "Panic");
+    assert_eq!(events[1]["responseStatus"]["code"], 500);
+}
+
+#[tokio::test]
+async fn who_is_not_known_is_told_of_too() {
+    let (server, events) = start("rules: [{level: None, verbs: [list]}, {level: Metadata}]").await;
+    let ask = async |path: &str, token: &str| {
+        let request = Request::get(path).header("authorization", format!("Bearer {token}"));
+        let request = request.header("user-agent", "test/1").body(Body::empty()).unwrap();
+        assert_eq!(server.clone().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    };
+
+    ask(&format!("{MAPS}/a"), "hush-hush").await;
+    ask(MAPS, "hush-hush").await;
+
+    let event = events.one();
+    assert_eq!((&event["stage"], &event["user"]), (&json!("ResponseStarted"), &json!({})));
+    assert_eq!((&event["verb"], &event["userAgent"]), (&json!("get"), &json!("test/1")));
+    assert_eq!(event["responseStatus"]["code"], 401);
+    assert_eq!(event["responseStatus"]["message"], "Authentication failed, attempted: bearer");
+    assert!(!event.to_string().contains("hush-hush"));
+}
+
+#[tokio::test]
+async fn of_what_no_rule_is_for_nothing_is_told() {
+    let rules = "rules: [{level: None, nonResourceURLs: ['/version']}, {level: Metadata, verbs: [get]}]";
+    let (server, events) = start(rules).await;
+
+    call(&server, "GET", "/version", Value::Null).await;
+    call(&server, "GET", MAPS, Value::Null).await;
+
+    assert_eq!(events.take(), [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn a_full_disk_stops_nobody() {
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
+    let file = Arc::new(AuditFile::open("/dev/full").unwrap());
+    let audit = Audit::shared(Policy::from_yaml(policy).unwrap(), file.clone());
+    let server = ApiServer::builder(MemoryStorage::new()).audit(audit).start().await.unwrap();
+
+    for _ in 0..10 {
+        assert_eq!(call(&server, "GET", MAPS, Value::Null).await.0, StatusCode::OK);
+    }
+
+    while file.dropped() < 20 {
+        tokio::task::yield_now().await;
+    }
+}

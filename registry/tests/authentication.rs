@@ -1,0 +1,351 @@
+//! Who somebody is: tokens of a file, bootstrap tokens, a proxy's headers, an identity provider, service accounts.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use quarterdeck_core::clock::Clock;
+use quarterdeck_registry::layers::authentication::{Anonymous, Authenticator, BootstrapTokens, StaticTokens};
+use quarterdeck_registry::tls::{
+    Authority, CertificatesOf, OpenId, PeerCertificate, RequestHeaders, ServiceAccountKey,
+    ServiceAccountTokens,
+};
+use quarterdeck_registry::{ApiServer, ApiServerBuilder, Body, MemoryStorage, User};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
+use serde_json::{Value, json};
+use support::call;
+use tower::ServiceExt as _;
+
+const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
+const ISSUER: &str = "https://issuer.example";
+
+fn clock() -> Clock {
+    Clock::following_tokio("2026-01-01T00:00:00Z".parse().unwrap())
+}
+
+fn builder() -> ApiServerBuilder {
+    ApiServer::builder(MemoryStorage::new()).clock(clock())
+}
+
+async fn serve(authenticator: impl Authenticator) -> ApiServer {
+    builder().authenticator(authenticator).authenticator(Anonymous).start().await.unwrap()
+}
+
+/// Asks the server who it thinks one is; the code if it does not say.
+async fn who(server: &ApiServer, request: http::request::Builder) -> Result<Value, StatusCode> {
+    let request = request.method("POST").uri(WHO).header("content-type", "application/json");
+    let answer = server.clone().oneshot(request.body(Body::full("{}")).unwrap()).await.unwrap();
+    let code = answer.status();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&bytes).unwrap();
+    if code == StatusCode::CREATED { Ok(body["status"]["userInfo"].clone()) } else { Err(code) }
+}
+
+async fn who_has(server: &ApiServer, token: &str) -> Result<Value, StatusCode> {
+    who(server, Request::builder().header("authorization", format!("Bearer {token}"))).await
+}
+
+#[tokio::test]
+async fn tokens_of_a_file_are_known_and_others_make_nobody_anonymous() {
+    let file = "s3cr3t,ann,7,\"crew,cooks\"\nother,bob,8\n";
+    let server = serve(StaticTokens::from_csv(file).unwrap()).await;
+
+    let ann = json!({"username": "ann", "uid": "7", "groups": ["crew", "cooks", "system:authenticated"]});
+    assert_eq!(who_has(&server, "s3cr3t").await, Ok(ann.clone()));
+    let bob = json!({"username": "bob", "uid": "8", "groups": ["system:authenticated"]});
+    assert_eq!(who(&server, Request::builder().header("authorization", "bearer  other")).await, Ok(bob));
+    for wrong in ["s3cr3", "s3cr3t2", "ann"] {
+        assert_eq!(who_has(&server, wrong).await, Err(StatusCode::UNAUTHORIZED), "{wrong}");
+    }
+    // Anonymous users are let in, and may do little.
+    assert_eq!(who(&server, Request::builder()).await, Err(StatusCode::FORBIDDEN));
+
+    let review = async |spec: Value| {
+        let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+        call(&server, "POST", path, json!({"spec": spec})).await.1["status"].clone()
+    };
+    let good = review(json!({"token": "s3cr3t"})).await;
+    assert_eq!((&good["authenticated"], &good["user"]), (&json!(true), &ann));
+    let elsewhere = review(json!({"token": "s3cr3t", "audiences": ["elsewhere"]})).await;
+    assert_ne!(elsewhere["authenticated"], true);
+}
+
+/// Makes, or replaces, a bootstrap token.
+async fn put_token(server: &ApiServer, change: Value) {
+    let mut data = json!({
+        "token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true",
+        "expiration": "2026-01-01T01:00:00Z", "auth-extra-groups": "system:bootstrappers:kubeadm:default-node-token",
+    });
+    data.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    let _ = call(server, "DELETE", &format!("{SECRETS}/bootstrap-token-abcdef"), Value::Null).await;
+    let metadata = json!({"name": "bootstrap-token-abcdef"});
+    let secret = json!({"metadata": metadata, "type": "bootstrap.kubernetes.io/token", "stringData": data});
+    let (code, body) = call(server, "POST", SECRETS, secret).await;
+    assert_eq!(code, StatusCode::CREATED, "{body}");
+    // Authentication goes by the cache, which follows in a moment.
+    let mut published = server.registry().cache.published();
+    let revision = body["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+    assert!(published.wait_for(|now| now.0 >= revision).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bootstrap_token_is_good_as_long_as_its_secret_says_so() {
+    let server = serve(BootstrapTokens::new(clock())).await;
+    let (token, no) = ("abcdef.0123456789abcdef", Err(StatusCode::UNAUTHORIZED));
+    assert_eq!(who_has(&server, token).await, no);
+    put_token(&server, json!({})).await;
+    let groups =
+        ["system:bootstrappers", "system:bootstrappers:kubeadm:default-node-token", "system:authenticated"];
+    let user = json!({"username": "system:bootstrap:abcdef", "groups": groups});
+    assert_eq!(who_has(&server, token).await, Ok(user));
+    for wrong in ["abcdef.0123456789abcdee", "abcdeg.0123456789abcdef", "abcdef.", "abcdef"] {
+        assert_eq!(who_has(&server, wrong).await, no, "{wrong}");
+    }
+    for change in [
+        json!({"usage-bootstrap-authentication": "false"}),
+        json!({"expiration": "2025-12-31T00:00:00Z"}),
+        json!({"expiration": "soon"}),
+        json!({"auth-extra-groups": "system:masters"}),
+        json!({"token-id": "abcdeg"}),
+        json!({"token-secret": ""}),
+    ] {
+        put_token(&server, change.clone()).await;
+        assert_eq!(who_has(&server, token).await, no, "{change}");
+    }
+    put_token(&server, json!({})).await;
+    tokio::time::sleep(Duration::from_secs(3601)).await;
+    assert_eq!(who_has(&server, token).await, no);
+}
+
+/// A request over a connection whose client showed the certificate of a user.
+fn shown(authority: &Authority, user: &str) -> http::request::Builder {
+    let (chain, _) = authority.client(&User::new(user)).unwrap().der().unwrap();
+    Request::builder().extension(PeerCertificate::new(chain[0].clone()))
+}
+
+#[tokio::test]
+async fn headers_are_believed_of_a_proxy_alone() {
+    let now = clock().now();
+    let (cluster, proxies) = (Authority::new(now).unwrap(), Authority::new(now).unwrap());
+    let headers = RequestHeaders::new(proxies.certificate(), clock()).unwrap();
+    let server = builder()
+        .authenticator(headers.allowed_names(["front".to_owned()]))
+        .authenticator(CertificatesOf::new(cluster.certificate(), clock()).unwrap())
+        .start()
+        .await
+        .unwrap();
+    let claim = |request: http::request::Builder| {
+        request
+            .header("x-remote-user", "ann")
+            .header("x-remote-group", "crew")
+            .header("x-remote-group", "cooks")
+            .header("x-remote-extra-example.com%2fteam", "red")
+    };
+    let ann = json!({
+        "username": "ann", "groups": ["crew", "cooks", "system:authenticated"],
+        "extra": {"example.com/team": ["red"]},
+    });
+
+    assert_eq!(who(&server, claim(shown(&proxies, "front"))).await, Ok(ann));
+    let bob = json!({"username": "bob", "groups": ["system:authenticated"]});
+    // A user who claims to be another is still the one of the certificate.
+    assert_eq!(who(&server, claim(shown(&cluster, "bob"))).await, Ok(bob));
+    for nobody in [
+        claim(Request::builder()),
+        claim(shown(&proxies, "other")),
+        claim(shown(&Authority::new(now).unwrap(), "front")),
+        // A proxy is no user.
+        shown(&proxies, "front"),
+        shown(&proxies, "bob"),
+    ] {
+        assert_eq!(who(&server, nobody).await, Err(StatusCode::UNAUTHORIZED));
+    }
+}
+
+#[tokio::test]
+async fn a_listener_may_take_certificates_of_proxies_too() {
+    let now = "2026-11-20T00:00:00Z".parse().unwrap();
+    let (cluster, proxies) = (Authority::new(now).unwrap(), Authority::new(now).unwrap());
+    let own = cluster.server("server", &["localhost".to_owned()]).unwrap();
+    for (others, is_taken) in [(proxies.certificate(), true), ("", false)] {
+        let config = cluster.server_config_for(&own, false, others).unwrap();
+        let (chain, key) = proxies.client(&User::new("front")).unwrap().der().unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ));
+        let client = client.with_safe_default_protocol_versions().unwrap();
+        let client = client.with_root_certificates(cluster.roots().unwrap());
+        let client = client.with_client_auth_cert(chain, key).unwrap();
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let connect =
+            tokio_rustls::TlsConnector::from(Arc::new(client)).connect("localhost".try_into().unwrap(), near);
+        let accept = tokio_rustls::TlsAcceptor::from(config).accept(far);
+
+        let (_client, accepted) = futures::join!(connect, accept);
+
+        assert_eq!(accepted.is_ok(), is_taken, "{:?}", accepted.err());
+    }
+}
+
+/// An identity provider's key, and its public half.
+fn key(algorithm: Algorithm) -> (EncodingKey, Value) {
+    let (kind, read): (_, fn(&[u8]) -> _) = match algorithm {
+        Algorithm::RS256 => (&PKCS_RSA_SHA256, EncodingKey::from_rsa_pem),
+        Algorithm::ES256 => (&PKCS_ECDSA_P256_SHA256, EncodingKey::from_ec_pem),
+        _ => (&PKCS_ED25519, EncodingKey::from_ed_pem),
+    };
+    let pair = KeyPair::generate_for(kind).unwrap();
+    let key = read(pair.serialize_pem().as_bytes()).unwrap();
+    let mut public = match algorithm {
+        Algorithm::EdDSA => {
+            json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(pair.public_key_raw())})
+        }
+        _ => serde_json::to_value(Jwk::from_encoding_key(&key, algorithm).unwrap()).unwrap(),
+    };
+    public["kid"] = format!("{algorithm:?}").into();
+    (key, public)
+}
+
+fn sign(key: &EncodingKey, algorithm: Algorithm, claims: &Value) -> String {
+    let header = Header { kid: Some(format!("{algorithm:?}")), ..Header::new(algorithm) };
+    jsonwebtoken::encode(&header, claims, key).unwrap()
+}
+
+/// Claims that are good for an hour, but for a change.
+fn claims(change: Value) -> Value {
+    let now = clock().now().as_second();
+    let mut claims =
+        json!({"iss": ISSUER, "aud": "kubernetes", "sub": "1", "exp": now + 3600, "roles": ["a", "b"]});
+    claims.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    claims
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_identity_providers_tokens_are_checked_by_its_keys() {
+    let algorithms = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+    let keys = algorithms.map(|algorithm| (algorithm, key(algorithm)));
+    let public: Vec<_> = keys.iter().map(|(_, (_, public))| public).collect();
+    let set = json!({"keys": public}).to_string();
+    let provider = OpenId::new(ISSUER, "kubernetes", &set, clock()).unwrap();
+    let server = serve(provider.groups_claim("roles").groups_prefix("idp:")).await;
+    let user = json!({
+        "username": format!("{ISSUER}#1"), "groups": ["idp:a", "idp:b", "system:authenticated"],
+    });
+    for (algorithm, (key, _)) in &keys {
+        let token = sign(key, *algorithm, &claims(json!({})));
+        assert_eq!(who_has(&server, &token).await, Ok(user.clone()), "{algorithm:?}");
+    }
+    let (algorithm, (es256, _)) = &keys[1];
+    for change in [
+        json!({"aud": ["other"]}),
+        json!({"iss": "https://other.example"}),
+        json!({"exp": clock().now().as_second() - 1}),
+        json!({"exp": null}),
+        json!({"nbf": clock().now().as_second() + 60}),
+        json!({"sub": ""}),
+        json!({"sub": 1}),
+        json!({"roles": [1]}),
+    ] {
+        let token = sign(es256, *algorithm, &claims(change.clone()));
+        assert_eq!(who_has(&server, &token).await, Err(StatusCode::UNAUTHORIZED), "{change}");
+    }
+    let good = sign(es256, *algorithm, &claims(json!({"aud": ["x", "kubernetes"]})));
+    let forged = sign(&key(*algorithm).0, *algorithm, &claims(json!({})));
+    let unsigned = good.rsplit_once('.').unwrap().0.to_owned() + ".";
+    // The key of one algorithm taken for the secret of another.
+    let secret = EncodingKey::from_secret(public[1].to_string().as_bytes());
+    let confused = sign(&secret, Algorithm::HS256, &claims(json!({})));
+    assert!(who_has(&server, &good).await.is_ok());
+    for wrong in [forged, unsigned, confused, good[..good.len() - 2].to_owned()] {
+        assert_eq!(who_has(&server, &wrong).await, Err(StatusCode::UNAUTHORIZED), "{wrong}");
+    }
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(who_has(&server, &good).await, Err(StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test]
+async fn users_may_be_called_by_another_claim() {
+    let (es256, public) = key(Algorithm::ES256);
+    let set = json!({"keys": [{"kty": "unknown"}, public]}).to_string();
+    let named = async |change: Value, with: fn(OpenId) -> OpenId| {
+        let server = serve(with(OpenId::new(ISSUER, "kubernetes", &set, clock()).unwrap())).await;
+        let user = who_has(&server, &sign(&es256, Algorithm::ES256, &claims(change))).await?;
+        Ok::<_, StatusCode>(user["username"].as_str().unwrap().to_owned())
+    };
+    let email = json!({"email": "a@b.c", "email_verified": true});
+    assert_eq!(named(email, |it| it.username_claim("email")).await, Ok("a@b.c".into()));
+    let email = json!({"email": "a@b.c", "email_verified": false});
+    assert_eq!(named(email, |it| it.username_claim("email")).await, Err(StatusCode::UNAUTHORIZED));
+    assert_eq!(named(json!({}), |it| it.username_prefix("-")).await, Ok("1".into()));
+    assert_eq!(named(json!({}), |it| it.username_prefix("idp:")).await, Ok("idp:1".into()));
+    assert!(OpenId::new("http://plain.example", "x", &set, clock()).is_err());
+    assert!(OpenId::new(ISSUER, "x", r#"{"keys": []}"#, clock()).is_err());
+}
+
+#[tokio::test]
+async fn whoever_may_reads_how_to_check_service_accounts_tokens() {
+    let key = ServiceAccountKey::new().unwrap();
+    let server = builder()
+        .authenticator(ServiceAccountTokens::new(key.clone(), clock()))
+        .authenticator(Anonymous)
+        .token_issuer(key)
+        .start()
+        .await
+        .unwrap();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    call(&server, "POST", accounts, json!({"metadata": {"name": "robot"}})).await;
+    let (code, secret) =
+        call(&server, "POST", "/api/v1/namespaces/default/secrets", json!({"metadata": {"name": "bound"}}))
+            .await;
+    assert_eq!(code, StatusCode::CREATED);
+    let bound =
+        json!({"apiVersion": "v1", "kind": "Secret", "name": "bound", "uid": secret["metadata"]["uid"]});
+    let token = async |spec: Value| {
+        let (code, made) =
+            call(&server, "POST", &format!("{accounts}/robot/token"), json!({"spec": spec})).await;
+        assert_eq!(code, StatusCode::CREATED, "{made}");
+        made["status"]["token"].as_str().unwrap().to_owned()
+    };
+    let (plain, bound) = (token(json!({})).await, token(json!({"boundObjectRef": bound})).await);
+    let read = async |path: &str, token: Option<&str>| {
+        let mut request = Request::get(path);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = server.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let code = answer.status();
+        let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice::<Value>(&bytes).unwrap_or_default())
+    };
+
+    let (code, document) = read("/.well-known/openid-configuration", Some(&plain)).await;
+    assert_eq!(code, StatusCode::OK);
+    assert_eq!(document["issuer"], "https://kubernetes.default.svc");
+    assert_eq!(document["jwks_uri"], "https://kubernetes.default.svc/openid/v1/jwks");
+    let (code, keys) = read("/openid/v1/jwks", Some(&plain)).await;
+    assert_eq!(code, StatusCode::OK);
+    assert_eq!(read("/openid/v1/jwks", None).await.0, StatusCode::FORBIDDEN);
+
+    // Another server that knows nothing but the documents takes the token.
+    let audience = "https://kubernetes.default.svc";
+    let other = OpenId::new(audience, audience, &keys.to_string(), clock()).unwrap();
+    let user = who_has(&serve(other.username_prefix("-")).await, &plain).await.unwrap();
+    assert_eq!(user["username"], "system:serviceaccount:default:robot");
+
+    // A bound token ends with what it is bound to.
+    assert!(who_has(&server, &bound).await.is_ok());
+    call(&server, "DELETE", "/api/v1/namespaces/default/secrets/bound", Value::Null).await;
+    while who_has(&server, &bound).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(who_has(&server, &plain).await.is_ok());
+}
