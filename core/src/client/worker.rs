@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::error::Error;
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -117,15 +118,10 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 
 /// Conflicts are everyday: the informer is a little behind, and the next try has the new state.
 fn log(name: &str, key: &impl Debug, error: &BoxError) {
-    let status = match error.downcast_ref::<kube::Error>() {
-        Some(kube::Error::Api(status)) => Some(status),
-        _ => None,
-    };
-    let reason = match status {
-        // The error itself shows the whole Status.
-        Some(status) => status.message.clone(),
-        None => with_causes(&**error),
-    };
+    let first: &(dyn Error + 'static) = &**error;
+    let status = std::iter::successors(Some(first), |cause: &&'_ (dyn Error + 'static)| (*cause).source());
+    let status = status.into_iter().find_map(refusal);
+    let reason = with_causes(&**error);
     if status.is_some_and(|status| status.is_conflict() || status.is_not_found()) {
         tracing::debug!(name, ?key, reason, "trying again");
     } else {
@@ -133,10 +129,28 @@ fn log(name: &str, key: &impl Debug, error: &BoxError) {
     }
 }
 
-/// Returns what an error says, with all that caused it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+/// Returns what the API server refused with, if that is what an error is.
+fn refusal<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e kube::core::Status> {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => Some(status),
+        _ => None,
+    }
+}
+
+/// Returns what an error says, with all that caused it, each thing once; of a refusal its message.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let refusal = refusal(error);
+        let says = refusal.map_or_else(|| error.to_string(), |status| status.message.clone());
+        if !text.contains(&says) {
+            text = if text.is_empty() { says } else { format!("{text}: {says}") };
+        }
+        // Behind a refusal there is the whole Status once more.
+        next = error.source().filter(|_| refusal.is_none());
+    }
+    text
 }
 
 #[cfg(test)]
@@ -227,5 +241,19 @@ mod tests {
             assert_eq!(api.list("events").len(), sent);
             assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
         }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot make the pod")]
+    struct Wrapped(#[source] kube::Error);
+
+    #[test]
+    fn a_refusal_is_told_in_one_short_line() {
+        let status = json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "quota"});
+        let status: kube::core::Status = serde_json::from_value(status).unwrap();
+        let refusal = || kube::Error::Api(Box::new(status.clone()));
+
+        assert_eq!(with_causes(&refusal()), "quota");
+        assert_eq!(with_causes(&Wrapped(refusal())), "cannot make the pod: quota");
     }
 }
