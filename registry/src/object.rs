@@ -143,6 +143,12 @@ impl Object {
         self.bytes.len() + SPLICED
     }
 
+    /// Returns whether the stored text has some words in it, wherever.
+    #[cfg(feature = "tls")]
+    pub(crate) fn mentions(&self, words: &[u8]) -> bool {
+        self.bytes.windows(words.len()).any(|text| text == words)
+    }
+
     /// Appends the object as it is answered alone.
     pub fn write_single(&self, out: &mut BytesMut) {
         out.reserve(self.written_len());

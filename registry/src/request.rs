@@ -82,7 +82,9 @@ impl ResourceRequest {
     /// Returns the namespace that authorisation asks about: that of the path, and for a namespace itself its own.
     #[must_use]
     pub fn authorized_namespace(&self) -> Option<&str> {
-        let is_namespace = self.group.is_empty() && self.resource == "namespaces";
+        // A list may be narrowed down to a name, and stays one of the cluster.
+        let is_list = matches!(self.verb, Some(Verb::List | Verb::Watch | Verb::DeleteCollection));
+        let is_namespace = self.group.is_empty() && self.resource == "namespaces" && !is_list;
         self.namespace.as_deref().or_else(|| self.name.as_deref().filter(|_| is_namespace))
     }
 }

@@ -3,6 +3,7 @@
 //! An [`Admission`] sees every write with the object as it will be, as it was, and who asks. Built-in ones are each in
 //! a file; the server runs them in the order of [`builtin`].
 
+pub(crate) mod certificates;
 mod claim_resize;
 mod default_class;
 mod default_toleration_seconds;

@@ -223,7 +223,11 @@ impl Write<'_, '_> {
     }
 
     fn node(&self, new: &Value) -> Result<()> {
-        let name = self.attributes.name;
+        let name = match self.attributes.operation {
+            // A name that the server has still to make is not the node's.
+            Operation::Create => new["metadata"]["name"].as_str().unwrap_or_default(),
+            _ => self.attributes.name,
+        };
         self.must_not(name != self.node, |node| {
             format!("node {node:?} is not allowed to modify node {name:?}")
         })?;

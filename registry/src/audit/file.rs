@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,16 +16,20 @@ use super::AuditSink;
 
 /// How many events wait to be written at most.
 const QUEUE: usize = 10_000;
+/// How many bytes of events wait to be written at most.
+const QUEUED: usize = 64 << 20;
 /// About how many bytes are written at a time.
 const BATCH: usize = 64 * 1024;
 /// How often it is logged that events are dropped, at most.
 const COMPLAINT: Duration = Duration::from_secs(60);
 
 /// Writes events to a file, one line each, from a thread of its own. The file is made if it is missing, for its owner alone, and
-/// never cut. Events that find the queue full, or the disk, are dropped and counted; the log says so once a minute.
+/// never cut. Events that find the queue full (10,000 events or 64 MiB), or the disk, are dropped and counted; the log says so once a minute.
 #[derive(Debug)]
 pub struct AuditFile {
     events: Option<SyncSender<Vec<u8>>>,
+    /// How many bytes wait.
+    waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     writer: Option<JoinHandle<()>>,
 }
@@ -52,15 +56,20 @@ impl AuditFile {
         let dropped = Arc::new(AtomicU64::new(0));
         let writer = Writer::new(file, path, dropped.clone());
         let thread = std::thread::Builder::new().name("audit".into());
-        let writer = thread.spawn(move || writer.run(&receiver))?;
-        Ok(Self { events: Some(sender), dropped, writer: Some(writer) })
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let written = waiting.clone();
+        let writer = thread.spawn(move || writer.run(&receiver, &written))?;
+        Ok(Self { events: Some(sender), waiting, dropped, writer: Some(writer) })
     }
 }
 
 impl AuditSink for AuditFile {
     fn record(&self, event: Vec<u8>) {
-        let is_taken = self.events.as_ref().is_some_and(|events| events.try_send(event).is_ok());
+        let bytes = event.len();
+        let has_room = self.waiting.fetch_add(bytes, Ordering::Relaxed) <= QUEUED;
+        let is_taken = has_room && self.events.as_ref().is_some_and(|events| events.try_send(event).is_ok());
         if !is_taken {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -99,7 +108,7 @@ impl Writer<File> {
 }
 
 impl<W: Write> Writer<W> {
-    fn run(mut self, events: &Receiver<Vec<u8>>) {
+    fn run(mut self, events: &Receiver<Vec<u8>>, waiting: &AtomicUsize) {
         while let Ok(first) = events.recv() {
             let mut batch = Vec::with_capacity(first.len() + 1);
             let mut count = 0;
@@ -111,6 +120,7 @@ impl<W: Write> Writer<W> {
                 next = if batch.len() < BATCH { events.try_recv().ok() } else { None };
             }
             self.write(&batch, count);
+            waiting.fetch_sub(batch.len() - usize::try_from(count).unwrap_or_default(), Ordering::Relaxed);
             self.complain();
         }
     }

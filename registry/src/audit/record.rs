@@ -163,14 +163,14 @@ impl Record {
         if self.lasts && self.stages.started {
             self.tell(Stage::ResponseStarted, Some(&ResponseStatus::of(code, None)));
         }
-        if let Some(bytes) = answer.body().bytes() {
+        let tells_body = self.level >= Level::RequestResponse && self.is_of_resource() && !self.lasts;
+        if let Some(bytes) = answer.body().bytes().filter(|_| tells_body || self.wants_status(code)) {
             body.see(bytes);
         }
         if answer.body().is_there() {
             drop(self);
             return answer;
         }
-        let tells_body = self.level >= Level::RequestResponse && self.is_of_resource() && !self.lasts;
         answer.map(|content| {
             let content = if tells_body { content.inspect(move |piece| body.see(piece)) } else { content };
             content.holding(self)
@@ -191,13 +191,17 @@ impl Record {
             let status = ResponseStatus::failure(CLIENT_CLOSED, "", CLOSED);
             return self.tell(Stage::ResponseComplete, Some(&status));
         };
-        // Only a Status says more than its code, and it is short.
-        let wanted = !self.lasts && (answer.code >= 400 || self.verb.starts_with("delete"));
-        let status = match answer.body.told(&answer.kind, false) {
-            Told::All(value) if wanted => ResponseStatus::of(answer.code, Some(&value)),
+        let told = self.wants_status(answer.code).then(|| answer.body.told(&answer.kind, false));
+        let status = match told {
+            Some(Told::All(value)) => ResponseStatus::of(answer.code, Some(&value)),
             _ => ResponseStatus::of(answer.code, None),
         };
         self.tell(Stage::ResponseComplete, Some(&status));
+    }
+
+    /// Whether an answer may be a Status: nothing else says more than its code, and it is short.
+    fn wants_status(&self, code: u16) -> bool {
+        !self.lasts && (code >= 400 || self.verb.starts_with("delete"))
     }
 
     fn tell(&self, stage: Stage, status: Option<&ResponseStatus>) {

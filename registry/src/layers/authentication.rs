@@ -124,14 +124,17 @@ impl Authentication {
         Ok(None)
     }
 
+    /// Asks in turn. A proof that is no good does not count, but who showed one is not anonymous.
     async fn user(&self, parts: &Parts) -> Option<User> {
+        let mut is_refused = false;
         for authenticator in &*self.authenticators {
             match authenticator.authenticate(parts).await {
                 Ok(None) => {}
+                Ok(Some(user)) if is_refused && user.is_in(UNAUTHENTICATED) => {}
                 Ok(Some(user)) => return Some(user),
                 Err(why) => {
-                    tracing::warn!(path = parts.uri.path(), why, "refused a request: its proof is no good");
-                    return None;
+                    tracing::warn!(path = parts.uri.path(), why, "a proof of who asks is no good");
+                    is_refused = true;
                 }
             }
         }

@@ -209,7 +209,7 @@ impl Gate for Authorization {
             };
             let notes = parts.extensions.get::<Arc<Notes>>().map(|notes| &**notes);
             self.require_noted(user, &asked, (&verb, field_selector), notes).await?;
-            if let Some(refusal) = self.creation_by_apply(&parts, user, &asked).await {
+            if let Some(refusal) = self.creation_besides(&parts, user, &asked).await {
                 parts.extensions.insert(refusal);
             }
         } else if !is_health(parts.uri.path()) {
@@ -242,24 +242,38 @@ fn selected_name(field_selector: &str) -> Option<String> {
     is_name.then(|| name.to_owned())
 }
 
-/// Why somebody who may patch may not create: an apply makes what it does not find.
+/// Why somebody who may write may not create: an apply, and for some kinds a replacement, makes what it does not find.
 #[derive(Debug, Clone)]
 pub(crate) struct NoCreation(pub(crate) Status);
 
 impl Authorization {
-    /// Says why an apply may not make what it does not find, if that is so.
-    async fn creation_by_apply(
+    /// Says why an apply or a replacement may not make what it does not find, if that is so.
+    async fn creation_besides(
         &self,
         parts: &Parts,
         user: &User,
         request: &RequestInfo,
     ) -> Option<NoCreation> {
         let RequestInfo::Resource(request) = request else { return None };
-        if request.verb != Some(Verb::Patch) || media_type(&parts.headers) != APPLY {
+        let makes = match request.verb {
+            Some(Verb::Patch) => media_type(&parts.headers) == APPLY,
+            Some(Verb::Update) => self.creates_on_update(request),
+            _ => false,
+        };
+        if !makes {
             return None;
         }
         let request = RequestInfo::Resource(ResourceRequest { verb: Some(Verb::Create), ..request.clone() });
         self.require(user, &request, Verb::Create.as_str(), "").await.err().map(NoCreation)
+    }
+}
+
+impl Authorization {
+    /// Whether an update makes objects of a kind that it does not find.
+    fn creates_on_update(&self, request: &ResourceRequest) -> bool {
+        let world = self.0.cache.world();
+        let resource = world.resources().get(&request.group, &request.version, &request.resource);
+        resource.is_some_and(|resource| resource.strategy.creates_on_update())
     }
 }
 

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{GROUP, PolicyRule, describe, missing, quoted};
+use super::{GROUP, PolicyRule, TooManyParts, describe, missing, quoted};
 use crate::admission::{Admission, Attributes, Operation};
 use crate::cache::World;
 use crate::layers::authorization::{Authorization, Decision};
@@ -45,21 +45,23 @@ impl Escalation {
         rules: &[PolicyRule],
     ) -> std::result::Result<(), String> {
         let held = self.0.rules(user, namespace.unwrap_or_default());
-        let lacking = missing(&held.rules, rules);
-        if lacking.is_empty() {
-            return Ok(());
-        }
+        let lacking = match missing(&held.rules, rules) {
+            Ok(lacking) if lacking.is_empty() => return Ok(()),
+            Ok(lacking) => describe(lacking),
+            Err(TooManyParts) => "more than can be compared: write fewer or shorter rules".to_owned(),
+        };
         Err(format!(
-            "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{}",
+            "user {:?} (groups={}) is attempting to grant RBAC permissions not currently held:\n{lacking}",
             user.name,
             quoted(&user.groups),
-            describe(lacking)
         ))
     }
 
     async fn role(&self, attributes: &Attributes<'_>, role: &Value) -> Result<()> {
         let Attributes { resource, namespace, user, old, name, .. } = *attributes;
-        if self.may(user, "escalate", &resource.plural, namespace, name).await {
+        // A name that the server has still to make is nobody's.
+        let named = role["metadata"]["name"].as_str().unwrap_or_default();
+        if self.may(user, "escalate", &resource.plural, namespace, named).await {
             return Ok(());
         }
         let refuse = |why: String| Status::forbidden_object(resource, name, &why);
@@ -120,6 +122,20 @@ impl Admission for Escalation {
     }
 
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
+        self.check(attributes, object).await
+    }
+
+    /// Checks once more what other admission made of the object.
+    async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()> {
+        match object {
+            Some(object) => self.check(attributes, object).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Escalation {
+    async fn check(&self, attributes: &Attributes<'_>, object: &Value) -> Result<()> {
         if attributes.old.is_some_and(|old| is_as_collected(old, object)) {
             return Ok(());
         }

@@ -10,7 +10,7 @@ pub(crate) mod escalation;
 mod index;
 mod rule;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -22,7 +22,7 @@ use crate::user::User;
 pub(crate) use bootstrap::{default_rules, rule_value};
 use index::Index;
 pub use rule::PolicyRule;
-pub(crate) use rule::{describe, missing, quoted};
+pub(crate) use rule::{TooManyParts, describe, missing, quoted};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -40,6 +40,8 @@ pub struct Rules {
 pub struct Rbac {
     watched: OnceLock<Watched>,
     index: ArcSwap<Index>,
+    /// Who makes the index anew: one at a time, for all.
+    making: Mutex<()>,
 }
 
 /// What the index is made of, and how to know that it changed.
@@ -62,6 +64,11 @@ impl Rbac {
         let index = self.index.load_full();
         let Some(Watched { cache, logs }) = self.watched.get() else { return index };
         let changed = logs.iter().map(|log| log.last()).max().unwrap_or(Revision(0));
+        if changed <= index.revision {
+            return index;
+        }
+        let _turn = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = self.index.load_full();
         if changed <= index.revision {
             return index;
         }

@@ -3,7 +3,8 @@
 //! The rules are those of `k8s.io/kubernetes/pkg/apis/rbac/v1` (what a rule matches) and
 //! `k8s.io/component-helpers/auth/rbac/validation` (what covers what).
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
@@ -133,8 +134,12 @@ fn is_of(rule: &str, request: &ResourceRequest) -> bool {
     if rule == ALL {
         return true;
     }
-    // A proxied path stands behind the name of its subresource.
-    let subresource = request.subresource.as_deref().and_then(|below| below.split('/').next());
+    let whole = request.subresource.as_deref();
+    // A proxied path stands behind the name of its subresource; a key of what a user is said to have may hold a slash itself.
+    let subresource = match &*request.resource {
+        "userextras" => whole,
+        _ => whole.and_then(|below| below.split('/').next()),
+    };
     match (rule.split_once('/'), subresource) {
         (None, None) => rule == request.resource,
         (Some((resource, below)), Some(subresource)) => {
@@ -149,27 +154,55 @@ fn covers_path(rule: &str, path: &str) -> bool {
     rule == path || (rule.ends_with('*') && path.starts_with(rule.trim_end_matches('*')))
 }
 
+/// Into how many parts rules are taken apart at most to be compared with what somebody holds: a few thousand make the largest
+/// of the default roles.
+const MAX_PARTS: usize = 20_000;
+
+/// There are more parts in some rules than are compared.
+#[derive(Debug)]
+pub(crate) struct TooManyParts;
+
+impl PolicyRule {
+    /// Returns how many [`parts`](Self::parts) there are.
+    fn count(&self) -> usize {
+        let of_resources = [&self.api_groups, &self.resources, &self.verbs].into_iter().map(Vec::len);
+        let of_resources = of_resources.fold(self.resource_names.len().max(1), usize::saturating_mul);
+        of_resources.saturating_add(self.non_resource_urls.len().saturating_mul(self.verbs.len()))
+    }
+}
+
 /// Returns what of `wanted` no rule of `held` covers, in parts.
-pub(crate) fn missing(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
-    let parts = wanted.iter().flat_map(PolicyRule::parts);
-    parts.filter(|part| !held.iter().any(|rule| rule.covers(part))).collect()
+///
+/// # Errors
+///
+/// [`TooManyParts`] if it would take too long to find out.
+pub(crate) fn missing(held: &[PolicyRule], wanted: &[PolicyRule]) -> Result<Vec<PolicyRule>, TooManyParts> {
+    // What one rule covers as a whole need not be taken apart.
+    let open = || wanted.iter().filter(|wanted| !held.iter().any(|rule| rule.covers(wanted)));
+    if open().map(PolicyRule::count).fold(0, usize::saturating_add) > MAX_PARTS {
+        return Err(TooManyParts);
+    }
+    let parts = open().flat_map(PolicyRule::parts);
+    Ok(parts.filter(|part| !held.iter().any(|rule| rule.covers(part))).collect())
 }
 
 /// Describes rules as upstream lists what somebody lacks: one on a line, in order, those that differ by verbs as one.
 pub(crate) fn describe(parts: Vec<PolicyRule>) -> String {
-    let mut compact: Vec<PolicyRule> = Vec::new();
+    let mut of_resources: BTreeMap<_, PolicyRule> = BTreeMap::new();
+    let mut of_paths = Vec::new();
     for part in parts {
-        let is_same = |known: &&mut PolicyRule| {
-            !part.resources.is_empty()
-                && (&known.api_groups, &known.resources, &known.resource_names)
-                    == (&part.api_groups, &part.resources, &part.resource_names)
-        };
-        match compact.iter_mut().find(is_same) {
-            Some(known) => known.verbs.extend(part.verbs),
-            None => compact.push(part),
+        if part.resources.is_empty() {
+            of_paths.push(part);
+            continue;
+        }
+        let place = (part.api_groups.clone(), part.resources.clone(), part.resource_names.clone());
+        match of_resources.entry(place) {
+            Entry::Occupied(mut known) => known.get_mut().verbs.extend(part.verbs),
+            Entry::Vacant(place) => drop(place.insert(part)),
         }
     }
-    let lines: BTreeSet<String> = compact.iter().map(ToString::to_string).collect();
+    let all = of_resources.values().chain(&of_paths);
+    let lines: BTreeSet<String> = all.map(ToString::to_string).collect();
     lines.into_iter().collect::<Vec<_>>().join("\n")
 }
 
@@ -254,7 +287,7 @@ mod tests {
             {"apiGroups": [""], "resources": ["configmaps", "*/status"], "verbs": ["get"]},
             {"nonResourceURLs": ["/logs/*"], "verbs": ["*"]},
         ]));
-        let lacks = |wanted: Value| describe(missing(&held, &rules(wanted)));
+        let lacks = |wanted: Value| describe(missing(&held, &rules(wanted)).unwrap());
         assert_eq!(
             lacks(
                 json!([{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["x"], "verbs": ["get"]}])
@@ -284,9 +317,9 @@ mod tests {
             json!([{"apiGroups": [""], "resources": ["pods"], "resourceNames": ["a"], "verbs": ["*"]}]),
         );
         let all = rules(json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]));
-        assert_eq!(missing(&held, &all).len(), 1);
-        assert!(missing(&PolicyRule::everything(), &all).is_empty());
-        assert_eq!(missing(&all, &PolicyRule::everything()).len(), 2);
+        assert_eq!(missing(&held, &all).unwrap().len(), 1);
+        assert!(missing(&PolicyRule::everything(), &all).unwrap().is_empty());
+        assert_eq!(missing(&all, &PolicyRule::everything()).unwrap().len(), 2);
     }
 
     #[test]
@@ -294,5 +327,19 @@ mod tests {
         let read = rules(json!([{"verbs": null}, {"verbs": "get"}, 7]));
         assert_eq!(read, [PolicyRule::default()]);
         assert!(!read[0].allows("get", &request("/metrics")));
+    }
+
+    #[test]
+    fn a_rule_of_a_hundred_million_parts_is_not_taken_apart() {
+        let many = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        let huge = PolicyRule {
+            verbs: many(100),
+            api_groups: many(1000),
+            resources: many(1000),
+            ..PolicyRule::default()
+        };
+
+        assert!(missing(&[], std::slice::from_ref(&huge)).is_err());
+        assert!(missing(&PolicyRule::everything(), &[huge]).unwrap().is_empty(), "one rule covers it");
     }
 }

@@ -17,6 +17,7 @@ use super::bootstrap::bootstrap;
 use super::dispatch::Dispatch;
 use super::housekeeping::Housekeeping;
 use super::{ApiServer, Background};
+use crate::admission::certificates::CertificateRights;
 use crate::admission::{self, Admission, PodSecurity};
 use crate::audit::{Audit, AuditLayer, RefusalLayer};
 use crate::cache::{Cache, Feed, FeedError};
@@ -337,6 +338,7 @@ impl ApiServerBuilder {
         let mut admission = admission::builtin_with(self.pod_security);
         admission.extend(self.admission);
         admission.insert(0, Arc::new(Escalation::new(authorization.clone())));
+        admission.insert(1, Arc::new(CertificateRights::new(authorization.clone())));
         let registry = Arc::new(Registry {
             storage: self.storage,
             cache,

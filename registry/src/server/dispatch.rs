@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tower::Service;
 
 use crate::body::Body;
@@ -26,6 +27,8 @@ const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0");
 const ISSUER_PATHS: [&str; 2] = ["/.well-known/openid-configuration", "/openid/v1/jwks"];
 /// How long the store may take until the server says that it is not healthy.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// For how long the store's last answer counts.
+const STORE_ASKED_EVERY: Duration = Duration::from_secs(1);
 
 /// Answers requests that may pass.
 #[derive(Debug, Clone)]
@@ -36,11 +39,18 @@ struct Inner {
     registry: Arc<Registry>,
     documents: Documents,
     running: Running,
+    /// When the store was last asked, and whether it answered.
+    store: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
 
 impl Dispatch {
     pub(super) fn new(registry: Arc<Registry>, running: Running) -> Self {
-        Self(Arc::new(Inner { registry, documents: Documents::default(), running }))
+        Self(Arc::new(Inner {
+            registry,
+            documents: Documents::default(),
+            running,
+            store: Default::default(),
+        }))
     }
 }
 
@@ -148,17 +158,20 @@ impl Inner {
         let endpoint = segments.next().filter(|name| matches!(*name, "healthz" | "livez" | "readyz"))?;
         let is_running = !self.running.stop.is_stopped();
         let is_fed = is_running && self.registry.cache.is_fed();
-        let is_stored = is_running && self.stores().await;
         // What upstream calls `etcd` is the store here: probes ask for it by that name.
-        let checks = [("ping", true), ("etcd", is_stored), ("watch-cache", is_fed)];
+        let checks = [("ping", true), ("etcd", is_running), ("watch-cache", is_fed)];
         let verbose = query.get("verbose").is_some();
         let excluded: Vec<&str> = query.all("exclude").collect();
-        let chosen: Vec<_> = match segments.next() {
-            Some(name) => checks.iter().filter(|(check, _)| *check == name).collect(),
-            None => checks.iter().filter(|(check, _)| !excluded.contains(check)).collect(),
+        let mut chosen: Vec<_> = match segments.next() {
+            Some(name) => checks.into_iter().filter(|(check, _)| *check == name).collect(),
+            None => checks.into_iter().filter(|(check, _)| !excluded.contains(check)).collect(),
         };
         if chosen.is_empty() {
             return None;
+        }
+        for (check, good) in &mut chosen {
+            // Only who asks for the store has it asked.
+            *good = *good && (*check != "etcd" || self.stores().await);
         }
         let healthy = chosen.iter().all(|(_, good)| *good);
         let text = match (healthy, verbose) {
@@ -176,9 +189,15 @@ impl Inner {
 }
 
 impl Inner {
-    /// Whether the store answers.
+    /// Whether the store answers. It is asked once a second at most, by one request at a time: anybody may ask for health.
     async fn stores(&self) -> bool {
-        match tokio::time::timeout(STORE_ANSWERS_WITHIN, self.registry.storage.revision()).await {
+        let mut last = self.store.lock().await;
+        if let Some((at, good)) = *last
+            && at.elapsed() < STORE_ASKED_EVERY
+        {
+            return good;
+        }
+        let good = match tokio::time::timeout(STORE_ANSWERS_WITHIN, self.registry.storage.revision()).await {
             Ok(Ok(_)) => true,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "not healthy: the store does not answer");
@@ -188,11 +207,13 @@ impl Inner {
                 tracing::warn!("not healthy: the store takes more than {STORE_ANSWERS_WITHIN:?} to answer");
                 false
             }
-        }
+        };
+        *last = Some((Instant::now(), good));
+        good
     }
 }
 
-fn report(endpoint: &str, checks: &[&(&str, bool)], healthy: bool) -> String {
+fn report(endpoint: &str, checks: &[(&str, bool)], healthy: bool) -> String {
     let lines = checks.iter().map(|(name, good)| match good {
         true => format!("[+]{name} ok\n"),
         false => format!("[-]{name} failed: reason withheld\n"),

@@ -63,7 +63,12 @@ fn user(der: &[u8]) -> Result<User, String> {
     let text =
         |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned);
     let subject = certificate.subject();
-    let name = subject.iter_common_name().next().and_then(|name| text(name).ok());
+    let mut names = subject.iter_common_name();
+    let name = names.next().and_then(|name| text(name).ok());
+    if names.next().is_some() {
+        // Which of them counts, others may see otherwise.
+        return Err("the certificate has several names".into());
+    }
     let name = name.filter(|name| !name.is_empty()).ok_or("the certificate names nobody")?;
     let groups = subject.iter_organization().filter_map(|group| text(group).ok());
     Ok(User { name, groups: groups.collect(), ..User::default() })

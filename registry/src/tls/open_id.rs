@@ -22,7 +22,7 @@ pub struct OpenId {
     username_claim: String,
     /// Absent for the default: the issuer and `#`, but for e-mail addresses.
     username_prefix: Option<String>,
-    groups_claim: String,
+    groups_claim: Option<String>,
     groups_prefix: String,
     clock: Clock,
 }
@@ -87,7 +87,7 @@ impl OpenId {
             keys,
             username_claim: "sub".into(),
             username_prefix: None,
-            groups_claim: String::new(),
+            groups_claim: None,
             groups_prefix: String::new(),
             clock,
         })
@@ -111,7 +111,7 @@ impl OpenId {
     /// Sets the claim that names the user's groups, a text or a list of them (default: none).
     #[must_use]
     pub fn groups_claim(mut self, claim: impl Into<String>) -> Self {
-        self.groups_claim = claim.into();
+        self.groups_claim = Some(claim.into());
         self
     }
 
@@ -193,12 +193,13 @@ impl OpenId {
     }
 
     fn groups(&self, claims: &Map<String, Value>) -> Result<Vec<String>, String> {
-        let refused = || format!("the claim {:?} is no list of groups", self.groups_claim);
+        let Some(name) = &self.groups_claim else { return Ok(Vec::new()) };
+        let refused = || format!("the claim {name:?} is no list of groups");
         let group = |group: &Value| {
             let group = group.as_str().ok_or_else(refused)?;
             Ok(format!("{}{group}", self.groups_prefix))
         };
-        match claims.get(&self.groups_claim) {
+        match claims.get(name) {
             None | Some(Value::Null) => Ok(Vec::new()),
             Some(Value::Array(groups)) => groups.iter().map(group).collect(),
             Some(one) => Ok(vec![group(one)?]),

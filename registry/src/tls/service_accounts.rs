@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::authority::{AuthorityError, write_private};
 use crate::cache::Cache;
 use crate::layers::authentication::{Authenticator, bearer_token};
+use crate::object::Object;
 use crate::tokens::{IssuerDiscovery, SERVER_AUDIENCE, TokenClaims, TokenIssuer};
 use crate::user::User;
 
@@ -232,7 +233,7 @@ impl ServiceAccountTokens {
         let world = cache.world();
         let exists = |prefix: &str, reference: &Reference| {
             let object = world.get(&format!("/registry/{prefix}/{namespace}/{}", reference.name));
-            object.is_some_and(|object| *object.header.uid == *reference.uid)
+            object.is_some_and(|object| *object.header.uid == *reference.uid && !is_over(object, now))
         };
         let bound =
             [("serviceaccounts", Some(serviceaccount)), ("pods", pod.as_ref()), ("secrets", secret.as_ref())];
@@ -290,4 +291,17 @@ impl Authenticator for ServiceAccountTokens {
         }
         Ok(Some((self.user(&claims, cache)?, good)))
     }
+}
+/// For how many seconds tokens go on that are bound to what is being deleted: as long as upstream lets them.
+const AFTER_DELETION: i64 = 60;
+
+/// Whether an object has been going away for too long to vouch for anybody.
+fn is_over(object: &Object, now: i64) -> bool {
+    const MARK: &[u8] = b"\"deletionTimestamp\"";
+    // Most objects stay, and need not be parsed to know it.
+    if !object.mentions(MARK) {
+        return false;
+    }
+    let due = object.value()["metadata"]["deletionTimestamp"].as_str().map(str::parse::<jiff::Timestamp>);
+    due.is_some_and(|due| due.map_or(true, |due| now > due.as_second().saturating_add(AFTER_DELETION)))
 }

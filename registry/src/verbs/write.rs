@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::options::WriteOptions;
 use super::{Call, body, respond};
 use crate::body::Body;
+use crate::layers::authorization::NoCreation;
 use crate::negotiate::Form;
 use crate::status::{Result, Status};
 use crate::write::Change;
@@ -49,7 +50,8 @@ pub(super) async fn update(call: &Call) -> Result<Response<Body>> {
     let (mut object, mut warnings) = (decoded.object, decoded.warnings);
     warnings.extend(drop_repeated_owners(&mut object));
     let target = call.target(options.dry_run);
-    let written = call.registry.update(&target, &Replace(object)).await?;
+    let written =
+        call.registry.update(&target, &Replace { object, no_creation: call.no_creation.clone() }).await?;
     respond::written(call, form, &written, &warnings)
 }
 
@@ -90,14 +92,22 @@ fn repeated_owners(object: &mut Value) -> Option<String> {
 }
 
 /// Puts this object in the place of whatever is there.
-pub(super) struct Replace(pub Value);
+pub(super) struct Replace {
+    pub object: Value,
+    /// Why it may not be put where nothing is, if it may not.
+    pub no_creation: Option<NoCreation>,
+}
 
 impl Change for Replace {
     fn apply(&self, _present: &Value) -> Result<Value> {
-        Ok(self.0.clone())
+        Ok(self.object.clone())
     }
 
     fn replacement(&self) -> Option<&Value> {
-        Some(&self.0)
+        Some(&self.object)
+    }
+
+    fn may_create(&self) -> Result<()> {
+        self.no_creation.as_ref().map_or(Ok(()), |NoCreation(refusal)| Err(refusal.clone()))
     }
 }

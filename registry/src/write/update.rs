@@ -31,6 +31,15 @@ pub trait Change: Send + Sync {
     /// Returns the object to make if there is none; absent if the change needs one.
     fn replacement(&self) -> Option<&Value>;
 
+    /// Returns why whoever asks may not put the replacement where nothing is, if that is so.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of a creation.
+    fn may_create(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Returns the object to make if there is none, with its owners, however its kind is updated (default: none).
     fn creation(&self) -> Option<Result<Value>> {
         None
@@ -169,6 +178,7 @@ impl Registry {
             Some(object) if resource.strategy.creates_on_update() && target.subresource.is_none() => {
                 let mut object = object.clone();
                 metadata::check_identity(&mut object, target)?;
+                change.may_create()?;
                 metadata::of(&mut object).remove("resourceVersion");
                 self.create(target, object).await
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use super::target::Place;
@@ -32,6 +32,11 @@ impl Default for Client {
 }
 
 impl Client {
+    /// Waits until there is room for one more call. That is no matter of the webhook: its time begins behind it.
+    pub(super) async fn place(&self) -> SemaphorePermit<'_> {
+        self.places.acquire().await.expect("nobody closes it")
+    }
+
     /// Sends a body to a webhook, and returns what it answers.
     ///
     /// # Errors
@@ -49,7 +54,6 @@ impl Client {
         let url = place.url(seconds);
         let turn = self.turns.fetch_add(1, Ordering::Relaxed);
         let call = async {
-            let _place = self.places.acquire().await.expect("nobody closes it");
             let known = place.resolve(world, turn)?;
             self.transport.post(place, &url, known, body).await
         };

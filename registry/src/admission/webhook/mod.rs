@@ -19,14 +19,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 pub use mutating::MutatingWebhooks;
 pub use validating::ValidatingWebhooks;
 
 use super::Attributes;
 use super::expressions::Expressions;
-use super::matching::{self, Event};
+use super::matching::{self, Event, timed_out};
 use crate::resource::Resource;
 use crate::status::{Result, Status};
 use client::Client;
@@ -159,8 +159,11 @@ impl Caller {
         request["oldObject"] = old.clone().unwrap_or_default();
         let body = review::request(offered, request);
         let seconds = hook.value["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT);
-        let until = until.min(Instant::now() + Duration::from_secs(seconds));
         let place = target::Place::of(&hook.value["clientConfig"]).map_err(Failure::Calling)?;
+        let Ok(_turn) = timeout_at(until, self.client.place()).await else {
+            return Err(Failure::Refused(timed_out()));
+        };
+        let until = until.min(Instant::now() + Duration::from_secs(seconds));
         let answer = self.client.post(&place, attributes.world, body, until).await;
         let answer = answer.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
         let answer = Answer::read(&answer, offered, &uid, mutating)?;

@@ -1,0 +1,94 @@
+//! Who may approve and sign certificates, and for whom: CertificateApproval, CertificateSigning and
+//! CertificateSubjectRestriction of upstream.
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::{Admission, Attributes, Operation};
+use crate::layers::authorization::{Authorization, Decision};
+use crate::request::{RequestInfo, ResourceRequest};
+use crate::resource::Subresource;
+use crate::status::{Result, Status};
+
+const GROUP: &str = "certificates.k8s.io";
+/// The signer whose certificates are users' of the API server.
+const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
+
+/// Whoever approves a certificate needs the verb `approve` on its signer, whoever signs it the verb `sign`; and nobody becomes a
+/// member of `system:masters` by a certificate.
+#[derive(Debug)]
+pub(crate) struct CertificateRights(Authorization);
+
+impl CertificateRights {
+    pub(crate) fn new(authorization: Authorization) -> Self {
+        Self(authorization)
+    }
+
+    /// Checks that the user has a right on a signer, by its name or by its domain (`example.com/*`).
+    async fn require(&self, attributes: &Attributes<'_>, verb: &str, request: &Value) -> Result<()> {
+        let signer = request["spec"]["signerName"].as_str().unwrap_or_default();
+        let domain = signer.split_once('/').map(|(domain, _)| format!("{domain}/*"));
+        for name in [Some(signer.to_owned()), domain].into_iter().flatten() {
+            let request = RequestInfo::Resource(ResourceRequest {
+                verb: None,
+                group: GROUP.into(),
+                version: "v1".into(),
+                namespace: None,
+                resource: "signers".into(),
+                name: Some(name),
+                subresource: None,
+            });
+            if let Decision::Allow(_) = self.0.decide(attributes.user, &request, verb, "").await {
+                return Ok(());
+            }
+        }
+        let why = format!("user not permitted to {verb} requests with signerName {signer:?}");
+        Err(Status::forbidden_object(attributes.resource, attributes.name, why))
+    }
+}
+
+#[async_trait]
+impl Admission for CertificateRights {
+    fn handles(&self, attributes: &Attributes<'_>) -> bool {
+        attributes.resource.group == GROUP
+            && attributes.resource.kind == "CertificateSigningRequest"
+            && attributes.operation != Operation::Delete
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()> {
+        let Some(new) = object else { return Ok(()) };
+        let certificate = |request: &Value| request["status"]["certificate"].clone();
+        match (attributes.subresource, attributes.old) {
+            (Some(Subresource::Approval), Some(old)) => self.require(attributes, "approve", old).await,
+            (Some(Subresource::Status), Some(old)) if certificate(old) != certificate(new) => {
+                self.require(attributes, "sign", old).await
+            }
+            (None, None) if new["spec"]["signerName"] == CLIENT_SIGNER && asks_for_masters(new) => {
+                let why = format!("use of {CLIENT_SIGNER} signer with system:masters group is not allowed");
+                Err(Status::forbidden_object(attributes.resource, attributes.name, why))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether the certificate that is asked for would make its holder a member of `system:masters`.
+#[cfg(feature = "tls")]
+fn asks_for_masters(request: &Value) -> bool {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use x509_parser::prelude::{FromDer as _, X509CertificationRequest, parse_x509_pem};
+
+    let pem = request["spec"]["request"].as_str().and_then(|text| STANDARD.decode(text).ok());
+    let Some(pem) = pem else { return false };
+    let Ok((_, pem)) = parse_x509_pem(&pem) else { return false };
+    let Ok((_, asked)) = X509CertificationRequest::from_der(&pem.contents) else { return false };
+    let subject = &asked.certification_request_info.subject;
+    subject.iter_organization().any(|group| group.as_str().is_ok_and(|group| group == crate::user::MASTERS))
+}
+
+/// Nothing of this build can read what is asked for, or sign it.
+#[cfg(not(feature = "tls"))]
+fn asks_for_masters(_: &Value) -> bool {
+    false
+}
