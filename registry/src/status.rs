@@ -420,6 +420,10 @@ impl From<StorageError> for Status {
                 tracing::error!(error = %chain(source.as_ref()), "storage is full: free space or move it, then writes resume");
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "InternalError", "storage is full")
             }
+            StorageError::Unreadable { .. } => {
+                tracing::error!(error = %chain(&error), "something stored cannot be read");
+                Self::internal(error)
+            }
             other => {
                 tracing::error!(error = %chain(&other), "storage failed");
                 Self::unavailable("storage is unavailable")
@@ -429,7 +433,7 @@ impl From<StorageError> for Status {
 }
 
 /// Joins an error and its sources.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -45,7 +45,7 @@ pub type Commits = BoxStream<'static, Result<Commit, StorageError>>;
 ///    that key.
 /// 10. **A dropped future abandons the wait, never half a write.** The commit happens whole, or not at all.
 ///
-/// What an error says of a write: [`StorageError::Conflict`], [`StorageError::Invalid`] and
+/// What an error says of a write: [`StorageError::Conflict`], [`StorageError::Invalid`], [`StorageError::Unreadable`] and
 /// [`StorageError::Full`] mean that nothing was written; [`StorageError::Unavailable`] leaves it open.
 #[async_trait]
 pub trait Storage: Debug + Send + Sync + 'static {
@@ -124,6 +124,14 @@ pub enum StorageError {
     /// There is no room left. Nothing was written; reads still work.
     #[error("storage is full")]
     Full(#[source] BoxError),
+    /// What is stored cannot be made out, as with a key that is missing. Waiting does not help: the source says what does.
+    #[error("the value at {key} cannot be read")]
+    Unreadable {
+        /// Where it is.
+        key: Key,
+        /// Why it cannot be read, and what to do.
+        source: BoxError,
+    },
     /// The backend failed in a way that the caller can only wait out. A commit may have happened.
     #[error("storage is unavailable")]
     Unavailable(#[source] BoxError),

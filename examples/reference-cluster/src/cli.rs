@@ -85,6 +85,10 @@ pub(crate) struct ServerOptions {
     /// Where objects are kept.
     #[arg(long, value_enum, default_value = "embedded")]
     pub(crate) storage: StorageKind,
+    /// Which objects are encrypted in the store, and with which keys (apiserver.config.k8s.io/v1 EncryptionConfiguration; default:
+    /// none). Those not encrypted with the first key are written again at the start.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encryption_provider_config: Option<PathBuf>,
     /// Where to listen, with TLS.
     #[arg(long, default_value = "0.0.0.0:6443", value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,

@@ -13,7 +13,7 @@ use quarterdeck_core::storage::Storage;
 use quarterdeck_registry::layers::policy;
 use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::node_connector::TlsNodes;
-use quarterdeck_registry::storage::{EmbeddedStorage, MemoryStorage};
+use quarterdeck_registry::storage::{EmbeddedStorage, EncryptedStorage, Encryption, MemoryStorage};
 use quarterdeck_registry::tls::{Authority, Identity, ServiceAccountKey, kubeconfig};
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
 
@@ -56,7 +56,7 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     let sockets = Sockets::bind(&options).await?;
     let (url, port) = (sockets.url(), sockets.port());
     let identities = Identities::open(&options)?;
-    let storage = storage(&options)?;
+    let storage = storage(&options).await?;
     write_kubeconfigs(&options, &identities.authority, &url)?;
     let nodes = TlsNodes::new();
     let builder = ApiServer::builder_shared(storage).node_connector(nodes.clone());
@@ -95,16 +95,33 @@ pub(crate) fn configure(
     }
 }
 
-/// Opens the store.
-pub(crate) fn storage(options: &ServerOptions) -> Result<Arc<dyn Storage>> {
-    match options.storage {
-        StorageKind::Memory => Ok(Arc::new(MemoryStorage::new())),
+/// Opens the store, and brings what is in it to the first of the keys.
+pub(crate) async fn storage(options: &ServerOptions) -> Result<Arc<dyn Storage>> {
+    // A wrong file is told of before anything is touched.
+    let encryption = encryption(options)?;
+    let below: Arc<dyn Storage> = match options.storage {
+        StorageKind::Memory => Arc::new(MemoryStorage::new()),
         StorageKind::Embedded => {
             let directory = options.data.join("storage");
             let opened = EmbeddedStorage::open(&directory);
-            Ok(Arc::new(opened.map_err(|error| Failure::because("cannot open the store", &error))?))
+            Arc::new(opened.map_err(|error| Failure::because("cannot open the store", &error))?)
         }
+    };
+    // Without a configuration too: what was encrypted is then missed, and not passed over.
+    let storage = EncryptedStorage::shared(below, encryption);
+    let rewritten = storage.rewrite().await;
+    let rewritten = rewritten.map_err(|error| Failure::because("cannot encrypt the store anew", &error))?;
+    if rewritten > 0 {
+        tracing::info!(rewritten, "objects were written again, as the encryption configuration has it");
     }
+    Ok(Arc::new(storage))
+}
+
+/// Reads what is to be encrypted.
+fn encryption(options: &ServerOptions) -> Result<Encryption> {
+    let Some(path) = &options.encryption_provider_config else { return Ok(Encryption::none()) };
+    let encryption = Encryption::from_file(path);
+    encryption.map_err(|error| Failure::because(&format!("cannot use {}", path.display()), &error))
 }
 
 /// Lets a server reach the agents of other processes.

@@ -22,7 +22,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     let endpoint = if runs(Part::Proxy) { proxy_endpoint(&options.proxy)? } else { None };
     let nodes = if runs(Part::Agent) { open_nodes(&options).await? } else { Vec::new() };
     let identities = Identities::open(&options.server)?;
-    let storage = server::storage(&options.server)?;
+    let storage = server::storage(&options.server).await?;
     let (url, port) = (sockets.url(), sockets.port());
     server::write_admin_kubeconfig(&options.server, &identities.authority, &url)?;
     let controllers = quarterdeck_controllers::Options::default().root_ca(identities.authority.certificate());

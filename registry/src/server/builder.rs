@@ -35,7 +35,7 @@ use crate::rbac::escalation::Escalation;
 use crate::registry::{Registry, Resources, Settings};
 use crate::resource::Resource;
 use crate::resources;
-use crate::status::Status;
+use crate::status::{Status, chain};
 use crate::tokens::TokenIssuer;
 use crate::verbs::Running;
 use crate::websocket::Sockets;
@@ -359,7 +359,7 @@ impl ApiServerBuilder {
         tasks.spawn(async move {
             if let Err(error) = feed.run(feed_stop).await {
                 fed.feed_ended();
-                tracing::error!(%error, "the watch cache stopped: reads time out until the server is started again");
+                tracing::error!(error = %chain(&error), "the watch cache stopped: reads time out until the server is started again");
             }
         });
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;

@@ -3,10 +3,13 @@
 //! Start at [`MemoryStorage`], which is gone when it is dropped, or at `EmbeddedStorage` (feature `embedded`), which
 //! lives in a directory. Both stores keep the same versioned map (`versions`,
 //! persistent: a snapshot or a fork of it costs nothing) and serve watches from its history (`published`), so they
-//! differ in durability only. The contract that they keep is [`quarterdeck_core::storage::Storage`].
+//! differ in durability only. `EncryptedStorage` (feature `encryption`) lies over any store and encrypts what it is told to.
+//! The contract that they keep is [`quarterdeck_core::storage::Storage`].
 
 #[cfg(feature = "embedded")]
 mod embedded;
+#[cfg(feature = "encryption")]
+mod encrypted;
 mod entries;
 mod history;
 mod memory;
@@ -15,6 +18,8 @@ mod versions;
 
 #[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedOptions, EmbeddedStorage, OpenError};
+#[cfg(feature = "encryption")]
+pub use encrypted::{DecryptError, EncryptedStorage, Encryption, EncryptionError, EncryptionKey, Provider};
 pub use history::Retention;
 pub use memory::MemoryStorage;
 

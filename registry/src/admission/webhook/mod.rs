@@ -106,7 +106,11 @@ impl<'w> Hook<'w> {
         let inputs = matching::inputs(event, version).with("namespaceObject", None);
         let holds = matching::conditions_hold_for(conditions, !self.is_lenient(), expressions, &inputs);
         let holds = holds.map_err(|why| {
-            tracing::warn!(webhook = self.name(), %why, "a match condition failed, and with it the request");
+            // Why may quote what is written, such as a secret: that is for its writer alone.
+            tracing::warn!(
+                webhook = self.name(),
+                "a match condition failed, and with it the request: its writer is told why"
+            );
             matching::forbidden(event, why)
         })?;
         Ok(holds.then_some(version))
