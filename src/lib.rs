@@ -71,6 +71,8 @@ mod guides {
     mod embed {}
     #[doc = include_str!("../docs/swap-parts.md")]
     mod swap_parts {}
+    #[doc = include_str!("../docs/security.md")]
+    mod security {}
     #[doc = include_str!("../README.md")]
     mod readme {}
 }

@@ -20,6 +20,7 @@ mod measure;
 mod objects;
 mod process;
 mod references;
+mod security;
 mod serve;
 mod watch;
 
@@ -44,6 +45,10 @@ enum Role<'a> {
     Measure(Plan<'a>),
     /// Is an API server: what clients need goes into a directory, what is stored into another.
     Serve(&'a Path, Option<&'a Path>),
+    /// Is an API server that lets in only whom it may, and tells a file of every request.
+    Guarded(&'a Path, &'a Path),
+    /// Is an API server that does none of that.
+    Bare(&'a Path),
     /// Answers every request with the same bytes: what the machine can do at best.
     Fixed(&'a Path),
     /// Sends requests.
@@ -67,6 +72,8 @@ fn main() -> Result<(), BoxError> {
     match role(&arguments)? {
         Role::Measure(plan) => measure(&plan),
         Role::Serve(directory, store) => serve::serve(directory, store),
+        Role::Guarded(directory, log) => security::guarded(directory, log),
+        Role::Bare(directory) => security::bare(directory),
         Role::Fixed(directory) => serve::fixed(directory),
         Role::Load(load) => load::run(&load),
         Role::Watch(watch) => watch::run(&watch),
@@ -78,6 +85,8 @@ fn role(arguments: &[String]) -> Result<Role<'_>, BoxError> {
     Ok(match words[..] {
         ["serve", directory] => Role::Serve(Path::new(directory), None),
         ["serve", directory, store] => Role::Serve(Path::new(directory), Some(Path::new(store))),
+        ["guarded", directory, log] => Role::Guarded(Path::new(directory), Path::new(log)),
+        ["bare", directory] => Role::Bare(Path::new(directory)),
         ["fixed", directory] => Role::Fixed(Path::new(directory)),
         ["load", ..] => Role::Load(Load::parse(&arguments[1..])?),
         ["watch", ..] => Role::Watch(Watch::parse(&arguments[1..])?),

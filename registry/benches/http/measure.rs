@@ -11,6 +11,7 @@ use crate::figures::Figures;
 use crate::load::Work;
 use crate::process::Child;
 use crate::references as name;
+use crate::security;
 
 /// How many pods a server holds when it lists them.
 const PODS: usize = 10_000;
@@ -33,6 +34,7 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("latency", latency),
     ("deliveries", deliveries),
     ("idle", idle_watches),
+    ("security", security::security),
 ];
 
 fn work(count: usize) -> Work {

@@ -17,6 +17,10 @@ pub(crate) const DELIVERIES: &str = "deliveries, 1,000 watchers";
 pub(crate) const RESIDENT_IDLE: &str = "resident, idle";
 pub(crate) const RESIDENT_PODS: &str = "resident, with 10,000 pods of 2.3 KB";
 pub(crate) const IDLE_WATCH: &str = "resident for an idle watch";
+pub(crate) const CREATE_GUARDED: &str = "creates of a 1 KiB ConfigMap, all security";
+pub(crate) const CREATE_BARE: &str = "creates of a 1 KiB ConfigMap, no security";
+pub(crate) const SECURITY: &str = "server's CPU for security, above a create without";
+pub(crate) const DECISION: &str = "RBAC decision, 1,000 bindings";
 pub(crate) const PER_BYTE: &str = "bytes resident per byte stored";
 
 /// By the beginning of the figure's name: the goal, kube-apiserver, the fastest peer in Rust. The first that fits counts.
@@ -36,6 +40,8 @@ const KNOWN: &[(&str, [&str; 3])] = &[
     (RESIDENT_IDLE, ["20", "316", "35"]),
     (RESIDENT_PODS, ["75", "900–1,300", "458"]),
     (IDLE_WATCH, ["16", "50–100 (published)", "–"]),
+    (SECURITY, ["25", "–", "–"]),
+    (DECISION, ["5", "–", "–"]),
     (PER_BYTE, ["2", "–", "–"]),
 ];
 

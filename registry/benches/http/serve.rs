@@ -45,7 +45,6 @@ pub(crate) fn serve(directory: &Path, store: Option<&Path>) -> Result<(), BoxErr
             None => Arc::new(MemoryStorage::new()),
             Some(store) => Arc::new(EmbeddedStorage::open(store)?),
         };
-        let authority = Authority::new(Clock::system().now())?;
         let key = ServiceAccountKey::new()?;
         let server = ApiServer::builder_shared(storage)
             .authenticator(ClientCertificates)
@@ -53,16 +52,27 @@ pub(crate) fn serve(directory: &Path, store: Option<&Path>) -> Result<(), BoxErr
             .token_issuer(key)
             .start()
             .await?;
-        let config = authority.server_config(&authority.server("server", &[HOST.to_string()])?, false)?;
-        let plain = Listener::insecure(server.clone(), ANY_PORT).await?;
-        let encrypted = Listener::tls(server.clone(), ANY_PORT, config).await?;
         let token = accounts(&server).await?;
-        access::leave(directory, &authority, &authority.client(&User::admin())?, Some(&token))?;
-        announce(plain.local_address()?, encrypted.local_address()?)?;
-        let (_signal, stop) = Stop::channel();
-        tokio::try_join!(Box::new(plain).run(stop.clone()), Box::new(encrypted).run(stop))?;
-        Ok(())
+        listen(&server, directory, &User::admin(), Some(&token)).await
     })
+}
+
+/// Listens, and leaves what clients need: a certificate of this user, and perhaps a token.
+pub(crate) async fn listen(
+    server: &ApiServer,
+    directory: &Path,
+    user: &User,
+    token: Option<&str>,
+) -> Result<(), BoxError> {
+    let authority = Authority::new(Clock::system().now())?;
+    let config = authority.server_config(&authority.server("server", &[HOST.to_string()])?, false)?;
+    let plain = Listener::insecure(server.clone(), ANY_PORT).await?;
+    let encrypted = Listener::tls(server.clone(), ANY_PORT, config).await?;
+    access::leave(directory, &authority, &authority.client(user)?, token)?;
+    announce(plain.local_address()?, encrypted.local_address()?)?;
+    let (_signal, stop) = Stop::channel();
+    tokio::try_join!(Box::new(plain).run(stop.clone()), Box::new(encrypted).run(stop))?;
+    Ok(())
 }
 
 /// Makes the service account that pods need and the one that clients are, which may do everything, and returns a token of the
@@ -84,7 +94,8 @@ async fn accounts(server: &ApiServer) -> Result<String, BoxError> {
     Ok(made["status"]["token"].as_str().ok_or("a token request without a token")?.to_owned())
 }
 
-async fn post(server: &ApiServer, path: &str, object: Value) -> Result<Value, BoxError> {
+/// Makes an object, as an administrator.
+pub(crate) async fn post(server: &ApiServer, path: &str, object: Value) -> Result<Value, BoxError> {
     let request = Request::post(path).header("content-type", "application/json");
     let request = request.body(Full::new(Bytes::from(object.to_string())))?;
     let answer = server.as_user(User::admin()).oneshot(request).await?;
@@ -148,7 +159,7 @@ fn announce(plain: SocketAddr, encrypted: SocketAddr) -> Result<(), BoxError> {
 }
 
 /// Runs a server on all cores until standard input ends, which it does when the process that measures is gone.
-fn run(server: impl Future<Output = Result<(), BoxError>>) -> Result<(), BoxError> {
+pub(crate) fn run(server: impl Future<Output = Result<(), BoxError>>) -> Result<(), BoxError> {
     let runtime = Builder::new_multi_thread().enable_all().build()?;
     let (gone, is_gone) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {

@@ -1,7 +1,7 @@
 //! What may change or refuse a write between authorisation and the store.
 //!
 //! An [`Admission`] sees every write with the object as it will be, as it was, and who asks. Built-in ones are each in
-//! a file; the server runs them in the order of [`builtin`].
+//! a file; the server runs them in the order of [`builtin`]. [`mutate_fn`] and [`validate_fn`] make one of an async closure.
 
 pub(crate) mod certificates;
 mod claim_resize;
@@ -9,6 +9,7 @@ mod default_class;
 mod default_toleration_seconds;
 #[cfg_attr(not(feature = "cel"), path = "expressions_absent.rs")]
 pub(crate) mod expressions;
+mod from_fn;
 mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
@@ -34,6 +35,7 @@ use serde_json::Value;
 pub use claim_resize::PersistentVolumeClaimResize;
 pub use default_class::{DefaultIngressClass, DefaultStorageClass};
 pub use default_toleration_seconds::DefaultTolerationSeconds;
+pub use from_fn::{AdmissionFn, mutate_fn, mutate_fn_with, validate_fn, validate_fn_with};
 pub use limit_ranger::LimitRanger;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub use node_restriction::NodeRestriction;

@@ -170,9 +170,8 @@ fn join_everybody(user: &mut User) {
     }
 }
 
-/// Returns whether a path tells of the server's health, which anybody may ask for.
+/// Returns whether a path tells of the server's health, which anybody may ask for; single checks below it are not for anybody.
 #[must_use]
 pub fn is_health(path: &str) -> bool {
-    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    matches!(first, "healthz" | "livez" | "readyz")
+    matches!(path.trim_matches('/'), "healthz" | "livez" | "readyz")
 }

@@ -96,9 +96,10 @@ impl Authorizer for ComponentPolicy {
         let own = self.of(user);
         let mut rules: Vec<PolicyRule> = own.unwrap_or_default().iter().map(Rule::listed).collect();
         if own.is_some() {
-            let paths = DISCOVERY.iter().flat_map(|path| [format!("/{path}"), format!("/{path}/*")]);
+            let below = DISCOVERY.iter().flat_map(|path| [format!("/{path}"), format!("/{path}/*")]);
+            let paths = below.chain(STATE.iter().map(|path| format!("/{path}"))).collect();
             let verbs = vec!["get".to_owned()];
-            rules.push(PolicyRule { verbs, non_resource_urls: paths.collect(), ..PolicyRule::default() });
+            rules.push(PolicyRule { verbs, non_resource_urls: paths, ..PolicyRule::default() });
         }
         Rules { rules, incomplete: Vec::new() }
     }
@@ -139,9 +140,11 @@ impl Rule {
 }
 
 /// What the paths begin with that every component reads.
-const DISCOVERY: [&str; 7] = ["api", "apis", "openapi", "version", "healthz", "livez", "readyz"];
+const DISCOVERY: [&str; 3] = ["api", "apis", "openapi"];
+/// Other paths that every component reads; what is below them is for administrators, as upstream.
+const STATE: [&str; 4] = ["healthz", "livez", "readyz", "version"];
 
 fn is_discovery(path: &str) -> bool {
-    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-    DISCOVERY.contains(&first)
+    let path = path.trim_matches('/');
+    STATE.contains(&path) || DISCOVERY.contains(&path.split('/').next().unwrap_or_default())
 }

@@ -61,6 +61,14 @@ pub struct ApiServerBuilder {
     tokens: Option<Arc<dyn TokenIssuer>>,
     limits: Limits,
     audit: Option<Audit>,
+    without: Without,
+}
+
+/// What is left out.
+#[derive(Debug, Default, Clone, Copy)]
+struct Without {
+    admission: bool,
+    fairness: bool,
 }
 
 /// How much the server does at a time, and for how long.
@@ -146,6 +154,7 @@ impl ApiServer {
             tokens: None,
             limits: Limits::default(),
             audit: None,
+            without: Without::default(),
         }
     }
 }
@@ -239,6 +248,13 @@ impl ApiServerBuilder {
         self
     }
 
+    /// Leaves out the built-in admission, webhooks and policies included (default: all of it, see [`admission::builtin`]). That
+    /// nobody gives away more rights than they hold, and what [`admission`](Self::admission) adds, stays.
+    pub fn without_admission(mut self) -> Self {
+        self.without.admission = true;
+        self
+    }
+
     /// Adds a way to know users (default: only callers in process are known).
     pub fn authenticator(mut self, authenticator: impl Authenticator) -> Self {
         self.authenticators.push(Box::new(authenticator));
@@ -280,6 +296,12 @@ impl ApiServerBuilder {
     /// Sets how many requests that change something are served at a time (default: 200).
     pub fn max_mutating_requests_inflight(mut self, requests: usize) -> Self {
         self.limits.mutating = requests;
+        self
+    }
+
+    /// Serves every request at once, however many there are, for callers that can be trusted with that (default: [`Fairness`]).
+    pub fn without_fairness(mut self) -> Self {
+        self.without.fairness = true;
         self
     }
 
@@ -335,7 +357,10 @@ impl ApiServerBuilder {
                 vec![Arc::new(ComponentPolicy), Arc::new(NodeAuthorizer::new()), Arc::new(Rbac::new())];
         }
         let authorization = Authorization::new(authorizers, cache.clone(), self.storage.clone());
-        let mut admission = admission::builtin_with(self.pod_security);
+        let mut admission = match self.without.admission {
+            false => admission::builtin_with(self.pod_security),
+            true => Vec::new(),
+        };
         admission.extend(self.admission);
         admission.insert(0, Arc::new(Escalation::new(authorization.clone())));
         admission.insert(1, Arc::new(CertificateRights::new(authorization.clone())));
@@ -365,7 +390,10 @@ impl ApiServerBuilder {
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
         let Limits { requests, mutating, time } = self.limits;
         let seed = registry.random.fork("fairness").u64();
-        let fairness = Fairness::new(requests + mutating, registry.cache.clone(), seed);
+        let fairness = match self.without.fairness {
+            false => Fairness::new(requests + mutating, registry.cache.clone(), seed),
+            true => Fairness::off(registry.cache.clone()),
+        };
         let latest = registry.latest().await.map_err(StartError::Bootstrap)?;
         fairness.learn(&latest);
         tasks.spawn(fairness.clone().run(stop.clone()));

@@ -89,6 +89,17 @@ impl Fairness {
         Self(Arc::new(Inner { levels, level_of, parts, seed, uids: OnceLock::new(), cache }))
     }
 
+    /// Makes a layer that serves every request at once, and counts none.
+    #[must_use]
+    pub fn off(cache: Cache) -> Self {
+        let (levels, level_of, parts) = Default::default();
+        Self(Arc::new(Inner { levels, level_of, parts, seed: 0, uids: OnceLock::new(), cache }))
+    }
+
+    fn is_off(&self) -> bool {
+        self.0.levels.is_empty()
+    }
+
     /// Learns what the stored levels and schemas are called. If they are not stored, answers do not name them.
     pub(crate) fn learn(&self, world: &World) {
         let uid = |path: &str, name: &str| {
@@ -106,6 +117,9 @@ impl Fairness {
 
     /// Shares the seats out anew every ten seconds, until the server stops.
     pub(crate) async fn run(self, mut stop: Stop) {
+        if self.is_off() {
+            return;
+        }
         let mut parts = self.0.parts.clone();
         while stop.or(tokio::time::sleep(PERIOD)).await.is_some() {
             self.share_out(&mut parts);
@@ -205,7 +219,7 @@ where
             }
         };
         let is_watch = is_watch(&info);
-        if !is_watch && is_long_running(&info) {
+        if self.fairness.is_off() || (!is_watch && is_long_running(&info)) {
             return FairFuture { state: State::Served { answer: self.inner.call(request) }, seat: None };
         }
         let (admission, schema) = self.fairness.admit(request.extensions().get(), &info, &request);
