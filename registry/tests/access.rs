@@ -284,3 +284,106 @@ async fn nobody_passes_unknown_unless_anonymous_users_are_let_in() {
     assert_eq!(ask(&open, "/apis").await, StatusCode::FORBIDDEN);
     assert_eq!(ask(&open, "/api/v1/nodes").await, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn a_replacement_of_what_is_not_there_needs_the_right_to_create() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let rules =
+        json!([{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "update"]}]);
+    grant(&server, "r", "ann", rules).await;
+    let lease = |name: &str| json!({"metadata": {"name": name}, "spec": {"holderIdentity": "ann"}});
+    make(&server, leases, lease("there")).await;
+
+    let present = call(&server, "GET", &format!("{leases}/there"), Value::Null).await.1;
+    let (there, _) = act(&server, "ann", "PUT", &format!("{leases}/there"), present).await;
+    let (new, refused) = act(&server, "ann", "PUT", &format!("{leases}/new"), lease("new")).await;
+
+    assert_eq!((there, new), (StatusCode::OK, StatusCode::FORBIDDEN), "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("cannot create resource \"leases\""), "{refused}");
+    assert_eq!(call(&server, "GET", &format!("{leases}/new"), Value::Null).await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_reader_of_a_namespace_does_not_list_namespaces() {
+    let server = ApiServer::in_memory().await.unwrap();
+    make(
+        &server,
+        &format!("{RBAC}/namespaces/default/rolebindings"),
+        binding("v", ("ClusterRole", "view"), "ann"),
+    )
+    .await;
+
+    assert!(can(&server, "ann", "/api/v1/namespaces/default").await);
+    assert!(!can(&server, "ann", "/api/v1/namespaces?fieldSelector=metadata.name%3Ddefault").await);
+}
+
+#[tokio::test]
+async fn a_role_too_large_to_compare_is_refused_at_once() {
+    let server = ApiServer::in_memory().await.unwrap();
+    make(
+        &server,
+        &format!("{RBAC}/namespaces/default/rolebindings"),
+        binding("a", ("ClusterRole", "admin"), "ann"),
+    )
+    .await;
+    let many = |count: usize| (0..count).map(|number| format!("x{number}")).collect::<Vec<_>>();
+    let rules = json!([{"apiGroups": many(1000), "resources": many(1000), "verbs": many(100)}]);
+    let role = json!({"metadata": {"name": "huge"}, "rules": rules});
+
+    let (code, refused) =
+        act(&server, "ann", "POST", &format!("{RBAC}/namespaces/default/roles"), role).await;
+
+    assert_eq!(code, StatusCode::FORBIDDEN);
+    assert!(refused["message"].as_str().unwrap().contains("more than can be compared"), "{refused}");
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn certificates_are_approved_and_signed_by_who_may_for_their_signer() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let role = json!({"metadata": {"name": "approver"}, "rules": [
+        {"apiGroups": ["certificates.k8s.io"], "resources": ["certificatesigningrequests/approval"], "verbs": ["update"]},
+        {"apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "resourceNames": ["example.com/*"], "verbs": ["approve"]},
+    ]});
+    make(&server, &format!("{RBAC}/clusterroles"), role).await;
+    let mut given = binding("approver", ("ClusterRole", "approver"), "ann");
+    given["kind"] = "ClusterRoleBinding".into();
+    make(&server, &format!("{RBAC}/clusterrolebindings"), given).await;
+    let approve = async |name: &str, signer: &str| {
+        let mut request = signing_request(name, signer, "crew");
+        make(&server, requests, request.clone()).await;
+        request["status"]["conditions"] =
+            json!([{"type": "Approved", "status": "True", "reason": "r", "message": "m"}]);
+        act(&server, "ann", "PUT", &format!("{requests}/{name}/approval"), request).await
+    };
+
+    let (own, body) = approve("own", "example.com/a").await;
+    let (other, refused) = approve("other", "kubernetes.io/kube-apiserver-client").await;
+    let masters = signing_request("masters", "kubernetes.io/kube-apiserver-client", "system:masters");
+    let (code, forbidden) = call(&server, "POST", requests, masters).await;
+
+    assert_eq!(own, StatusCode::OK, "{body}");
+    assert_eq!(other, StatusCode::FORBIDDEN);
+    assert_eq!(
+        refused["message"],
+        "certificatesigningrequests.certificates.k8s.io \"other\" is forbidden: user not permitted to approve requests with \
+         signerName \"kubernetes.io/kube-apiserver-client\""
+    );
+    assert_eq!(code, StatusCode::FORBIDDEN, "{forbidden}");
+    assert!(forbidden["message"].as_str().unwrap().contains("with system:masters group is not allowed"));
+}
+
+/// A request for a certificate of this signer, for a member of a group.
+#[cfg(feature = "tls")]
+fn signing_request(name: &str, signer: &str, group: &str) -> Value {
+    use base64::Engine as _;
+    let mut asked = rcgen::CertificateParams::default();
+    asked.distinguished_name.push(rcgen::DnType::CommonName, "ann");
+    asked.distinguished_name.push(rcgen::DnType::OrganizationName, group);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = asked.serialize_request(&key).unwrap().pem().unwrap();
+    let request = base64::engine::general_purpose::STANDARD.encode(pem);
+    json!({"metadata": {"name": name}, "spec": {"signerName": signer, "usages": ["client auth"], "request": request}})
+}

@@ -421,6 +421,16 @@ async fn an_agent_writes_its_own_node_within_limits() {
 }
 
 #[tokio::test]
+async fn an_agent_makes_no_node_whose_name_the_server_generates() {
+    let server = two_nodes().await;
+    let node = json!({"metadata": {"generateName": "n"}});
+
+    let refused = refusal(&server, "POST", "/api/v1/nodes", node).await;
+
+    assert!(refused.contains("is not allowed to modify node \"\""), "{refused}");
+}
+
+#[tokio::test]
 async fn an_agent_renews_the_lease_of_its_own_node() {
     let server = two_nodes().await;
     let leases = |namespace: &str| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
