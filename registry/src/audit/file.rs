@@ -20,6 +20,8 @@ const QUEUE: usize = 10_000;
 const QUEUED: usize = 64 << 20;
 /// About how many bytes are written at a time.
 const BATCH: usize = 64 * 1024;
+/// How long the writer rests between two writes: events come in crowds, and waking a thread costs more than writing a line.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How often it is logged that events are dropped, at most.
 const COMPLAINT: Duration = Duration::from_secs(60);
 
@@ -122,6 +124,8 @@ impl<W: Write> Writer<W> {
             self.write(&batch, count);
             waiting.fetch_sub(batch.len() - usize::try_from(count).unwrap_or_default(), Ordering::Relaxed);
             self.complain();
+            // Whoever records an event need not wake a thread that is about to look anyway.
+            std::thread::sleep(PAUSE);
         }
     }
 
