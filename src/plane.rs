@@ -430,7 +430,8 @@ impl Parts<'_> {
 
     fn context_of(&self, user: User) -> Context {
         let random = self.random.fork(&user.name);
-        Context::new(self.server.client_as(user), self.clock.clone(), random)
+        let context = Context::new(self.server.client_as(user), self.clock.clone(), random);
+        context.with_metrics(self.server.metrics().clone())
     }
 
     fn scheduler(&self, schedulers: Vec<(String, Box<dyn Scheduler>)>) -> SchedulerDriver {

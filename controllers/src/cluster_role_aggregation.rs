@@ -34,7 +34,7 @@ impl Component for ClusterRoleAggregationController {
 
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
         let roles = self.0.informers.of::<ClusterRole>();
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&self.0.metrics, COMPONENT);
         let (of_role, known) = (queue.clone(), roles.clone());
         // Any role may be selected by any other, and there are few that select.
         let _subscription = roles.subscribe(move |_| {

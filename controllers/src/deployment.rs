@@ -58,7 +58,7 @@ impl Component for DeploymentController {
         let informers = &context.informers;
         let (deployments, sets, pods) =
             (informers.of::<Deployment>(), informers.of::<ReplicaSet>(), informers.of::<Pod>());
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&context.metrics, COMPONENT);
         let deployer = Arc::new(Deployer {
             recorder: context.recorder(COMPONENT),
             owned: by_controller(&sets),

@@ -45,7 +45,7 @@ impl Component for DisruptionController {
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
         let context = self.0;
         let (budgets, pods) = (context.informers.of::<PodDisruptionBudget>(), context.informers.of::<Pod>());
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&context.metrics, COMPONENT);
         let _subscriptions = follow(&budgets, &pods, &queue);
         let scales = Scales::new(&context);
         let concerned = (budgets.clone(), queue.clone());

@@ -54,7 +54,7 @@ impl Component for EndpointSliceController {
         let (services, pods, nodes) =
             (informers.of::<Service>(), informers.of::<Pod>(), informers.of::<Node>());
         let slices = informers.of::<EndpointSlice>();
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&context.metrics, COMPONENT);
         let expectations = Arc::new(Expectations::default());
         let keeper = Arc::new(Keeper {
             random: context.random.fork(COMPONENT),

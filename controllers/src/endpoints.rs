@@ -50,7 +50,7 @@ impl Component for EndpointsController {
         let informers = &context.informers;
         let (services, pods, endpoints) =
             (informers.of::<Service>(), informers.of::<Pod>(), informers.of::<Endpoints>());
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&context.metrics, COMPONENT);
         let keeper = Arc::new(Keeper {
             recorder: context.recorder(COMPONENT),
             services: services.clone(),

@@ -59,7 +59,7 @@ impl Component for GarbageCollector {
     }
 
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&self.0.metrics, COMPONENT);
         let shared = Arc::new(Shared { graph: Mutex::new(Graph::default()), kinds: RwLock::default() });
         let mut monitors = Monitors {
             context: self.0.clone(),

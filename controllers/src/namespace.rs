@@ -47,7 +47,7 @@ impl Component for NamespaceController {
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
         let context = self.0;
         let namespaces = context.informers.of::<Namespace>();
-        let queue = WorkQueue::with_backoff(BACKOFF.0, BACKOFF.1);
+        let queue = WorkQueue::with_backoff(BACKOFF.0, BACKOFF.1).measured(&context.metrics, COMPONENT);
         let added = queue.clone();
         let _subscription = namespaces.subscribe(move |event| {
             if is_terminating(&**event.object()) {

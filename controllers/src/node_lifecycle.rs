@@ -79,7 +79,7 @@ impl Component for NodeLifecycleController {
         let (nodes, pods) = (informers.of::<Node>(), informers.of::<Pod>());
         let leases =
             informers.selected::<Lease>(Selector::all().fields(format!("metadata.namespace={LEASES}")));
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&self.context.metrics, COMPONENT);
         let keeper = Arc::new(Keeper {
             recorder: self.context.recorder(COMPONENT),
             on_node: pods.index(|pod| {

@@ -79,7 +79,7 @@ impl Component for ReplicaSetController {
 
 async fn replicate<K: Replicated>(context: &Context, mut stop: Stop) -> Result<(), BoxError> {
     let (owners, pods) = (context.informers.of::<K>(), context.informers.of::<Pod>());
-    let queue = WorkQueue::new();
+    let queue = WorkQueue::new().measured(&context.metrics, K::COMPONENT);
     let expectations = Arc::new(Expectations::default());
     let replicator = Arc::new(Replicator {
         context: context.clone(),

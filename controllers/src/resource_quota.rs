@@ -51,7 +51,7 @@ impl Component for ResourceQuotaController {
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
         let context = self.0;
         let (quotas, pods) = (context.informers.of::<ResourceQuota>(), context.informers.of::<Pod>());
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&context.metrics, COMPONENT);
         let freed = Freed { quotas: quotas.clone(), queue: queue.clone() };
         let _subscriptions = (follow_quotas(&quotas, &queue), follow_pods(&pods, freed.clone()));
         let keeper = Arc::new(Keeper {

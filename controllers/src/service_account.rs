@@ -126,7 +126,7 @@ async fn in_every_namespace<K: Standard>(
 ) -> Result<(), BoxError> {
     let namespaces = context.informers.of::<Namespace>();
     let objects = context.informers.selected::<K>(Selector::all().fields(format!("metadata.name={name}")));
-    let queue = WorkQueue::new();
+    let queue = WorkQueue::new().measured(&context.metrics, component);
     let _subscriptions = follow(&namespaces, &objects, name, &queue);
     let keeper = Arc::new(Keeper {
         context: context.clone(),

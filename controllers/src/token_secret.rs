@@ -49,7 +49,7 @@ impl Component for TokenSecretController {
         let informers = &self.context.informers;
         let secrets = informers.selected::<Secret>(Selector::all().fields(format!("type={TYPE}")));
         let accounts = informers.of::<ServiceAccount>();
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&self.context.metrics, COMPONENT);
         let _subscriptions = follow(&secrets, &accounts, &queue);
         let keeper = Arc::new(Keeper {
             context: self.context.clone(),

@@ -74,7 +74,7 @@ impl Component for VolumeBinder {
             classes: informers.of(),
             context: context.clone(),
         });
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&context.metrics, COMPONENT);
         let _subscriptions = binder.follow(&queue);
         let synced = async {
             tokio::join!(binder.claims.synced(), binder.volumes.synced(), binder.classes.synced());

@@ -63,7 +63,7 @@ impl Component for VolumeProtectionController {
             informers.of::<PersistentVolume>(),
             informers.of::<Pod>(),
         );
-        let queue = WorkQueue::new();
+        let queue = WorkQueue::new().measured(&context.metrics, COMPONENT);
         let _subscriptions = follow(&claims, &volumes, &pods, &queue);
         let keeper = Arc::new(Keeper {
             context: context.clone(),

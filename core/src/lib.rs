@@ -19,6 +19,7 @@ pub mod component;
 pub mod hash;
 pub mod labels;
 pub mod latest;
+pub mod metrics;
 pub mod node;
 pub mod protocol;
 pub mod quantity;

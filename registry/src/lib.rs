@@ -15,6 +15,7 @@ pub mod custom;
 mod discovery;
 mod documents;
 mod etag;
+mod figures;
 pub mod layers;
 pub mod listener;
 mod managed;

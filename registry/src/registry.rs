@@ -14,6 +14,7 @@ use quarterdeck_core::storage::Storage;
 use crate::admission::Admission;
 use crate::beside::LongWork;
 use crate::cache::{Cache, World};
+use crate::figures::Figures;
 use crate::layers::authentication::Authentication;
 use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
@@ -76,11 +77,16 @@ impl Resources {
     /// Returns the kind behind a path.
     #[must_use]
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.position(group, version, plural).map(|index| &self.all[index])
+    }
+
+    /// Returns the place among [`all`](Self::all) of the kind behind a path.
+    pub(crate) fn position(&self, group: &str, version: &str, plural: &str) -> Option<usize> {
         let wanted = (group, version, plural);
         let path = |resource: &Resource| {
             (resource.group.as_ref(), resource.version.as_ref(), resource.plural.as_ref()).cmp(&wanted)
         };
-        self.all.binary_search_by(|resource| path(resource)).ok().map(|index| &self.all[index])
+        self.all.binary_search_by(|resource| path(resource)).ok()
     }
 
     /// Returns the kind of this name, in the version that is stored if that is served.
@@ -126,6 +132,8 @@ pub struct Registry {
     pub(crate) authentication: Authentication,
     /// Who may do what.
     pub(crate) authorization: Authorization,
+    /// What is counted.
+    pub(crate) figures: Figures,
     /// Who makes service accounts' tokens.
     pub tokens: Option<Arc<dyn TokenIssuer>>,
 }

@@ -5,6 +5,7 @@
 //! a bounded number at a time; meanwhile the snapshot shows a pod where it is about to be.
 
 mod actions;
+mod figures;
 mod inbox;
 mod queue;
 mod view;

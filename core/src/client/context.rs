@@ -4,6 +4,7 @@ use kube::Client;
 
 use super::{Informers, Recorder};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::random::Random;
 
 /// What a part that talks to the API gets at assembly. Clones share everything.
@@ -21,13 +22,23 @@ pub struct Context {
     pub clock: Clock,
     /// Names things and breaks ties.
     pub random: Random,
+    /// Where what a part counts is collected.
+    pub metrics: Metrics,
 }
 
 impl Context {
     /// Makes a context with informers of its own.
     #[must_use]
     pub fn new(client: Client, clock: Clock, random: Random) -> Self {
-        Self { informers: Informers::new(client.clone()), client, clock, random }
+        let metrics = Metrics::new();
+        Self { informers: Informers::new(client.clone()), client, clock, random, metrics }
+    }
+
+    /// Collects what parts count in this registry (default: one of the context's own).
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
     }
 
     /// Starts a recorder of events that `component` reports.

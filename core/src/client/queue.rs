@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::moment_in;
+use crate::metrics::{Counter, Gauge, Histogram, Metrics, exponential};
 
 /// A queue of things to work on, each at most once at a time. Clones are the same queue.
 ///
@@ -24,15 +25,47 @@ struct Inner<T> {
 
 struct State<T> {
     ready: VecDeque<T>,
-    /// Items to work on: in `ready`, or to be put there when they are done.
-    dirty: BTreeSet<T>,
-    processing: BTreeSet<T>,
+    /// Items to work on, and since when: in `ready`, or to be put there when they are done.
+    dirty: BTreeMap<T, Instant>,
+    /// Items that somebody works on, and since when.
+    processing: BTreeMap<T, Instant>,
     /// Items that wait, by time and then in the order of their coming.
     delayed: BTreeMap<(Instant, u64), T>,
     due: BTreeMap<T, (Instant, u64)>,
     failures: BTreeMap<T, u32>,
     sequence: u64,
     closed: bool,
+    figures: Option<Figures>,
+}
+
+/// What a queue counts, under upstream's names.
+struct Figures {
+    adds: Counter,
+    retries: Counter,
+    depth: Gauge,
+    waited: Histogram,
+    worked: Histogram,
+}
+
+impl Figures {
+    fn new(metrics: &Metrics, name: &str) -> Self {
+        let bounds = exponential(1e-8, 10.0, 12);
+        let counter = |metric, help| metrics.counters(metric, help, &["name"]).with(&[name]);
+        let histogram = |metric, help| metrics.histograms(metric, help, &["name"], &bounds).with(&[name]);
+        Self {
+            adds: counter("workqueue_adds_total", "Total number of adds handled by workqueue."),
+            retries: counter("workqueue_retries_total", "Total number of retries handled by workqueue."),
+            depth: metrics.gauges("workqueue_depth", "Current depth of workqueue.", &["name"]).with(&[name]),
+            waited: histogram(
+                "workqueue_queue_duration_seconds",
+                "How long in seconds an item stays in workqueue before being requested.",
+            ),
+            worked: histogram(
+                "workqueue_work_duration_seconds",
+                "How long in seconds processing an item from workqueue takes.",
+            ),
+        }
+    }
 }
 
 impl<T: Ord + Clone> WorkQueue<T> {
@@ -47,15 +80,23 @@ impl<T: Ord + Clone> WorkQueue<T> {
     pub fn with_backoff(base: Duration, longest: Duration) -> Self {
         let state = State {
             ready: VecDeque::new(),
-            dirty: BTreeSet::new(),
-            processing: BTreeSet::new(),
+            dirty: BTreeMap::new(),
+            processing: BTreeMap::new(),
             delayed: BTreeMap::new(),
             due: BTreeMap::new(),
             failures: BTreeMap::new(),
             sequence: 0,
             closed: false,
+            figures: None,
         };
         Self(Arc::new(Inner { state: Mutex::new(state), changed: Notify::new(), base, longest }))
+    }
+
+    /// Counts what the queue does under this name (default: nothing is counted).
+    #[must_use]
+    pub fn measured(self, metrics: &Metrics, name: &str) -> Self {
+        self.lock().figures = Some(Figures::new(metrics, name));
+        self
     }
 
     /// Adds `item`, to be worked on as soon as a worker is free.
@@ -73,6 +114,9 @@ impl<T: Ord + Clone> WorkQueue<T> {
         let mut state = self.lock();
         if state.closed {
             return;
+        }
+        if let Some(figures) = &state.figures {
+            figures.retries.inc();
         }
         let at = moment_in(delay);
         if let Some(known) = state.due.get(&item).copied() {
@@ -128,8 +172,7 @@ impl<T: Ord + Clone> WorkQueue<T> {
                 }
                 state.promote(Instant::now());
                 if let Some(item) = state.ready.pop_front() {
-                    state.dirty.remove(&item);
-                    state.processing.insert(item.clone());
+                    state.begin(&item);
                     if !state.ready.is_empty() || !state.delayed.is_empty() {
                         self.0.changed.notify_one();
                     }
@@ -153,7 +196,11 @@ impl<T: Ord + Clone> WorkQueue<T> {
     /// Says that the work on `item` is over; if it was added meanwhile, it is ready again.
     pub fn done(&self, item: &T) {
         let mut state = self.lock();
-        if state.processing.remove(item) && state.dirty.contains(item) {
+        let Some(since) = state.processing.remove(item) else { return };
+        if let Some(figures) = &state.figures {
+            figures.worked.observe_time(since.elapsed());
+        }
+        if state.dirty.contains_key(item) {
             state.ready.push_back(item.clone());
             drop(state);
             self.0.changed.notify_one();
@@ -180,6 +227,9 @@ impl<T: Ord + Clone> WorkQueue<T> {
         state.dirty.clear();
         state.delayed.clear();
         state.due.clear();
+        if let Some(figures) = &state.figures {
+            figures.depth.set(0);
+        }
         drop(state);
         self.0.changed.notify_waiters();
         self.0.changed.notify_one();
@@ -193,11 +243,29 @@ impl<T: Ord + Clone> WorkQueue<T> {
 impl<T: Ord + Clone> State<T> {
     /// Returns whether the item became ready now.
     fn add(&mut self, item: T) -> bool {
-        if self.closed || !self.dirty.insert(item.clone()) || self.processing.contains(&item) {
+        if self.closed || self.dirty.contains_key(&item) {
+            return false;
+        }
+        self.dirty.insert(item.clone(), Instant::now());
+        if let Some(figures) = &self.figures {
+            figures.adds.inc();
+            figures.depth.set(self.dirty.len());
+        }
+        if self.processing.contains_key(&item) {
             return false;
         }
         self.ready.push_back(item);
         true
+    }
+
+    /// Notes that somebody works on an item.
+    fn begin(&mut self, item: &T) {
+        let (since, now) = (self.dirty.remove(item), Instant::now());
+        self.processing.insert(item.clone(), now);
+        if let Some(figures) = &self.figures {
+            figures.depth.set(self.dirty.len());
+            figures.waited.observe_time(since.map_or(Duration::ZERO, |since| now - since));
+        }
     }
 
     fn promote(&mut self, now: Instant) {
@@ -323,5 +391,32 @@ mod tests {
         assert_eq!(ends, (None, None, None, ()));
         queue.add(1);
         assert_eq!(queue.next().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_counts_what_waits_and_for_how_long_and_what_is_tried_again() {
+        let metrics = Metrics::new();
+        let queue = WorkQueue::with_backoff(seconds(1), seconds(3)).measured(&metrics, "ships");
+        let (_other, says) = (WorkQueue::<u8>::new(), |line: &str| metrics.answer(None).text.contains(line));
+        queue.add("a");
+        queue.add("b");
+        queue.add("a");
+        assert!(says("workqueue_depth{name=\"ships\"} 2\n"));
+
+        tokio::time::sleep(seconds(5)).await;
+        let item = queue.next().await.unwrap();
+        tokio::time::sleep(seconds(2)).await;
+        queue.add_rate_limited(item);
+        queue.done(&item);
+
+        for line in [
+            "workqueue_adds_total{name=\"ships\"} 2\n",
+            "workqueue_depth{name=\"ships\"} 1\n",
+            "workqueue_retries_total{name=\"ships\"} 1\n",
+            "workqueue_queue_duration_seconds_sum{name=\"ships\"} 5.0\n",
+            "workqueue_work_duration_seconds_sum{name=\"ships\"} 2.0\n",
+        ] {
+            assert!(says(line), "{line} is not in\n{}", metrics.answer(None).text);
+        }
     }
 }

@@ -125,7 +125,7 @@ impl<W: Write> Writer<W> {
             waiting.fetch_sub(batch.len() - usize::try_from(count).unwrap_or_default(), Ordering::Relaxed);
             self.complain();
             // Whoever records an event need not wake a thread that is about to look anyway.
-            std::thread::sleep(PAUSE);
+            std::thread::park_timeout(PAUSE);
         }
     }
 

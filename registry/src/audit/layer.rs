@@ -9,6 +9,7 @@ use futures::future::{BoxFuture, Either};
 use http::{Request, Response};
 use quarterdeck_core::clock::Clock;
 use tower::{Layer, Service};
+use tracing::Span;
 
 use super::record::Record;
 use super::{Audit, Level};
@@ -80,6 +81,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<RequestBody>) -> Self::Future {
+        let span = Span::current();
+        if let Some(user) = request.extensions().get::<User>().filter(|_| !span.is_disabled()) {
+            span.record("user", user.name.as_str());
+        }
         let Some(mut record) = self.begin(&mut request) else {
             return Either::Left(self.inner.call(request));
         };

@@ -9,6 +9,7 @@ mod drafts;
 mod feed;
 mod log;
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +25,10 @@ use drafts::Drafts;
 pub use feed::{Feed, FeedError};
 pub use log::{Event, EventKind, Log, Position, Read, line};
 
+use crate::figures::group_resource;
 use crate::object::{Draft, Object};
 use crate::registry::Resources;
-use crate::resource::Resource;
+use crate::resource::{Backing, Resource};
 use crate::status::{Result, Status};
 
 /// What every key of the API server begins with.
@@ -121,6 +123,19 @@ impl Cache {
     #[must_use]
     pub fn world(&self) -> Arc<World> {
         self.0.world.load_full()
+    }
+
+    /// Returns what counts the stored objects of each kind, without keeping the cache.
+    pub(crate) fn census(&self) -> impl Fn() -> BTreeMap<String, usize> + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.0);
+        move || {
+            let Some(world) = shared.upgrade().map(|shared| shared.world.load_full()) else {
+                return BTreeMap::new();
+            };
+            let stored = |kind: &&Arc<Resource>| kind.backing == Backing::Store && kind.is_stored_form();
+            let kinds = world.resources().all().iter().filter(stored);
+            kinds.map(|kind| (group_resource(kind), world.range(&kind.prefix, None).count())).collect()
+        }
     }
 
     /// Returns a kind's log; absent if the kind is not served any more.

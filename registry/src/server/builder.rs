@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::Stop;
+use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::node::NodeConnector;
 use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::{Storage, StorageError};
@@ -22,6 +23,7 @@ use crate::admission::{self, Admission, PodSecurity};
 use crate::audit::{Audit, AuditLayer, RefusalLayer};
 use crate::cache::{Cache, Feed, FeedError};
 use crate::custom::lifecycle::Lifecycle;
+use crate::figures::{self, CountedAudit, Figures};
 use crate::layers::authentication::{Authentication, Authenticator};
 use crate::layers::authorization::{Authorization, Authorizer};
 use crate::layers::fairness::Fairness;
@@ -61,6 +63,7 @@ pub struct ApiServerBuilder {
     tokens: Option<Arc<dyn TokenIssuer>>,
     limits: Limits,
     audit: Option<Audit>,
+    metrics: Metrics,
     without: Without,
 }
 
@@ -154,6 +157,7 @@ impl ApiServer {
             tokens: None,
             limits: Limits::default(),
             audit: None,
+            metrics: Metrics::new(),
             without: Without::default(),
         }
     }
@@ -305,6 +309,12 @@ impl ApiServerBuilder {
         self
     }
 
+    /// Sets where the server counts, a registry that no other server has (default: one of its own).
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// Sets how long a request may take that does not last by its nature (default: 60 seconds).
     pub fn request_timeout(mut self, limit: Duration) -> Self {
         self.limits.time = limit;
@@ -376,6 +386,7 @@ impl ApiServerBuilder {
             long: Default::default(),
             turns: Default::default(),
             connector: self.connector,
+            figures: Figures::new(self.metrics),
             tokens: self.tokens,
         });
         let (signal, stop) = Stop::channel();
@@ -396,6 +407,9 @@ impl ApiServerBuilder {
         };
         let latest = registry.latest().await.map_err(StartError::Bootstrap)?;
         fairness.learn(&latest);
+        let metrics = registry.figures.metrics();
+        figures::watch_server(metrics, &registry.cache, &fairness);
+        let audit = self.audit.map(|audit| CountedAudit::of(audit, metrics));
         tasks.spawn(fairness.clone().run(stop.clone()));
         tasks.spawn(Lifecycle::new(registry.clone()).run(stop.clone()));
         tasks.spawn(OfDefinitions(registry.clone()).run(stop.clone()));
@@ -407,7 +421,7 @@ impl ApiServerBuilder {
         let authorization = GateLayer::new(authorization);
         let authentication = GateLayer::new(authentication);
         let served = impersonation.layer(fairness.layer(authorization.layer(dispatch)));
-        let audit = AuditLayer::new(self.audit, registry.clock.clone());
+        let audit = AuditLayer::new(audit, registry.clock.clone());
         let known = audit.layer(TimeLimits::new(TimeLimit(time)).layer(served));
         let stack = RefusalLayer::new(audit).layer(authentication.layer(known));
         let cache = registry.cache.clone();

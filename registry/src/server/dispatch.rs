@@ -115,6 +115,9 @@ impl Inner {
         if let Some(answer) = self.issuer(path) {
             return Some(answer);
         }
+        if path == "/metrics" {
+            return Some(self.metrics(parts));
+        }
         let set = self.documents.about(self.registry.resources().all());
         if path == "/" {
             return Some(text(&json!({"paths": self.paths(&set)})));
@@ -123,6 +126,14 @@ impl Inner {
             Some(answer) => Some(answer),
             None => set.openapi(path, &parts.headers, query, &self.registry).await,
         }
+    }
+
+    fn metrics(&self, parts: &Parts) -> Response<Body> {
+        let accept = parts.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let all = self.registry.figures.metrics().answer(accept);
+        let mut answer = Response::new(Body::full(all.text));
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(all.content_type));
+        answer
     }
 
     /// Answers the paths that tell how to check service accounts' tokens.
@@ -144,7 +155,7 @@ impl Inner {
 
     /// The paths that answer, in order.
     fn paths<'s>(&self, set: &'s Set) -> Vec<&'s str> {
-        let others = ["/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
+        let others = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"];
         let issues = self.registry.tokens.as_ref().is_some_and(|tokens| tokens.discovery().is_some());
         let issuer = ISSUER_PATHS.into_iter().filter(|_| issues);
         let mut paths: Vec<&str> = set.discovery.paths().chain(others).chain(issuer).collect();

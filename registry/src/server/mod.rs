@@ -22,9 +22,11 @@ use futures::FutureExt;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use quarterdeck_core::component::{BoxError, Stop, StopSignal};
+use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::storage::Revision;
 use tokio::task::JoinSet;
 use tower::Service;
+use tracing::{Instrument as _, Span};
 
 pub use builder::{ApiServerBuilder, BuildError, StartError};
 
@@ -148,6 +150,12 @@ impl ApiServer {
         self.background.stop.clone()
     }
 
+    /// Returns the registry of what the server counts, which `/metrics` shows. Other parts of a process may count in it too.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        self.registry.figures.metrics()
+    }
+
     /// The registry behind the server, for layers and tools of this crate's users that need more than HTTP.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
@@ -197,8 +205,12 @@ where
         let mut request: Request<RequestBody> =
             request.map(|body| RequestBody::new(body.map_err(Into::into)));
         request.extensions_mut().insert(AuditId(id.to_str().unwrap_or_default().into()));
+        let world = self.registry.cache.world();
+        let measured = self.registry.figures.begin(world.resources(), &mut request);
+        let span = span_of(&request, &id);
         let mut stack = self.stack.clone();
-        let answer = AssertUnwindSafe(async move { stack.call(request).await }).catch_unwind();
+        let answer = async move { stack.call(request).await }.instrument(span);
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         Box::pin(async move {
             let mut answer = match answer.await {
                 Ok(answer) => answer?,
@@ -209,9 +221,21 @@ where
                 websocket::end_connection(&mut answer);
             }
             answer.headers_mut().insert(AUDIT_ID, id);
-            Ok(answer)
+            Ok(measured.finish(answer))
         })
     }
+}
+
+/// Returns the span of a request: what is logged while it is served names it. Disabled, it costs nothing.
+fn span_of(request: &Request<RequestBody>, id: &HeaderValue) -> Span {
+    tracing::info_span!(
+        "request",
+        audit_id = id.to_str().unwrap_or_default(),
+        verb = %request.method(),
+        path = request.uri().path(),
+        // Not known yet: it is recorded behind authentication.
+        user = tracing::field::Empty,
+    )
 }
 
 fn respond_to_panic() -> Response<Body> {

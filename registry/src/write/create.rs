@@ -126,7 +126,7 @@ impl Registry {
             transaction = transaction.expect(definition, expected);
         }
         let transaction = with_companions(with_claims(transaction, &claims, &key), companions);
-        match self.commit(transaction, draft).await {
+        match self.commit(transaction, draft, (resource, Operation::Create)).await {
             Ok(stored) => {
                 metadata::of(&mut object)
                     .insert("resourceVersion".into(), stored.revision.to_string().into());

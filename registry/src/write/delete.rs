@@ -142,7 +142,7 @@ impl Registry {
         let transaction = Transaction::new()
             .expect(key.clone(), Expect::Modified(object.revision))
             .put(key.clone(), draft.bytes().clone());
-        match self.commit(transaction, draft).await {
+        match self.commit(transaction, draft, (target.resource, Operation::Update)).await {
             Ok(stored) => {
                 metadata::of(&mut marked)
                     .insert("resourceVersion".into(), stored.revision.to_string().into());

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use quarterdeck_core::storage::{Key, Revision, StorageError, Transaction};
 use serde_json::Value;
+use tokio::time::Instant;
 
 pub(crate) use delete::check_preconditions;
 pub use delete::{DeleteOptions, Deleted, Preconditions, Propagation};
@@ -169,15 +170,34 @@ impl Registry {
         &self,
         transaction: Transaction,
         draft: Draft,
+        of: (&Resource, Operation),
     ) -> std::result::Result<Object, StorageError> {
         self.cache.announce(&draft);
-        match self.storage.commit(transaction).await {
+        match self.store(transaction, of).await {
             Ok(revision) => Ok(draft.committed(revision)),
             Err(error) => {
                 self.cache.withdraw(&draft);
                 Err(error)
             }
         }
+    }
+}
+
+impl Registry {
+    /// Commits a transaction that writes an object of this kind, and counts how long that takes.
+    async fn store(
+        &self,
+        transaction: Transaction,
+        (resource, operation): (&Resource, Operation),
+    ) -> std::result::Result<Revision, StorageError> {
+        let began = Instant::now();
+        let committed = self.storage.commit(transaction).await;
+        self.figures.committed(&self.resources(), resource, operation, began.elapsed());
+        match &committed {
+            Ok(revision) => tracing::debug!(%revision, kind = %resource.kind, ?operation, "committed"),
+            Err(error) => tracing::debug!(%error, kind = %resource.kind, ?operation, "not committed"),
+        }
+        committed
     }
 }
 

@@ -275,7 +275,7 @@ impl Registry {
                 transaction.expect(guard.clone(), found).put(guard, key.as_str().as_bytes().to_vec());
         }
         let transaction = with_companions(with_claims(transaction, &along.claims, key), &along.companions);
-        match self.commit(transaction, draft).await {
+        match self.commit(transaction, draft, (resource, Operation::Update)).await {
             Ok(stored) => {
                 metadata::of(&mut new).insert("resourceVersion".into(), stored.revision.to_string().into());
                 Ok(Ok(Written::stored(new, stored, false)))
@@ -318,7 +318,7 @@ impl Registry {
         for claim in target.resource.strategy.release(value) {
             transaction = transaction.delete(claim);
         }
-        let committed = self.storage.commit(transaction).await;
+        let committed = self.store(transaction, (target.resource, Operation::Delete)).await;
         committed.map_err(|error| failure(error, key, &Claims::default(), target, target.name))
     }
 }

@@ -50,6 +50,14 @@ pub(super) enum Hint {
     Anything,
 }
 
+/// How many pods wait: to be tried now, for time to pass, for the cluster to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Depths {
+    pub(super) active: usize,
+    pub(super) backoff: usize,
+    pub(super) unschedulable: usize,
+}
+
 type Rank = (Reverse<i32>, u64, Symbol);
 
 impl Waiting {
@@ -123,6 +131,13 @@ impl Queue {
     pub(super) fn pop(&mut self) -> Option<Waiting> {
         let (_, _, key) = self.ready.first()?.clone();
         self.remove(&key)
+    }
+
+    /// Returns how many pods wait for what.
+    pub(super) fn depths(&self) -> Depths {
+        let until = |what: Until| self.sooner.get(&what).map_or(0, BTreeSet::len);
+        let unschedulable = until(Until::Room) + until(Until::Change);
+        Depths { active: self.ready.len(), backoff: until(Until::Time), unschedulable }
     }
 
     pub(super) fn has_ready(&self) -> bool {

@@ -9,9 +9,11 @@ use quarterdeck_core::component::{BoxError, Stop};
 use quarterdeck_core::scheduling::{Decision, Node, NodeId, PodInfo, Scheduler, Symbol};
 use serde_json::json;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use super::SchedulerDriver;
 use super::actions::{self, Done};
+use super::figures::{Figures, Outcome};
 use super::inbox::{Change, Inbox};
 use super::queue::{Hint, Queue, Until, Waiting};
 use super::view::{Then, View};
@@ -37,6 +39,7 @@ pub(super) struct Work {
     inbox: Inbox,
     actions: JoinSet<Done>,
     most_actions: usize,
+    figures: Figures,
 }
 
 enum Next {
@@ -56,6 +59,8 @@ impl Work {
         inbox: Inbox,
         recorders: Vec<Recorder>,
     ) -> Self {
+        let names = driver.schedulers.keys().map(|name| Symbol::from(name.clone()));
+        let figures = Figures::new(&driver.context.metrics, names);
         let named = driver.schedulers.into_iter().zip(recorders);
         let named =
             named.map(|((name, scheduler), recorder)| Named { name: name.into(), scheduler, recorder });
@@ -67,6 +72,7 @@ impl Work {
             inbox,
             actions: JoinSet::new(),
             most_actions: driver.actions,
+            figures,
         }
     }
 
@@ -83,6 +89,7 @@ impl Work {
             if self.may_decide() {
                 self.decide(&stop);
             }
+            self.figures.pending(self.queue.depths());
         }
         while let Some(done) = self.actions.join_next().await {
             self.finish(done?);
@@ -175,7 +182,14 @@ impl Work {
                 return;
             }
         }
-        match named.scheduler.schedule(&waiting.pod, cluster) {
+        let began = Instant::now();
+        let decision = named.scheduler.schedule(&waiting.pod, cluster);
+        if let Decision::Bind(_) = decision {
+            self.figures.binds(&waiting.pod, began);
+        } else {
+            self.figures.attempted(&waiting.pod.scheduler, Outcome::Unschedulable, began.elapsed());
+        }
+        match decision {
             Decision::Bind(node) => self.bind(waiting, node, stop),
             Decision::Preempt { node, victims } => self.preempt(waiting, node, &victims),
             Decision::Wait => self.queue.put_back(waiting, Until::Change),
@@ -198,6 +212,7 @@ impl Work {
     fn bind(&mut self, waiting: Waiting, node: NodeId, stop: &Stop) {
         let Some(node) = self.view.cluster.node(node).map(|node| node.name().clone()) else {
             tracing::error!(pod = %waiting.pod.key, scheduler = %waiting.pod.scheduler, "bound to a node that is not there");
+            self.figures.bound(&waiting.pod, Outcome::Error);
             self.queue.put_back(waiting, Until::Time);
             return;
         };
@@ -255,10 +270,12 @@ impl Work {
     fn finish(&mut self, done: Done) {
         match done {
             Done::Bound { pod, node } => {
+                self.figures.bound(&pod, Outcome::Scheduled);
                 let message = format!("Successfully assigned {} to {node}", pod.key);
                 self.event(&pod, &pod, EventType::Normal, "Scheduled", &message);
             }
             Done::NotBound { pod, why } => {
+                self.figures.bound(&pod, Outcome::Error);
                 // Whoever is gone or has found a node meanwhile needs no more telling.
                 let Some(waiting) = self.view.forget(&pod) else { return };
                 if let Some(why) = why {

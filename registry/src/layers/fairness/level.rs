@@ -60,6 +60,16 @@ struct Waiter {
     go: oneshot::Sender<()>,
 }
 
+/// How busy a level is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// How many seats there are.
+    pub(super) limit: usize,
+    pub(super) in_use: usize,
+    /// How many requests are in the queues.
+    pub(super) waiting: usize,
+}
+
 /// What became of a request.
 #[derive(Debug)]
 pub(super) enum Admitted {
@@ -123,6 +133,13 @@ impl Level {
         let id = state.enqueue(queue, seats, go);
         drop(state);
         Admitted::Queued(Waiting { level: self.clone(), queue, id, seats, granted, is_over: false })
+    }
+
+    /// Returns how busy the level is.
+    pub(super) fn load(&self) -> Load {
+        let state = self.state();
+        let waiting = state.queues.iter().map(|queue| queue.requests.len()).sum();
+        Load { limit: state.limit, in_use: state.in_use, waiting }
     }
 
     /// Returns the most seats that were in use and wanted since the last call.

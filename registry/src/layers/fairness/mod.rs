@@ -8,6 +8,7 @@
 
 mod classification;
 mod configuration;
+mod figures;
 mod lending;
 mod level;
 mod stored;
@@ -34,6 +35,7 @@ use crate::status::Status;
 use crate::user::{ANONYMOUS, UNAUTHENTICATED, User};
 use classification::{flow_of, schema_of};
 use configuration::{LEVELS, SCHEMAS};
+use figures::{Refusals, Refused};
 use lending::Part;
 use level::{Admitted, Level, Permit};
 pub(crate) use stored::bootstrap;
@@ -57,6 +59,8 @@ struct Inner {
     /// The level of each of [`SCHEMAS`].
     level_of: Vec<usize>,
     parts: Vec<Part>,
+    /// Of each of [`SCHEMAS`].
+    refusals: Vec<Refusals>,
     /// Keeps clients from finding flows that share all queues with another.
     seed: u64,
     /// What the objects of each schema and of its level are known by, once they are.
@@ -86,14 +90,17 @@ impl Fairness {
         let levels = levels.collect();
         let level = |name: &str| LEVELS.iter().position(|level| level.name == name).unwrap_or_default();
         let level_of = SCHEMAS.iter().map(|schema| level(schema.level)).collect();
-        Self(Arc::new(Inner { levels, level_of, parts, seed, uids: OnceLock::new(), cache }))
+        let refusals = std::iter::repeat_with(Refusals::default).take(SCHEMAS.len()).collect();
+        let uids = OnceLock::new();
+        Self(Arc::new(Inner { levels, level_of, parts, refusals, seed, uids, cache }))
     }
 
     /// Makes a layer that serves every request at once, and counts none.
     #[must_use]
     pub fn off(cache: Cache) -> Self {
         let (levels, level_of, parts) = Default::default();
-        Self(Arc::new(Inner { levels, level_of, parts, seed: 0, uids: OnceLock::new(), cache }))
+        let refusals = Vec::new();
+        Self(Arc::new(Inner { levels, level_of, parts, refusals, seed: 0, uids: OnceLock::new(), cache }))
     }
 
     fn is_off(&self) -> bool {
@@ -239,7 +246,10 @@ where
                 let wait = Box::pin(waiting.wait(limit / PATIENCE));
                 State::Queued { wait, rest: Some((inner, request)) }
             }
-            Admission::Of(Admitted::Refused) => State::Refused { answer: Some(too_many()) },
+            Admission::Of(Admitted::Refused) => {
+                self.fairness.0.refuse(schema, Refused::NoRoom);
+                State::Refused { answer: Some(too_many()) }
+            }
         };
         FairFuture { state, seat: Some(seat) }
     }
@@ -309,7 +319,12 @@ where
                 }
                 StateProjection::Served { answer } => break ready!(answer.poll(cx))?,
                 StateProjection::Queued { wait, rest } => match ready!(wait.as_mut().poll(cx)) {
-                    None => State::Refused { answer: Some(too_many()) },
+                    None => {
+                        if let Some(seat) = this.seat.as_ref() {
+                            seat.fairness.0.refuse(seat.schema, Refused::TimeOut);
+                        }
+                        State::Refused { answer: Some(too_many()) }
+                    }
                     Some(permit) => {
                         if let Some(seat) = this.seat.as_mut() {
                             seat.permit = Some(permit);

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use quarterdeck_core::clock::moment_in;
 use quarterdeck_core::component::Stop;
+use quarterdeck_core::metrics::Counter;
 use quarterdeck_core::storage::Revision;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep};
@@ -76,6 +77,8 @@ pub(super) struct Watcher {
     /// Fires when a bookmark is due or the watch ends. It is kept, because setting an alarm costs more than an event.
     alarm: Pin<Box<Sleep>>,
     stop: Stop,
+    /// Counts what is sent.
+    sent: Counter,
 }
 
 /// The next objects of what was there at the start.
@@ -122,6 +125,7 @@ impl Watcher {
             ends,
             alarm: Box::pin(tokio::time::sleep_until(first)),
             stop: call.running.stop.clone(),
+            sent: call.registry.figures.events_of(&call.resource),
         })
     }
 
@@ -157,6 +161,7 @@ impl Watcher {
         let mut out = BytesMut::new();
         for object in objects {
             if self.selection.matches(object) {
+                self.sent.inc();
                 let line = self.line(EventKind::Added, object);
                 out.extend_from_slice(&line);
             }
@@ -222,6 +227,7 @@ impl Watcher {
             self.revision = self.revision.max(event.object.revision);
             lines.extend(self.event(event));
         }
+        self.sent.add(lines.len() as u64);
         match lines.len() {
             // All watches send the same bytes.
             1 => lines.swap_remove(0),
