@@ -28,3 +28,8 @@ pub use docker::DockerRuntime;
 #[cfg(target_os = "linux")]
 pub use process::ProcessRuntime;
 pub use simulated::SimulatedRuntime;
+
+/// What a shell does for `Act::Flood` of the contract suite.
+#[cfg(test)]
+const FLOOD: &str = "line=x; while [ ${#line} -lt 65536 ]; do line=$line$line; done; \
+                     for n in 1 2 3 4 5 6 7 8; do echo $line; done";

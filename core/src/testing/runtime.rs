@@ -23,6 +23,7 @@ pub use clauses::{
 };
 pub use images::{
     images_clause_1_pulled_is_present, images_clause_2_absent_is_none, images_clause_3_impossible_is_refused,
+    images_clause_4_a_dropped_pull_can_be_repeated,
 };
 pub use lifetime::{
     clause_9_the_last_dead_attempt_stays, clause_10_events_have_no_gap, clause_11_pods_outlive_the_value,
@@ -31,7 +32,7 @@ pub use lifetime::{
 pub use logs::{
     logs_clause_1_what_was_written_is_readable, logs_clause_2_follow_ends_with_the_container,
     logs_clause_3_tail_counts_lines, logs_clause_4_options_are_kept_or_refused,
-    logs_clause_6_what_is_not_held_has_no_log,
+    logs_clause_5_a_reader_that_rests_holds_nothing_up, logs_clause_6_what_is_not_held_has_no_log,
 };
 
 use crate::runtime::{
@@ -91,6 +92,8 @@ pub enum Act {
     Exit(i32),
     /// Returns this code after a second.
     ExitLater(i32),
+    /// Writes eight lines of 65,536 times `x`, more than pipes and sockets hold, and returns 0.
+    Flood,
 }
 
 /// Names of images. A clause for which there is none is not tried.
@@ -161,10 +164,12 @@ macro_rules! runtime_suite {
                 images_clause_1_pulled_is_present
                 images_clause_2_absent_is_none
                 images_clause_3_impossible_is_refused
+                images_clause_4_a_dropped_pull_can_be_repeated
                 logs_clause_1_what_was_written_is_readable
                 logs_clause_2_follow_ends_with_the_container
                 logs_clause_3_tail_counts_lines
                 logs_clause_4_options_are_kept_or_refused
+                logs_clause_5_a_reader_that_rests_holds_nothing_up
                 logs_clause_6_what_is_not_held_has_no_log
             );
         }

@@ -168,6 +168,7 @@ impl Fixture for Real {
             }
             Act::Exit(code) => self.script(&format!("printf 'one\\ntwo\\nthree\\n'; exit {code}")),
             Act::ExitLater(code) => self.script(&format!("sleep 1; exit {code}")),
+            Act::Flood => self.script(crate::runtime::FLOOD),
         }
     }
 

@@ -163,6 +163,7 @@ impl Fixture for Host {
             Act::Say => shell("printf 'one\\ntwo\\nthree\\n'; exec sleep 1000"),
             Act::Exit(code) => shell(&format!("printf 'one\\ntwo\\nthree\\n'; exit {code}")),
             Act::ExitLater(code) => shell(&format!("sleep 1; exit {code}")),
+            Act::Flood => shell(crate::runtime::FLOOD),
         }
     }
 

@@ -28,6 +28,10 @@ impl Simulation {
                 ["say"] => says(),
                 ["exit", code] => says().exits(Duration::from_millis(1), code.parse().unwrap()),
                 ["later", code] => Script::run().exits(Duration::from_secs(1), code.parse().unwrap()),
+                ["flood"] => {
+                    let lines = (0..8).fold(Script::run(), |script, _| script.says("x".repeat(65_536)));
+                    lines.exits(Duration::from_millis(1), 0)
+                }
                 ["refused"] => Script::refused("a GPU"),
                 _ => Script::run().says("ready"),
             }
@@ -48,6 +52,7 @@ fn acting(act: Act) -> ContainerSpec {
         Act::Say => vec!["say".to_owned()],
         Act::Exit(code) => vec!["exit".to_owned(), code.to_string()],
         Act::ExitLater(code) => vec!["later".to_owned(), code.to_string()],
+        Act::Flood => vec!["flood".to_owned()],
     };
     ContainerSpec { image: "any".to_owned(), command, ..ContainerSpec::default() }
 }

@@ -1,5 +1,7 @@
 //! The clauses of `Images`. Not tried on a runtime that has none, or whose fixture names no image for them.
 
+use futures::poll;
+
 use super::{Fixture, soon};
 use crate::runtime::RuntimeError;
 
@@ -49,4 +51,26 @@ pub async fn images_clause_3_impossible_is_refused(fixture: &mut dyn Fixture) {
         matches!(pulled, Err(RuntimeError::Unsupported { .. })),
         "clause 3 of Images: {name} gave {pulled:?}"
     );
+}
+
+/// Clause 4 of `Images`: a pull that was dropped, wherever it was, can be repeated.
+pub async fn images_clause_4_a_dropped_pull_can_be_repeated(fixture: &mut dyn Fixture) {
+    let (runtime, names) = (fixture.runtime(), fixture.images());
+    let (Some(images), Some(name)) = (runtime.images(), names.available) else { return };
+
+    for steps in 1..4 {
+        let mut pull = images.pull(&name, None);
+        for _ in 0..steps {
+            if poll!(&mut pull).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let pulled = soon("pull", images.pull(&name, None)).await;
+    let pulled =
+        pulled.unwrap_or_else(|error| panic!("clause 4 of Images: pulling {name} again gave {error:?}"));
+
+    let present = soon("present", images.present(&name)).await.expect("an answer");
+    assert_eq!(present.as_ref(), Some(&pulled), "clause 4 of Images: {name} was pulled");
 }

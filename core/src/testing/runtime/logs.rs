@@ -1,4 +1,4 @@
-//! The clauses of `Logs`. Not tried on a runtime that keeps none. Clause 5 needs more output than a test should make.
+//! The clauses of `Logs`. Not tried on a runtime that keeps none. How much of a log is kept is for each runtime to prove.
 
 use std::time::Duration;
 
@@ -114,6 +114,27 @@ pub async fn logs_clause_4_options_are_kept_or_refused(fixture: &mut dyn Fixture
         );
         assert!(matches!(since, Err(RuntimeError::Unsupported { .. })), "clause 4 of Logs: {since:?}");
     }
+}
+
+/// Clause 5 of `Logs`: a container writes and ends while somebody has its log open and does not read.
+pub async fn logs_clause_5_a_reader_that_rests_holds_nothing_up(fixture: &mut dyn Fixture) {
+    let runtime = fixture.runtime();
+    let Some(logs) = runtime.logs() else { return };
+    let pod = fixture.pod("flood").await;
+    let container = fixture.start(&pod, "main", 0, Act::Flood).await;
+
+    let options = LogOptions { follow: true, ..LogOptions::default() };
+    let mut rests = soon("logs", logs.open(&container, options)).await.expect("a log");
+    let exit = tokio::time::timeout(super::SOON / 2, fixture.exit(&container)).await;
+    let exit = exit.expect("clause 5 of Logs: the container waits for a reader");
+    assert_eq!(exit.exit_code, Some(0), "clause 5 of Logs: the container did what it had to");
+
+    let read = async {
+        while let Some(chunk) = rests.next().await {
+            chunk.expect("a piece");
+        }
+    };
+    soon("the end of the log", read).await;
 }
 
 /// Clause 6 of `Logs`: what is not held has no log.

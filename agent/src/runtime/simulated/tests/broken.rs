@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use quarterdeck_core::runtime::{
-    Credentials, EventKind, Events, Image, Images, LogChunks, PodStatus, RuntimeInfo, Started,
+    ContainerState, Credentials, EventKind, Events, Image, Images, LogChunks, PodStatus, RuntimeInfo, Started,
 };
 use quarterdeck_core::testing::runtime as suite;
 
@@ -40,6 +40,8 @@ enum Fault {
     IgnoresTail,
     IgnoresTimestamps,
     ShowsEmptyLogs,
+    PullsOnce,
+    WaitsForReaders,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,16 @@ impl Broken {
                         0..0,
                         dead.map(|dead| quarterdeck_core::runtime::ContainerStatus { attempt: 0, ..dead }),
                     );
+                }
+                Fault::WaitsForReaders => {
+                    let read = self.half.lock().unwrap().clone();
+                    for container in &mut pod.containers {
+                        let key =
+                            ContainerKey::new(pod.uid.clone(), container.name.clone(), container.attempt);
+                        if read.contains(&key) {
+                            container.state = ContainerState::Created;
+                        }
+                    }
                 }
                 _ => {}
             }
@@ -253,6 +265,13 @@ impl Images for Broken {
         if self.has(Fault::PullsElsewhere) {
             return Ok(super::super::builder::found(image));
         }
+        if self.has(Fault::PullsOnce) {
+            let key = ContainerKey::new(PodUid::new(""), image, 0);
+            if self.half.lock().unwrap().contains(&key) {
+                return Err(RuntimeError::Unavailable("it is being pulled already".into()));
+            }
+            self.half.lock().unwrap().push(key);
+        }
         self.node.pull(image, credentials).await
     }
 }
@@ -267,6 +286,7 @@ impl Logs for Broken {
         match self.fault {
             Fault::EndsFollowersEarly => options.follow = false,
             Fault::IgnoresTail => options.tail = None,
+            Fault::WaitsForReaders if options.follow => self.half.lock().unwrap().push(container.clone()),
             Fault::IgnoresTimestamps => options.timestamps = false,
             Fault::LosesLogsOfTheDead if exit_of(&self.node, container).await.is_some() => {
                 return Ok(futures::stream::empty().boxed());
@@ -323,9 +343,11 @@ catches! {
     an_image_pulled_elsewhere_is_caught: PullsElsewhere by images_clause_1_pulled_is_present;
     an_image_pulled_unasked_is_caught: PullsWhenAsked by images_clause_2_absent_is_none;
     an_impossible_image_is_caught: TakesAnyImage by images_clause_3_impossible_is_refused;
+    a_pull_that_is_not_repeated_is_caught: PullsOnce by images_clause_4_a_dropped_pull_can_be_repeated;
     a_lost_log_is_caught: LosesLogsOfTheDead by logs_clause_1_what_was_written_is_readable;
     a_follower_that_ends_early_is_caught: EndsFollowersEarly by logs_clause_2_follow_ends_with_the_container;
     an_ignored_tail_is_caught: IgnoresTail by logs_clause_3_tail_counts_lines;
     ignored_timestamps_are_caught: IgnoresTimestamps by logs_clause_4_options_are_kept_or_refused;
+    a_container_that_waits_for_its_reader_is_caught: WaitsForReaders by logs_clause_5_a_reader_that_rests_holds_nothing_up;
     an_empty_log_of_nothing_is_caught: ShowsEmptyLogs by logs_clause_6_what_is_not_held_has_no_log;
 }
