@@ -18,7 +18,7 @@ pub(crate) struct Expressions;
 
 /// What expressions are about.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Inputs;
+pub(crate) struct Inputs {}
 
 impl Inputs {
     /// Adds a value.

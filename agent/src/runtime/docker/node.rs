@@ -60,10 +60,7 @@ impl Node {
         try_join_all(sandboxes.map(|sandbox| self.engine.remove(&sandbox.id))).await?;
         let attempt = status::sandbox(&held).map_or(0, |sandbox| sandbox.tag.attempt + 1);
 
-        self.engine.provide_pause(&self.pause_image).await?;
-        let tag = Tag::sandbox(pod, attempt);
-        let body = body::sandbox(pod, &tag, &self.pause_image, &self.engine.node);
-        let (id, _) = self.engine.create(&tag, body).await.map_err(RuntimeError::unavailable)?;
+        let id = self.make_sandbox(pod, attempt).await?;
         if let Err(error) = self.engine.start(&id).await {
             self.engine.remove(&id).await?;
             return Err(cannot_start_pod(error));
@@ -73,6 +70,22 @@ impl Node {
             return Err(RuntimeError::unavailable("the sandbox was removed while it was started"));
         }
         Ok(status::pod(&held))
+    }
+
+    /// Makes the container of a sandbox, and its image when somebody has removed it.
+    async fn make_sandbox(&self, pod: &PodSandbox, attempt: u32) -> Result<String, RuntimeError> {
+        let tag = Tag::sandbox(pod, attempt);
+        let mut tries = 0;
+        loop {
+            self.engine.provide_pause(&self.pause_image).await?;
+            let body = body::sandbox(pod, &tag, &self.pause_image, &self.engine.node);
+            match self.engine.create(&tag, body).await {
+                Ok((id, _)) => return Ok(id),
+                // It was there a moment ago.
+                Err(error) if answer(&error) == Some(404) && tries < 3 => tries += 1,
+                Err(error) => return Err(RuntimeError::unavailable(error)),
+            }
+        }
     }
 
     pub(super) async fn start_container(
