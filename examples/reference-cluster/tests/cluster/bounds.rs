@@ -70,7 +70,11 @@ async fn drain(kubectl: &Kubectl<'_>) {
         "{}",
         held.stderr
     );
-    assert!(drained.contains("drained"), "{drained}");
+    // Older releases say that the node was evicted.
+    assert!(
+        ["drained", "evicted"].iter().any(|word| drained.contains(&format!("node/{node} {word}"))),
+        "{drained}"
+    );
     kubectl.run(&format!("uncordon {node}")).await;
     kubectl.pods(selector, pods.len()).await;
     let all = kubectl.run("get all").await;
