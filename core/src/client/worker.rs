@@ -119,8 +119,8 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 /// Conflicts are everyday: the informer is a little behind, and the next try has the new state.
 fn log(name: &str, key: &impl Debug, error: &BoxError) {
     let first: &(dyn Error + 'static) = &**error;
-    let status = std::iter::successors(Some(first), |cause: &&'_ (dyn Error + 'static)| (*cause).source());
-    let status = status.into_iter().find_map(refusal);
+    let mut chain = std::iter::successors(Some(first), |cause: &&'_ (dyn Error + 'static)| (*cause).source());
+    let status = chain.find_map(refusal);
     let reason = with_causes(&**error);
     if status.is_some_and(|status| status.is_conflict() || status.is_not_found()) {
         tracing::debug!(name, ?key, reason, "trying again");

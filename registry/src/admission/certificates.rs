@@ -5,8 +5,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{Admission, Attributes, Operation};
-use crate::layers::authorization::{Authorization, Decision};
-use crate::request::{RequestInfo, ResourceRequest};
+use crate::layers::authorization::Authorization;
 use crate::resource::Subresource;
 use crate::status::{Result, Status};
 
@@ -29,16 +28,7 @@ impl CertificateRights {
         let signer = request["spec"]["signerName"].as_str().unwrap_or_default();
         let domain = signer.split_once('/').map(|(domain, _)| format!("{domain}/*"));
         for name in [Some(signer.to_owned()), domain].into_iter().flatten() {
-            let request = RequestInfo::Resource(ResourceRequest {
-                verb: None,
-                group: GROUP.into(),
-                version: "v1".into(),
-                namespace: None,
-                resource: "signers".into(),
-                name: Some(name),
-                subresource: None,
-            });
-            if let Decision::Allow(_) = self.0.decide(attributes.user, &request, verb, "").await {
+            if self.0.may(attributes.user, verb, (GROUP, "signers"), None, &name).await {
                 return Ok(());
             }
         }

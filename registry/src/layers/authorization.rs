@@ -128,6 +128,28 @@ impl Authorization {
         }
     }
 
+    /// Returns whether a user has a right that no request asks for by itself, such as to `bind` a role or to `approve` for a signer;
+    /// the resource is a group and a plural, an empty name stands for none.
+    pub(crate) async fn may(
+        &self,
+        user: &User,
+        verb: &str,
+        (group, plural): (&str, &str),
+        namespace: Option<&str>,
+        name: &str,
+    ) -> bool {
+        let request = RequestInfo::Resource(ResourceRequest {
+            verb: None,
+            group: group.into(),
+            version: "v1".into(),
+            namespace: namespace.map(str::to_owned),
+            resource: plural.into(),
+            name: Some(name.into()).filter(|name: &String| !name.is_empty()),
+            subresource: None,
+        });
+        matches!(self.decide(user, &request, verb, "").await, Decision::Allow(_))
+    }
+
     async fn ask(&self, attributes: &Attributes<'_>) -> Decision {
         let mut reasons: Vec<Arc<str>> = Vec::new();
         for authorizer in &self.0.authorizers {

@@ -10,8 +10,7 @@ use serde_json::Value;
 use super::{GROUP, PolicyRule, TooManyParts, describe, missing, quoted};
 use crate::admission::{Admission, Attributes, Operation};
 use crate::cache::World;
-use crate::layers::authorization::{Authorization, Decision};
-use crate::request::{RequestInfo, ResourceRequest};
+use crate::layers::authorization::Authorization;
 use crate::status::{Result, Status};
 use crate::user::{MASTERS, User};
 
@@ -25,16 +24,7 @@ impl Escalation {
     }
 
     async fn may(&self, user: &User, verb: &str, plural: &str, namespace: Option<&str>, name: &str) -> bool {
-        let request = RequestInfo::Resource(ResourceRequest {
-            verb: None,
-            group: GROUP.into(),
-            version: "v1".into(),
-            namespace: namespace.map(str::to_owned),
-            resource: plural.into(),
-            name: Some(name.into()).filter(|name: &String| !name.is_empty()),
-            subresource: None,
-        });
-        matches!(self.0.decide(user, &request, verb, "").await, Decision::Allow(_))
+        self.0.may(user, verb, (GROUP, plural), namespace, name).await
     }
 
     /// Checks that a user holds all of some rules.
