@@ -1,6 +1,7 @@
 //! What is said about a request beside its answer: warnings for the client, annotations for the audit log.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard};
 
 use crate::user::User;
@@ -15,12 +16,15 @@ const MAX_WARNING: usize = 256;
 #[derive(Debug, Default)]
 pub struct Notes(Mutex<Inner>);
 
+/// What is noted so far.
 #[derive(Debug, Default)]
-struct Inner {
+pub(crate) struct Inner {
     warnings: Vec<String>,
-    annotations: BTreeMap<String, String>,
-    impersonated: Option<User>,
-    created: String,
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// As whom the client acts, if as somebody else.
+    pub(crate) impersonated: Option<User>,
+    /// The name of what the request makes; empty if it makes nothing, or nobody knows yet.
+    pub(crate) created: String,
 }
 
 impl Notes {
@@ -70,19 +74,14 @@ impl Notes {
         self.inner().impersonated = Some(user.clone());
     }
 
-    /// Returns as whom the client acts, if as somebody else.
-    pub(crate) fn impersonated(&self) -> Option<User> {
-        self.inner().impersonated.clone()
-    }
-
     /// Notes the name of what the request makes.
     pub(crate) fn name_created(&self, name: &str) {
         name.clone_into(&mut self.inner().created);
     }
 
-    /// Returns the name of what the request makes; empty if it makes nothing, or nobody knows yet.
-    pub(crate) fn created(&self) -> String {
-        self.inner().created.clone()
+    /// Returns what is noted so far. Nothing can be noted until that is dropped.
+    pub(crate) fn noted(&self) -> impl Deref<Target = Inner> {
+        self.inner()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::request::ResourceRequest;
@@ -63,12 +62,11 @@ pub(super) struct Event<'a> {
     pub(super) request_object: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) response_object: Option<&'a Value>,
-    #[serde(serialize_with = "micro_time")]
-    pub(super) request_received_timestamp: Timestamp,
-    #[serde(serialize_with = "micro_time")]
-    pub(super) stage_timestamp: Timestamp,
+    pub(super) request_received_timestamp: &'a str,
+    /// Of an arrival that of the request.
+    pub(super) stage_timestamp: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) annotations: &'a BTreeMap<String, String>,
 }
 
 /// Who somebody is.
@@ -158,9 +156,4 @@ impl ResponseStatus {
         let (reason, message) = (reason.to_owned(), message.to_owned());
         Self { status: "Failure".into(), message, reason, code, ..Self::default() }
     }
-}
-
-/// Writes a time to the microsecond, as upstream does.
-fn micro_time<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{time:.6}"))
 }

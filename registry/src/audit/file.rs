@@ -1,12 +1,11 @@
 //! The audit log in a file.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,9 +17,10 @@ use super::AuditSink;
 const QUEUE: usize = 10_000;
 /// How many bytes of events wait to be written at most.
 const QUEUED: usize = 64 << 20;
-/// About how many bytes are written at a time.
+/// How many bytes are written at a time, but for an event that is longer.
 const BATCH: usize = 64 * 1024;
-/// How long the writer rests between two writes: events come in crowds, and waking a thread costs more than writing a line.
+/// How long the writer rests between two looks at the queue: events come in crowds, and waking a thread costs more than
+/// writing a line.
 const PAUSE: Duration = Duration::from_millis(5);
 /// How often it is logged that events are dropped, at most.
 const COMPLAINT: Duration = Duration::from_secs(60);
@@ -29,10 +29,7 @@ const COMPLAINT: Duration = Duration::from_secs(60);
 /// never cut. Events that find the queue full (10,000 events or 64 MiB), or the disk, are dropped and counted; the log says so once a minute.
 #[derive(Debug)]
 pub struct AuditFile {
-    events: Option<SyncSender<Vec<u8>>>,
-    /// How many bytes wait.
-    waiting: Arc<AtomicUsize>,
-    dropped: Arc<AtomicU64>,
+    queue: Arc<Queue>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -54,47 +51,137 @@ impl AuditFile {
     pub fn with_queue(path: impl AsRef<Path>, events: usize) -> io::Result<Self> {
         let path = path.as_ref().to_owned();
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-        let (sender, receiver) = sync_channel(events.max(1));
-        let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer::new(file, path, dropped.clone());
-        let thread = std::thread::Builder::new().name("audit".into());
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let written = waiting.clone();
-        let writer = thread.spawn(move || writer.run(&receiver, &written))?;
-        Ok(Self { events: Some(sender), waiting, dropped, writer: Some(writer) })
+        let queue = Arc::new(Queue::new(events.max(1)));
+        let writer = Writer::new(file, path, queue.clone());
+        let writer = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
+        Ok(Self { queue, writer: Some(writer) })
     }
 }
 
 impl AuditSink for AuditFile {
     fn record(&self, event: Vec<u8>) {
-        let bytes = event.len();
-        let has_room = self.waiting.fetch_add(bytes, Ordering::Relaxed) <= QUEUED;
-        let is_taken = has_room && self.events.as_ref().is_some_and(|events| events.try_send(event).is_ok());
-        if !is_taken {
-            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.queue.push(&event);
     }
 
     fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.queue.dropped()
     }
 }
 
 impl Drop for AuditFile {
     /// Waits until what was recorded is written.
     fn drop(&mut self) {
-        drop(self.events.take());
+        self.queue.close();
         if let Some(writer) = self.writer.take() {
+            writer.thread().unpark();
             let _ = writer.join();
         }
+    }
+}
+
+/// Lines that wait to be written. They lie behind each other in a few large pieces, which are written as they are.
+#[derive(Debug)]
+struct Queue {
+    lines: Mutex<Lines>,
+    /// Tells a writer that waits of the first line.
+    arrived: Condvar,
+    most: usize,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    batches: Vec<Batch>,
+    /// How many events, and how many bytes of them, are not written yet.
+    events: usize,
+    bytes: usize,
+    /// Whether the writer waits for a line.
+    is_awaited: bool,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Batch {
+    lines: Vec<u8>,
+    events: usize,
+}
+
+impl Queue {
+    fn new(most: usize) -> Self {
+        Self { lines: Mutex::default(), arrived: Condvar::new(), most, dropped: AtomicU64::new(0) }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().expect("nothing panics while it holds the lines")
+    }
+
+    /// Adds an event, or drops it if there is no room.
+    fn push(&self, event: &[u8]) {
+        let mut lines = self.lines();
+        if lines.events >= self.most || lines.bytes > QUEUED {
+            drop(lines);
+            return self.drop_events(1);
+        }
+        lines.push(event);
+        if std::mem::take(&mut lines.is_awaited) {
+            drop(lines);
+            self.arrived.notify_one();
+        }
+    }
+
+    fn drop_events(&self, count: usize) {
+        self.dropped.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits for lines and takes all that there are: none if the queue is closed and empty.
+    fn take(&self) -> Vec<Batch> {
+        let mut lines = self.lines();
+        while lines.batches.is_empty() && !lines.is_closed {
+            lines.is_awaited = true;
+            lines = self.arrived.wait(lines).expect("nothing panics while it holds the lines");
+        }
+        lines.is_awaited = false;
+        std::mem::take(&mut lines.batches)
+    }
+
+    /// Makes the room free that a batch took.
+    fn release(&self, batch: &Batch) {
+        let mut lines = self.lines();
+        lines.events -= batch.events;
+        lines.bytes -= batch.lines.len();
+    }
+
+    fn close(&self) {
+        self.lines().is_closed = true;
+        self.arrived.notify_one();
+    }
+}
+
+impl Lines {
+    fn push(&mut self, event: &[u8]) {
+        let length = event.len() + 1;
+        let has_room = |batch: &Batch| batch.lines.capacity() - batch.lines.len() >= length;
+        if !self.batches.last().is_some_and(has_room) {
+            self.batches.push(Batch { lines: Vec::with_capacity(length.max(BATCH)), events: 0 });
+        }
+        if let Some(batch) = self.batches.last_mut() {
+            batch.lines.extend_from_slice(event);
+            batch.lines.push(b'\n');
+            batch.events += 1;
+        }
+        self.events += 1;
+        self.bytes += length;
     }
 }
 
 struct Writer<W> {
     file: W,
     path: PathBuf,
-    dropped: Arc<AtomicU64>,
+    queue: Arc<Queue>,
     /// Whether the last write may have ended within a line.
     is_torn: bool,
     why: Option<io::Error>,
@@ -103,47 +190,42 @@ struct Writer<W> {
     complained: Option<Instant>,
 }
 
-impl Writer<File> {
-    fn new(file: File, path: PathBuf, dropped: Arc<AtomicU64>) -> Self {
-        Self { file, path, dropped, is_torn: false, why: None, logged: 0, complained: None }
-    }
-}
-
 impl<W: Write> Writer<W> {
-    fn run(mut self, events: &Receiver<Vec<u8>>, waiting: &AtomicUsize) {
-        while let Ok(first) = events.recv() {
-            let mut batch = Vec::with_capacity(first.len() + 1);
-            let mut count = 0;
-            let mut next = Some(first);
-            while let Some(event) = next {
-                batch.extend_from_slice(&event);
-                batch.push(b'\n');
-                count += 1;
-                next = if batch.len() < BATCH { events.try_recv().ok() } else { None };
+    fn new(file: W, path: PathBuf, queue: Arc<Queue>) -> Self {
+        Self { file, path, queue, is_torn: false, why: None, logged: 0, complained: None }
+    }
+
+    fn run(mut self) {
+        loop {
+            let batches = self.queue.take();
+            if batches.is_empty() {
+                return;
             }
-            self.write(&batch, count);
-            waiting.fetch_sub(batch.len() - usize::try_from(count).unwrap_or_default(), Ordering::Relaxed);
+            for batch in batches {
+                self.write(&batch);
+                self.queue.release(&batch);
+            }
             self.complain();
             // Whoever records an event need not wake a thread that is about to look anyway.
             std::thread::park_timeout(PAUSE);
         }
     }
 
-    fn write(&mut self, batch: &[u8], events: u64) {
+    fn write(&mut self, batch: &Batch) {
         let begun = if self.is_torn { self.file.write_all(b"\n") } else { Ok(()) };
-        match begun.and_then(|()| self.file.write_all(batch)) {
+        match begun.and_then(|()| self.file.write_all(&batch.lines)) {
             Ok(()) => self.is_torn = false,
             Err(error) => {
                 self.is_torn = true;
                 self.why = Some(error);
-                self.dropped.fetch_add(events, Ordering::Relaxed);
+                self.queue.drop_events(batch.events);
             }
         }
     }
 
     /// Logs that events were dropped, unless that was done a moment ago.
     fn complain(&mut self) {
-        let dropped = self.dropped.load(Ordering::Relaxed);
+        let dropped = self.queue.dropped();
         let is_time = self.complained.is_none_or(|last| last.elapsed() >= COMPLAINT);
         if dropped == self.logged || !is_time {
             return;
@@ -181,12 +263,47 @@ mod tests {
     #[test]
     fn a_full_disk_drops_and_counts() {
         let sink = AuditFile::open("/dev/full").unwrap();
-        let dropped = sink.dropped.clone();
+        let queue = sink.queue.clone();
         for _ in 0..3 {
             sink.record(b"event".to_vec());
         }
         drop(sink);
-        assert_eq!(dropped.load(Ordering::Relaxed), 3);
+        assert_eq!(queue.dropped(), 3);
+    }
+
+    #[test]
+    fn a_crowd_that_fits_the_queue_is_written_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.log");
+        let sink = AuditFile::open(&path).unwrap();
+        for _ in 0..QUEUE {
+            sink.record(vec![b'x'; 999]);
+        }
+        let queue = sink.queue.clone();
+        drop(sink);
+        assert_eq!(queue.dropped(), 0);
+        assert_eq!(std::fs::metadata(path).unwrap().len(), 1000 * QUEUE as u64);
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_events_and_in_bytes() {
+        // Nobody writes.
+        let sink = |most| AuditFile { queue: Arc::new(Queue::new(most)), writer: None };
+
+        let (few, large) = (sink(3), sink(QUEUE));
+        for _ in 0..100 {
+            few.record(b"event".to_vec());
+            large.record(vec![b'x'; QUEUED / 8]);
+        }
+
+        assert_eq!(few.dropped(), 97);
+        // What finds no more than the bound there is taken.
+        assert_eq!(large.dropped(), 92);
+        // What is written makes room.
+        let batch = &few.queue.take()[0];
+        few.queue.release(batch);
+        few.record(b"event".to_vec());
+        assert_eq!((batch.events, few.dropped()), (3, 97));
     }
 
     /// A disk that is full for a while, after so many bytes.
@@ -210,24 +327,16 @@ mod tests {
 
     #[test]
     fn after_a_full_disk_events_begin_on_a_line_of_their_own() {
-        let dropped = Arc::new(AtomicU64::new(0));
-        let file = Disk(Vec::new(), 7);
-        let mut writer = Writer {
-            file,
-            path: "x".into(),
-            dropped,
-            is_torn: false,
-            why: None,
-            logged: 0,
-            complained: None,
-        };
+        let queue = Arc::new(Queue::new(QUEUE));
+        let mut writer = Writer::new(Disk(Vec::new(), 7), "x".into(), queue.clone());
+        let line = |text: &str| Batch { lines: text.into(), events: 1 };
 
-        writer.write(b"first\n", 1);
-        writer.write(b"second\n", 1);
+        writer.write(&line("first\n"));
+        writer.write(&line("second\n"));
         writer.file.1 = 100;
-        writer.write(b"third\n", 1);
+        writer.write(&line("third\n"));
 
         assert_eq!(writer.file.0, b"first\ns\nthird\n");
-        assert_eq!(writer.dropped.load(Ordering::Relaxed), 1);
+        assert_eq!(queue.dropped(), 1);
     }
 }

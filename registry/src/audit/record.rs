@@ -24,6 +24,8 @@ pub(crate) struct AuditId(pub(crate) Arc<str>);
 
 /// How an answer lasts that nobody waited for.
 const CLOSED: &str = "Connection closed early";
+/// How many bytes an event takes that tells of no bodies, about.
+const LINE: usize = 1024;
 /// The code of a request whose client went away (nginx's).
 const CLIENT_CLOSED: u16 = 499;
 
@@ -43,7 +45,8 @@ pub(super) struct Record {
     source_ips: Vec<String>,
     user_agent: String,
     info: Arc<RequestInfo>,
-    received: Timestamp,
+    /// When it arrived, as it is written.
+    received: String,
     lasts: bool,
     request: Option<(Tee, Kind)>,
     answer: Option<Answer>,
@@ -125,7 +128,7 @@ impl Record {
             source_ips: source_ips(request.headers(), extensions.get().copied()),
             user_agent: user_agent.unwrap_or_default().to_owned(),
             info,
-            received: clock.now(),
+            received: micro_time(clock.now()),
             lasts,
             request: None,
             answer: None,
@@ -205,12 +208,11 @@ impl Record {
     }
 
     fn tell(&self, stage: Stage, status: Option<&ResponseStatus>) {
-        let mut annotations = self.notes.annotations();
-        let mut told = |tee: &Tee, kind: &Kind| match tee.told(kind, self.omits_managed_fields) {
+        let told = |tee: &Tee, kind: &Kind| match tee.told(kind, self.omits_managed_fields) {
             Told::All(value) => Some(value),
             Told::Nothing => None,
             Told::TooLong => {
-                annotations.insert("audit.k8s.io/truncated".into(), "true".into());
+                self.notes.annotate("audit.k8s.io/truncated", "true");
                 None
             }
         };
@@ -221,7 +223,8 @@ impl Record {
             .as_ref()
             .filter(|_| is_answered && self.level >= Level::RequestResponse)
             .and_then(|answer| told(&answer.body, &answer.kind));
-        let (impersonated, created) = (self.notes.impersonated(), self.notes.created());
+        let later = (stage != Stage::RequestReceived).then(|| micro_time(self.clock.now()));
+        let notes = self.notes.noted();
         let event = Event {
             kind: "Event",
             api_version: "audit.k8s.io/v1",
@@ -231,25 +234,31 @@ impl Record {
             request_uri: &self.uri,
             verb: &self.verb,
             user: UserInfo::of(&self.user),
-            impersonated_user: impersonated.as_ref().map(UserInfo::of),
+            impersonated_user: notes.impersonated.as_ref().map(UserInfo::of),
             source_ips: &self.source_ips,
             user_agent: &self.user_agent,
             object_ref: match &*self.info {
-                RequestInfo::Resource(request) => Some(ObjectReference::of(request, &created)),
+                RequestInfo::Resource(request) => Some(ObjectReference::of(request, &notes.created)),
                 RequestInfo::Path(_) => None,
             },
             response_status: status,
             request_object: request_object.as_ref(),
             response_object: response_object.as_ref(),
-            request_received_timestamp: self.received,
-            stage_timestamp: self.clock.now(),
-            annotations,
+            request_received_timestamp: &self.received,
+            stage_timestamp: later.as_ref().unwrap_or(&self.received),
+            annotations: &notes.annotations,
         };
-        match serde_json::to_vec(&event) {
-            Ok(line) => self.audit.sink.record(line),
+        let mut line = Vec::with_capacity(LINE);
+        match serde_json::to_writer(&mut line, &event) {
+            Ok(()) => self.audit.sink.record(line),
             Err(error) => tracing::error!(%error, "an audit event cannot be written"),
         }
     }
+}
+
+/// Writes a time to the microsecond, as upstream does.
+fn micro_time(time: Timestamp) -> String {
+    format!("{time:.6}")
 }
 
 impl Drop for Record {
