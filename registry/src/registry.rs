@@ -11,7 +11,7 @@ use quarterdeck_core::node::NodeConnector;
 use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::Storage;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, WebhookClient};
 use crate::beside::LongWork;
 use crate::cache::{Cache, World};
 use crate::figures::Figures;
@@ -122,6 +122,8 @@ pub struct Registry {
     pub admission: Vec<Arc<dyn Admission>>,
     /// Ranges.
     pub settings: Settings,
+    /// What calls the webhooks that convert.
+    pub(crate) webhooks: WebhookClient,
     /// Work that must not hold up other requests.
     pub(crate) long: LongWork,
     /// Writes that wait for each other.
