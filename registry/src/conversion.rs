@@ -10,6 +10,7 @@
 mod kept;
 mod review;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,8 +144,12 @@ impl ConversionWebhook {
             ))
         })?;
         let desired = self.api_version(form);
-        let missing = |object: &&Arc<Object>| !self.kept.has(object, &form.version);
-        let missing: Vec<&Arc<Object>> = objects.iter().filter(missing).collect();
+        // A watch has each state of an object twice: as it was before one change, and as it was after another.
+        let mut seen = BTreeSet::new();
+        let mut is_missing = |object: &&Arc<Object>| {
+            !self.kept.has(object, &form.version) && seen.insert((object.header.uid.clone(), object.revision))
+        };
+        let missing: Vec<&Arc<Object>> = objects.iter().filter(|object| is_missing(object)).collect();
         let mut missing = missing.as_slice();
         while !missing.is_empty() {
             let (mut count, mut bytes) = (0, 0);

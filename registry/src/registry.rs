@@ -93,7 +93,10 @@ impl Resources {
     #[must_use]
     pub fn by_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
         let named = || self.all.iter().filter(|resource| resource.group == group && resource.kind == kind);
-        named().find(|resource| resource.is_stored_form()).or_else(|| named().next())
+        let is_stored = |resource: &&Arc<Resource>| {
+            resource.is_stored_form() && resource.version == resource.storage_version()
+        };
+        named().find(is_stored).or_else(|| named().next())
     }
 
     /// Returns all kinds, by group, version and plural.

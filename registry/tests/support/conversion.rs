@@ -231,8 +231,6 @@ async fn many_watches_are_told_in_order_and_cost_one_call_for_a_change() {
         );
     }
     assert_eq!(hook.take().len(), 1);
-    let opening = watched(&server, &format!("{V2}?watch=true&timeoutSeconds=1"), 1).await;
-    assert!(opening.is_empty());
 }
 
 #[tokio::test]
@@ -288,10 +286,11 @@ async fn refused(answer: impl Fn(&Value) -> Reply + Send + Sync + 'static) -> St
     assert_eq!((code, listed), (StatusCode::INTERNAL_SERVER_ERROR, StatusCode::INTERNAL_SERVER_ERROR));
     let lines = watched(&server, &format!("{V2}?watch=true"), 2).await;
     assert_eq!((lines.len(), &lines[0]["type"]), (1, &json!("ERROR")), "{lines:?}");
-    assert_eq!(call(&server, "POST", V2, rod("v2", "b", 1)).await.0, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(call(&server, "GET", &format!("{V1}/b"), Value::Null).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(call(&server, "POST", V2, rod("v2", "z", 1)).await.0, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(call(&server, "GET", &format!("{V1}/z"), Value::Null).await.0, StatusCode::NOT_FOUND);
     let message = answer["message"].as_str().unwrap();
-    assert_eq!(lines[0]["object"]["message"].as_str().map(str::len).is_some(), true);
+    let told = lines[0]["object"]["message"].as_str().unwrap();
+    assert!(told.starts_with("conversion webhook for example.com/v1, Kind=Rod "), "{told}");
     message
         .strip_prefix("conversion webhook for example.com/v1, Kind=Rod ")
         .unwrap_or_else(|| panic!("{message}"))
