@@ -11,6 +11,7 @@ mod beside;
 mod body;
 pub mod cache;
 mod compress;
+mod conversion;
 pub mod custom;
 mod discovery;
 mod documents;

@@ -62,7 +62,7 @@ impl Draft {
     }
 
     /// Encodes an object of the version that is stored.
-    fn of_stored(layout: Layout<'_>, value: &Value) -> Self {
+    pub(crate) fn of_stored(layout: Layout<'_>, value: &Value) -> Self {
         let header = Arc::new(Header::of(layout, value));
         Self { bytes: encode(layout, value), version_at: version_at(layout), header }
     }
@@ -98,6 +98,13 @@ impl Object {
         revision: Revision,
     ) -> Result<Self, NotAnObject> {
         let broken = |source| NotAnObject { key: key.clone(), source };
+        if let Some(webhook) = resource.webhook() {
+            let value: Value = serde_json::from_slice(&bytes).map_err(broken)?;
+            // Where versions are more than names, each object stays what it is.
+            if let Some(draft) = webhook.read(value) {
+                return Ok(draft.committed(revision));
+            }
+        }
         let layout = resource.layout();
         if resource.is_kept_up() || !has_prologue(layout, &bytes) {
             let value: Value = serde_json::from_slice(&bytes).map_err(broken)?;
@@ -123,6 +130,16 @@ impl Object {
             header: self.header.clone(),
             parsed: OnceLock::new(),
         }
+    }
+
+    /// Returns the `apiVersion` that the text begins with.
+    pub(crate) fn api_version(&self) -> &str {
+        const NAME: &[u8] = b"\"apiVersion\":\"";
+        let before = &self.bytes[..self.version_at().min(self.bytes.len())];
+        let found = before.windows(NAME.len()).position(|window| window == NAME);
+        let value = found.map_or(&before[..0], |at| &before[at + NAME.len()..]);
+        let end = value.iter().position(|byte| *byte == b'"').unwrap_or(0);
+        std::str::from_utf8(&value[..end]).unwrap_or_default()
     }
 
     /// Returns how many bytes the text takes in the store.

@@ -11,7 +11,7 @@ use quarterdeck_core::node::NodeConnector;
 use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::Storage;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, WebhookClient};
 use crate::beside::LongWork;
 use crate::cache::{Cache, World};
 use crate::figures::Figures;
@@ -93,7 +93,10 @@ impl Resources {
     #[must_use]
     pub fn by_kind(&self, group: &str, kind: &str) -> Option<&Arc<Resource>> {
         let named = || self.all.iter().filter(|resource| resource.group == group && resource.kind == kind);
-        named().find(|resource| resource.is_stored_form()).or_else(|| named().next())
+        let is_stored = |resource: &&Arc<Resource>| {
+            resource.is_stored_form() && resource.version == resource.storage_version()
+        };
+        named().find(is_stored).or_else(|| named().next())
     }
 
     /// Returns all kinds, by group, version and plural.
@@ -122,6 +125,8 @@ pub struct Registry {
     pub admission: Vec<Arc<dyn Admission>>,
     /// Ranges.
     pub settings: Settings,
+    /// What calls the webhooks that convert.
+    pub(crate) webhooks: WebhookClient,
     /// Work that must not hold up other requests.
     pub(crate) long: LongWork,
     /// Writes that wait for each other.

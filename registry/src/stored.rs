@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use serde_json::Value;
 
+use crate::conversion::ConversionWebhook;
 use crate::object::Object;
 use crate::resource::Resource;
 use crate::schema::{self, Seq, StructureRef, Text};
@@ -61,6 +62,8 @@ pub struct Stored {
     /// How stored objects are completed when they are read: a custom kind may have got new defaults since they were written.
     /// Absent if they are served as they were written.
     pub upkeep: Option<Upkeep>,
+    /// What converts the versions of a custom kind, if a webhook does. Then each resource has the form of its own version.
+    pub(crate) webhook: Option<Arc<ConversionWebhook>>,
 }
 
 /// How stored objects of a custom kind are brought to what their kind is today.
@@ -108,6 +111,7 @@ impl Resource {
             fields: layout.fields.clone(),
             conversion: Some(Arc::new(conversion)),
             upkeep: stored.stored.as_ref().and_then(|form| form.upkeep.clone()),
+            webhook: None,
         }));
         self.prefix = stored.prefix.clone();
         self

@@ -514,21 +514,6 @@ async fn a_server_without_namespaces_takes_their_names() {
     assert_eq!(made, StatusCode::CREATED);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_conversion_by_webhook_is_refused() {
-    let server = server().await;
-    let mut webhook = definition(json!([version("v1", true, string())]));
-    webhook["spec"]["conversion"] =
-        json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"]}});
-
-    let (code, why) = call(&server, "POST", DEFINITIONS, webhook).await;
-
-    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(
-        why["message"].as_str().unwrap().contains("conversion webhooks are not supported by this server")
-    );
-}
-
 #[cfg(feature = "cel")]
 mod rules {
     use super::*;

@@ -1,6 +1,8 @@
 //! Webhooks: when they are asked, what they may change, what the client of a refused write is told.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "support/conversion.rs"]
+mod conversion;
 #[path = "support/hook.rs"]
 mod hook;
 mod support;

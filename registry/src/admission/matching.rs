@@ -234,6 +234,22 @@ pub(super) fn version_for<'a>(
         .find_map(|rule| others.iter().copied().find(|other| rule_matches(rule, event, other) && fits(rule)))
 }
 
+/// Refuses a write that somebody wants to see in a version that only a webhook could make of it: not to ask would let it
+/// through unseen.
+pub(super) fn refuse_unconverted(event: &Event<'_>, version: &Resource) -> Result<()> {
+    let own = event.attributes.resource;
+    if own.webhook().is_none() || is_same(version, own) {
+        return Ok(());
+    }
+    Err(Status::internal(format!(
+        "admission asks about {} in version {}, and objects of version {} are not converted for it: name all versions in \
+         its rules",
+        own.qualified_plural(),
+        version.version,
+        own.version
+    )))
+}
+
 /// Whether a selector chooses everything: an absent one does, too.
 fn selector(value: &Value) -> Result<Option<Selector>> {
     if value.is_null() {

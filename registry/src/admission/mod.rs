@@ -47,6 +47,7 @@ pub use service_account::ServiceAccount;
 pub use storage_protection::StorageObjectInUseProtection;
 pub use taint_nodes::TaintNodesByCondition;
 pub use validating_policy::ValidatingPolicies;
+pub(crate) use webhook::WebhookClient;
 pub use webhook::{MutatingWebhooks, ValidatingWebhooks};
 
 use crate::cache::World;

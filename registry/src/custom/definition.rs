@@ -13,9 +13,10 @@ use super::scale::ScalePaths;
 use super::schema::{Schema, strings, weight_of_rules};
 use super::strategy::CustomStrategy;
 use super::structure;
+use crate::conversion::{ConversionWebhook, Form};
 use crate::request::Verb;
 use crate::resource::{Backing, Generation, Resource, Scope, Subresource};
-use crate::schema::{GroupVersionKind, Seq, Structure, StructureRef, apply_defaults, decode_value};
+use crate::schema::{GroupVersionKind, Seq, Structure, StructureRef, Text, apply_defaults, decode_value};
 use crate::selector::SelectableField;
 use crate::stored::{Conversion, Stored, Upkeep};
 use crate::table::Columns;
@@ -74,7 +75,11 @@ impl Definition {
             };
             versions.map(|version| relevant(version).to_vec().into()).collect()
         };
-        self.basis["names"]["kind"] == other.basis["names"]["kind"] && stored(self) == stored(other)
+        let same = |at: &[&str]| {
+            let of = |basis: &Value| at.iter().fold(basis.clone(), |value, name| value[*name].clone());
+            of(&self.basis) == of(&other.basis)
+        };
+        same(&["names", "kind"]) && same(&["spec", "conversion", "strategy"]) && stored(self) == stored(other)
     }
 
     /// Returns whether this is still what the definition comes to.
@@ -161,11 +166,13 @@ fn versions(basis: &Value) -> Vec<Version> {
     let schema_of = |version: &Value| version["schema"]["openAPIV3Schema"].clone();
     let schemas_differ = versions().any(|version| schema_of(version) != schema_of(storage));
     let mut patterns = Patterns::default();
+    let webhook = webhook(basis, storage);
     let store = Store {
         version: storage["name"].as_str().unwrap_or_default().to_owned(),
         structure: Arc::new(table(basis, storage, &Schema::new(&schema_of(storage)))),
         fields: fields_of_all(spec),
         schemas_differ,
+        webhook,
     };
     let mut made: Vec<Version> = versions()
         .map(|version| (version, version["served"] == true, version["storage"] == true))
@@ -186,6 +193,29 @@ struct Store {
     fields: Seq<SelectableField>,
     /// Whether what one version keeps another may prune.
     schemas_differ: bool,
+    /// What converts the versions, if a webhook does.
+    webhook: Option<Arc<ConversionWebhook>>,
+}
+
+/// The webhook that converts the versions of a kind, if its definition names one.
+fn webhook(basis: &Value, storage: &Value) -> Option<Arc<ConversionWebhook>> {
+    let (spec, names) = (&basis["spec"], &basis["names"]);
+    if spec["conversion"]["strategy"] != "Webhook" {
+        return None;
+    }
+    let form = |version: &Value| Form {
+        version: text(version, "name"),
+        structure: StructureRef::Shared(Arc::new(table(
+            basis,
+            version,
+            &Schema::new(&version["schema"]["openAPIV3Schema"]),
+        ))),
+        fields: selectable(version).collect::<Vec<_>>().into(),
+    };
+    let forms = spec["versions"].as_array().into_iter().flatten().map(form).collect();
+    let configuration = spec["conversion"]["webhook"].clone();
+    let (group, kind, storage) = (text(spec, "group"), text(names, "kind"), text(storage, "name"));
+    Some(Arc::new(ConversionWebhook::new(configuration, group, kind, storage, forms)))
 }
 
 fn text(value: &Value, name: &str) -> Cow<'static, str> {
@@ -233,17 +263,7 @@ fn resource(basis: &Value, version: &Value, store: &Store, patterns: &mut Patter
     Resource {
         prefix: format!("/registry/{group}/{}/", text(names, "plural")).into(),
         answers_with_deleted: false,
-        stored: Some(Arc::new(Stored {
-            group: group.clone(),
-            version: store.version.clone().into(),
-            kind: kind.clone(),
-            fields: store.fields.clone(),
-            conversion: conversion(&structure, store, is_stored),
-            upkeep: Some(Upkeep {
-                structure: StructureRef::Shared(store.structure.clone()),
-                prunes: !store.schemas_differ,
-            }),
-        })),
+        stored: Some(Arc::new(stored(store, version, (&group, &kind), &structure))),
         group,
         version: name,
         kind,
@@ -264,6 +284,43 @@ fn resource(basis: &Value, version: &Value, store: &Store, patterns: &mut Patter
             .unwrap_or_else(|_| Columns::fallback()),
         fields: selectable(version).collect::<Vec<_>>().into(),
         custom: Some(custom),
+    }
+}
+
+/// How the objects of a version lie in the store.
+fn stored(
+    store: &Store,
+    version: &Value,
+    (group, kind): (&Text, &Text),
+    structure: &Arc<Structure>,
+) -> Stored {
+    let is_stored = version["name"] == store.version.as_str();
+    let (group, kind, webhook) = (group.clone(), kind.clone(), store.webhook.clone());
+    if webhook.is_some() {
+        // Before anybody sees an object it is of the version that is served.
+        let upkeep = Some(Upkeep { structure: StructureRef::Shared(structure.clone()), prunes: true });
+        let fields = selectable(version).collect::<Vec<_>>().into();
+        return Stored {
+            group,
+            version: text(version, "name"),
+            kind,
+            fields,
+            conversion: None,
+            upkeep,
+            webhook,
+        };
+    }
+    Stored {
+        group,
+        version: store.version.clone().into(),
+        kind,
+        fields: store.fields.clone(),
+        conversion: conversion(structure, store, is_stored),
+        upkeep: Some(Upkeep {
+            structure: StructureRef::Shared(store.structure.clone()),
+            prunes: !store.schemas_differ,
+        }),
+        webhook,
     }
 }
 

@@ -97,6 +97,6 @@ fn below(resource: &Resource, subresource: Subresource) -> Value {
 /// Returns what tells clients that objects are stored in another version now: upstream's first eight bytes of a hash.
 fn storage_version_hash(resource: &Resource) -> String {
     let stored = resource.layout();
-    let text = format!("{}/{}/{}", stored.group, stored.version, stored.kind);
+    let text = format!("{}/{}/{}", stored.group, resource.storage_version(), stored.kind);
     STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
 }

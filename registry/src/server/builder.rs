@@ -383,6 +383,7 @@ impl ApiServerBuilder {
             authentication: authentication.clone(),
             authorization: authorization.clone(),
             settings,
+            webhooks: Default::default(),
             long: Default::default(),
             turns: Default::default(),
             connector: self.connector,

@@ -24,6 +24,8 @@ use crate::validation::FieldError;
 
 use token::{LATEST, encode_token, read_token, token};
 
+/// How many objects are read at a time, where they are not at hand.
+const BATCH: usize = 1000;
 /// About how many bytes of a list are written at a time.
 const CHUNK: usize = 64 * 1024;
 
@@ -113,8 +115,8 @@ impl Wanted {
     pub(super) async fn find(&self, call: &Call) -> Result<Found> {
         let Self { selection, paging } = self;
         match paging.at {
-            At::Fresh => Ok(page_of(call, selection, paging, &*world_for(call).await?)),
-            At::Latest => Ok(page_of(call, selection, paging, &*call.registry.latest().await?)),
+            At::Fresh => page_in(call, selection, paging, &*world_for(call).await?).await,
+            At::Latest => page_in(call, selection, paging, &*call.registry.latest().await?).await,
             At::Exact(revision) => exact_page(call, selection, paging, revision).await,
         }
     }
@@ -144,13 +146,41 @@ fn page_of(call: &Call, selection: &Selection, paging: &Paging, world: &World) -
     Found { revision: world.revision, objects, token, remaining: remaining(selection, left) }
 }
 
+/// Reads a page of a world, in the version that is asked for.
+async fn page_in(call: &Call, selection: &Selection, paging: &Paging, world: &World) -> Result<Found> {
+    if call.resource.webhook().is_none() {
+        return Ok(page_of(call, selection, paging, world));
+    }
+    let prefix = call.resource.key_prefix(call.namespace.as_deref());
+    let all: Vec<_> = world.range(&prefix, paging.after.as_deref()).collect();
+    let limit = paging.limit.unwrap_or(usize::MAX);
+    let (mut objects, mut read) = (Vec::new(), 0);
+    while objects.len() < limit && read < all.len() {
+        // Selectors see what is asked for, which only the webhook knows.
+        let wanted = if selection.all { BATCH.min(limit - objects.len()) } else { BATCH };
+        let batch = all.iter().skip(read).take(wanted).map(|(_, object)| (*object).clone()).collect();
+        for object in call.registry.converted(&call.resource, batch).await? {
+            read += 1;
+            if selection.matches(&object) {
+                objects.push(object);
+            }
+            if objects.len() >= limit {
+                break;
+            }
+        }
+    }
+    let left = all.len() - read;
+    let last = read.checked_sub(1).map(|last| all[last].0);
+    let token = last.filter(|_| left > 0).map(|key| token(world.revision, &prefix, key.as_str()));
+    Ok(Found { revision: world.revision, objects, token, remaining: remaining(selection, left) })
+}
+
 /// Reads what was there at a revision, from the cache if that still shows it.
 async fn exact_page(call: &Call, selection: &Selection, paging: &Paging, at: Revision) -> Result<Found> {
     let world = call.registry.cache.world();
     if world.revision == at {
-        return Ok(page_of(call, selection, paging, &world));
+        return page_in(call, selection, paging, &world).await;
     }
-    const BATCH: usize = 1000;
     let prefix = call.resource.key_prefix(call.namespace.as_deref());
     let limit = paging.limit.unwrap_or(usize::MAX);
     let (mut objects, mut after, mut last) = (Vec::new(), paging.after.clone(), None);
@@ -167,9 +197,10 @@ async fn exact_page(call: &Call, selection: &Selection, paging: &Paging, at: Rev
             && let Some(entry) = entries.next()
         {
             let object = Object::load(&call.resource, &entry.key, entry.value, entry.modified);
-            let object = object.map_err(|error| Status::internal(error.to_string()))?;
+            let object = Arc::new(object.map_err(|error| Status::internal(error.to_string()))?);
+            let object = call.registry.converted_one(&call.resource, &object).await?;
             if selection.matches(&object) {
-                objects.push(Arc::new(object));
+                objects.push(object);
             }
             last = Some(entry.key.to_string());
         }

@@ -19,7 +19,8 @@ pub(super) async fn get(call: &Call) -> Result<Response<Body>> {
     let form = Form::choose(&call.headers, &call.query, false, &call.resource)?;
     let world = world_for(call).await?;
     let object = find(call, &world)?;
-    respond::object(call, form, StatusCode::OK, object)
+    let object = call.registry.converted_one(&call.resource, object).await?;
+    respond::object(call, form, StatusCode::OK, &object)
 }
 
 /// Returns the object that the call names.

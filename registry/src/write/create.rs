@@ -9,7 +9,6 @@ use super::{
 };
 use crate::admission::{Companion, Operation};
 use crate::cache::World;
-use crate::object::Draft;
 use crate::registry::Registry;
 use crate::resource::Resource;
 use crate::status::{Result, Status};
@@ -111,7 +110,10 @@ impl Registry {
         if target.dry_run {
             return Ok(Self::dry_insert(&key, object, world));
         }
-        let draft = Draft::new(resource, &object);
+        let draft = match self.draft(resource, &mut object).await {
+            Ok(draft) => draft,
+            Err(status) => return Ok(Err(Failure::Refused(status))),
+        };
         let mut transaction =
             Transaction::new().expect(key.clone(), Expect::Absent).put(key.clone(), draft.bytes().clone());
         if let Some(namespace) =
@@ -130,6 +132,7 @@ impl Registry {
             Ok(stored) => {
                 metadata::of(&mut object)
                     .insert("resourceVersion".into(), stored.revision.to_string().into());
+                let stored = self.written(resource, &object, stored);
                 Ok(Ok(Written::stored(object, stored, true)))
             }
             Err(error) => Ok(Err(failure(error, &key, &claims, target, name))),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::update::Present;
 use super::{ATTEMPTS, Failure, Target, contention, failure, has_finalizers, metadata};
 use crate::admission::Operation;
-use crate::object::{Draft, Object};
+use crate::object::Object;
 use crate::registry::Registry;
 use crate::resource::Resource;
 use crate::status::{Result, Status};
@@ -138,7 +138,7 @@ impl Registry {
         if target.dry_run || marked == *value {
             return Ok(Deleted::Marked(marked));
         }
-        let draft = Draft::new(target.resource, &marked);
+        let draft = self.draft(target.resource, &mut marked).await.map_err(Failure::Refused)?;
         let transaction = Transaction::new()
             .expect(key.clone(), Expect::Modified(object.revision))
             .put(key.clone(), draft.bytes().clone());

@@ -96,8 +96,9 @@ fn version<'a>(event: &Event<'a>, resources: &Value) -> Result<Option<&'a Resour
         true => Some(event.attributes.resource),
         false => rules("resourceRules"),
     };
-    if found.is_some() {
+    if let Some(version) = found {
         in_namespace.and(selects)?;
+        matching::refuse_unconverted(event, version)?;
     }
     Ok(found)
 }

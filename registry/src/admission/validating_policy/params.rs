@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::admission::matching::Event;
 use crate::cache::World;
+use crate::object::Object;
 use crate::resource::Resource;
 
 /// Returns the kind of a policy's parameters; absent if it has none.
@@ -54,6 +55,13 @@ pub(super) fn collect(
         }
     };
     let world = event.attributes.world;
+    let unread = |param: &Object| kind.webhook().is_some() && param.api_version() != kind.api_version();
+    let prefix = kind.key_prefix(namespace);
+    if world.range(&prefix, None).any(|(_, param)| unread(param)) {
+        return Err(
+            "params of a kind that a webhook converts must be stored in the version of `paramKind`".into()
+        );
+    }
     let found: Vec<Option<Value>> = match reference["name"].as_str().filter(|name| !name.is_empty()) {
         Some(name) => {
             let param = world.get(kind.key(namespace, name).as_str());
@@ -62,7 +70,6 @@ pub(super) fn collect(
         None => {
             let selector = Selector::from_label_selector(Some(&reference["selector"]));
             let selector = selector.map_err(|error| error.to_string())?;
-            let prefix = kind.key_prefix(namespace);
             let params = world.range(&prefix, None).map(|(_, param)| kind.value_of(param));
             params.filter(|param| selector.matches_object(param)).map(Some).collect()
         }

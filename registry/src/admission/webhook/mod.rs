@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, timeout_at};
@@ -27,6 +28,7 @@ pub use validating::ValidatingWebhooks;
 use super::Attributes;
 use super::expressions::Expressions;
 use super::matching::{self, Event, timed_out};
+use crate::cache::World;
 use crate::resource::Resource;
 use crate::status::{Result, Status};
 use client::Client;
@@ -51,6 +53,30 @@ pub(super) struct Caller {
     client: Client,
     expressions: Expressions,
     calls: AtomicU64,
+}
+
+/// Calls webhooks that are asked about other things than writes.
+#[derive(Debug, Default)]
+pub(crate) struct WebhookClient(Client);
+
+impl WebhookClient {
+    /// Sends a body to where a `clientConfig` says, and returns what it answers.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, in upstream's words.
+    pub(crate) async fn post(
+        &self,
+        config: &Value,
+        world: &World,
+        body: Bytes,
+        until: Instant,
+    ) -> std::result::Result<Value, String> {
+        let place = target::Place::of(config)?;
+        let turn = timeout_at(until, self.0.place()).await;
+        let _turn = turn.map_err(|_| "context deadline exceeded".to_owned())?;
+        self.0.post(&place, world, body, until).await
+    }
 }
 
 /// One webhook of a configuration.
@@ -99,6 +125,7 @@ impl<'w> Hook<'w> {
             return Ok(None);
         };
         in_namespace.and(selects)?;
+        matching::refuse_unconverted(event, version)?;
         let conditions = &hook["matchConditions"];
         if conditions.as_array().is_none_or(Vec::is_empty) {
             return Ok(Some(version));

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::at::{At, Errors, IMMUTABLE};
 use super::error::{FieldError, Path, Shown};
-use super::{Validator, names};
+use super::{Validator, names, policy};
 use crate::custom::definition::has_condition;
 use crate::custom::patterns::{self, Refused};
 use parts::{check_columns, check_selectable, check_subresources};
@@ -361,11 +361,26 @@ fn check_conversion(conversion: &Value, errors: &mut Errors) {
             if !conversion["webhook"].is_null() {
                 let detail = "should not be set when strategy is not set to Webhook";
                 errors.push(FieldError::forbidden(path.child("webhookClientConfig"), detail));
+                if items(&conversion["webhook"]["conversionReviewVersions"]).next().is_some() {
+                    errors.push(FieldError::forbidden(path.child("conversionReviewVersions"), detail));
+                }
             }
         }
         "Webhook" => {
-            let detail = "conversion webhooks are not supported by this server: use None";
-            errors.push(FieldError::forbidden(path.child("strategy"), detail));
+            const CLIENT: &str = "spec.conversion.webhookClientConfig";
+            let webhook = &conversion["webhook"];
+            match webhook["clientConfig"].is_object() {
+                true => policy::client(&At::named(&webhook["clientConfig"], CLIENT), errors),
+                false => {
+                    errors.push(FieldError::required(CLIENT, "required when strategy is set to Webhook"))
+                }
+            }
+            let versions =
+                At::named(&webhook["conversionReviewVersions"], "spec.conversion.conversionReviewVersions");
+            match versions.is_empty() {
+                true => versions.required(errors, ""),
+                false => policy::known_versions(&versions, errors),
+            }
         }
         other => {
             errors.push(FieldError::not_supported(path.child("strategy"), other, &["None", "Webhook"]));

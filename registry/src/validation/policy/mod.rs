@@ -20,4 +20,4 @@ pub(super) use limits::LIMIT_RANGE;
 pub(crate) use limits::precise;
 pub(super) use networks::NETWORK_POLICY;
 pub(super) use quotas::RESOURCE_QUOTA;
-pub(super) use webhooks::{API_SERVICE, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS};
+pub(super) use webhooks::{API_SERVICE, MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, client, known_versions};

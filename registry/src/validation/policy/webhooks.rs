@@ -116,6 +116,11 @@ fn versions(versions: &At, errors: &mut Errors) {
         versions.required(errors, &format!("must specify one of {VERSIONS}"));
         return;
     }
+    known_versions(versions, errors);
+}
+
+/// Checks versions of reviews, of which there are some.
+pub(in super::super) fn known_versions(versions: &At, errors: &mut Errors) {
     for (index, version) in versions.items().enumerate() {
         if versions.strings().take(index).any(|earlier| earlier == version.str()) {
             version.invalid(errors, "duplicate version");
@@ -185,7 +190,8 @@ fn resources(resources: &At, errors: &mut Errors) {
     }
 }
 
-fn client(client: &At, errors: &mut Errors) {
+/// Checks where a webhook is.
+pub(in super::super) fn client(client: &At, errors: &mut Errors) {
     let (url, service) = (client.child("url"), client.child("service"));
     match (url.is_set(), service.is_set()) {
         (true, false) => self::url(&url, errors),

@@ -27,8 +27,9 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
     let kind = match call.verb {
         Verb::Get => {
             let world = world_for(call).await?;
-            let object =
-                call.resource.value_of(find(call, &world).map_err(|status| not_found(call, status))?);
+            let object = find(call, &world).map_err(|status| not_found(call, status))?;
+            let object = call.registry.converted_one(&call.resource, object).await?;
+            let object = call.resource.value_of(&object);
             if let Some(paths) = scale_paths(&call.resource).filter(|paths| paths.replicas(&object).is_none())
             {
                 let field = quote(paths.replicas_field());

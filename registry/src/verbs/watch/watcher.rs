@@ -144,7 +144,10 @@ impl Watcher {
                         }
                         continue;
                     }
-                    let chunk = self.added(&objects);
+                    let chunk = match self.registry.converted(&self.resource, objects).await {
+                        Ok(objects) => self.added(&objects),
+                        Err(status) => return Some(self.failed(&status)),
+                    };
                     if !chunk.is_empty() {
                         return Some(chunk);
                     }
@@ -184,7 +187,10 @@ impl Watcher {
             }
         };
         if !events.is_empty() {
-            return Some(self.events(&events));
+            return match self.converted(events).await {
+                Ok(events) => Some(self.events(&events)),
+                Err(status) => Some(self.failed(&status)),
+            };
         }
         let log = self.log.clone();
         let mut changed = pin!(log.changed());
@@ -202,6 +208,43 @@ impl Watcher {
             () = changed => {}
         }
         Some(Bytes::new())
+    }
+
+    /// Returns events with their objects in the version that is watched. What is before the watch or in another namespace is
+    /// left as it is: it is not sent.
+    async fn converted(&self, events: Vec<Arc<Event>>) -> Result<Vec<Arc<Event>>> {
+        if self.resource.webhook().is_none() {
+            return Ok(events);
+        }
+        let is_sent = |event: &Arc<Event>| {
+            event.object.revision > self.after
+                && self
+                    .namespace
+                    .as_deref()
+                    .is_none_or(|namespace| *event.object.header.namespace == *namespace)
+        };
+        let mut wanted = Vec::new();
+        for event in events.iter().filter(|event| is_sent(event)) {
+            wanted.extend(event.previous.clone());
+            // What is gone is shown as it was last.
+            wanted.extend(Some(event.object.clone()).filter(|_| event.kind != EventKind::Deleted));
+        }
+        let mut converted = self.registry.converted(&self.resource, wanted).await?.into_iter();
+        let mut shown = Vec::with_capacity(events.len());
+        for event in events {
+            if !is_sent(&event) {
+                shown.push(event);
+                continue;
+            }
+            let previous = event.previous.as_ref().and_then(|_| converted.next());
+            let object = match (event.kind, &previous) {
+                (EventKind::Deleted, Some(previous)) => Some(Arc::new(previous.at(event.object.revision))),
+                _ => converted.next(),
+            };
+            let object = object.unwrap_or_else(|| event.object.clone());
+            shown.push(Arc::new(Event::new(event.kind, object, previous)));
+        }
+        Ok(shown)
     }
 
     /// Does what the alarm is for: sends a bookmark, ends the watch.
