@@ -68,7 +68,7 @@ impl Reconcile for Approver {
             return Ok(Requeue::No);
         };
         let usages = request.spec.usages.as_deref().unwrap_or_default();
-        if !asked.check(KUBELET_CLIENT, usages).is_some_and(|checked| checked.is_ok()) {
+        if !matches!(asked.check(KUBELET_CLIENT, usages), Some(Ok(()))) {
             return Ok(Requeue::No);
         }
         let is_own = request.spec.username.as_deref() == Some(asked.common_name.as_str());
