@@ -44,8 +44,12 @@
 //! | [`ResourceQuotaController`] | how much of each quota is used |
 //! | [`VolumeBinder`] | claims bound to the volumes that fit them best |
 //! | [`VolumeProtectionController`] | claims and volumes until nobody uses them |
+//! | [`CertificateApprovingController`] | nodes' requests for certificates approved, where they may make them |
+//! | [`CertificateSigningController`] | certificates in requests that are approved |
+//! | [`CertificateCleanerController`] | no requests that are answered, or that nobody answers |
 //! | [`TokenSecretController`] | tokens in the secrets that are there for them |
 
+mod certificates;
 mod claim;
 mod cluster_role_aggregation;
 mod deployment;
@@ -68,6 +72,9 @@ mod token_secret;
 mod volume_binder;
 mod volume_protection;
 
+pub use certificates::{
+    CertificateApprovingController, CertificateCleanerController, CertificateSigningController,
+};
 pub use cluster_role_aggregation::ClusterRoleAggregationController;
 pub use deployment::DeploymentController;
 pub use disruption::DisruptionController;
@@ -84,8 +91,10 @@ pub use token_secret::TokenSecretController;
 pub use volume_binder::VolumeBinder;
 pub use volume_protection::VolumeProtectionController;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use quarterdeck_core::certificates::CertificateSigner;
 use quarterdeck_core::client::Context;
 use quarterdeck_core::component::Component;
 
@@ -100,11 +109,21 @@ pub struct Options {
     pub node_grace_period: Duration,
     /// How many finished pods are kept (default: 12,500).
     pub finished_pods: usize,
+    /// Who signs certificates that are asked for (default: nobody, and requests that are approved stay without one).
+    pub certificate_signer: Option<Arc<dyn CertificateSigner>>,
+    /// For how long certificates are good at most that are asked for (default: 365 days).
+    pub certificate_duration: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { root_ca: None, node_grace_period: Duration::from_secs(40), finished_pods: 12_500 }
+        Self {
+            root_ca: None,
+            node_grace_period: Duration::from_secs(40),
+            finished_pods: 12_500,
+            certificate_signer: None,
+            certificate_duration: Duration::from_secs(365 * 24 * 3600),
+        }
     }
 }
 
@@ -129,6 +148,20 @@ impl Options {
         self.finished_pods = count;
         self
     }
+
+    /// Sets who signs certificates that are asked for.
+    #[must_use]
+    pub fn certificate_signer(mut self, signer: Arc<dyn CertificateSigner>) -> Self {
+        self.certificate_signer = Some(signer);
+        self
+    }
+
+    /// Sets for how long certificates are good at most that are asked for.
+    #[must_use]
+    pub fn certificate_duration(mut self, duration: Duration) -> Self {
+        self.certificate_duration = duration;
+        self
+    }
 }
 
 /// Makes all controllers, to be run by a [`Supervisor`](quarterdeck_core::component::Supervisor).
@@ -151,7 +184,13 @@ pub fn all(context: &Context, options: Options) -> Vec<Box<dyn Component>> {
         Box::new(VolumeBinder::new(context)),
         Box::new(VolumeProtectionController::new(context)),
         Box::new(TokenSecretController::new(context, options.root_ca.clone())),
+        Box::new(CertificateApprovingController::new(context)),
+        Box::new(CertificateCleanerController::new(context)),
     ];
+    if let Some(signer) = options.certificate_signer {
+        let signing = CertificateSigningController::new(context, signer);
+        all.push(Box::new(signing.longest(options.certificate_duration)));
+    }
     if let Some(certificate) = options.root_ca {
         all.push(Box::new(RootCaPublisher::new(context, certificate)));
     }

@@ -12,6 +12,7 @@
 //! can run. No implementation of the four lives here.
 
 pub mod balancing;
+pub mod certificates;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod clock;

@@ -25,7 +25,7 @@ pub(crate) struct Cluster {
     pub(crate) context: Context,
     pub(crate) clock: Clock,
     storage: MemoryStorage,
-    _server: ApiServer,
+    pub(crate) server: ApiServer,
     _signal: StopSignal,
     _tasks: JoinSet<()>,
 }
@@ -54,7 +54,7 @@ impl Cluster {
             let ended = supervisor.run(stop).await;
             eprintln!("{ended:?}");
         });
-        Self { context, clock, storage, _server: server, _signal: signal, _tasks: tasks }
+        Self { context, clock, storage, server, _signal: signal, _tasks: tasks }
     }
 
     /// The objects of a kind, named as in `apps/v1/Deployment`, in the namespace `default`.
@@ -62,9 +62,13 @@ impl Cluster {
         let resource = resource(kind);
         let client = self.context.client.clone();
         match resource.kind.as_str() {
-            "ClusterRole" | "Namespace" | "Node" | "PersistentVolume" | "StorageClass" => {
-                Api::all_with(client, &resource)
-            }
+            "CertificateSigningRequest"
+            | "ClusterRole"
+            | "ClusterRoleBinding"
+            | "Namespace"
+            | "Node"
+            | "PersistentVolume"
+            | "StorageClass" => Api::all_with(client, &resource),
             "Lease" => Api::namespaced_with(client, "kube-node-lease", &resource),
             _ => Api::default_namespaced_with(client, &resource),
         }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod cluster;
 #[cfg(test)]
 mod collection;

@@ -34,7 +34,7 @@ pub(crate) enum Command {
     /// Runs the scheduler alone.
     Scheduler(PartOptions),
     /// Runs the controllers alone.
-    Controllers(PartOptions),
+    Controllers(ControllersOptions),
     /// Runs the agent of one node alone.
     Agent(AgentOptions),
     /// Runs the service proxy alone.
@@ -211,6 +211,19 @@ pub(crate) struct PartOptions {
     /// Where the API server is, and who this part is there.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: PathBuf,
+}
+
+/// The options of the controllers alone. The names are those of kube-controller-manager.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ControllersOptions {
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
+    /// The certificate of the authority that signs what CertificateSigningRequests ask for (default: nobody signs).
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
+    pub(crate) cluster_signing_cert_file: Option<PathBuf>,
+    /// The key of that authority.
+    #[arg(long, value_name = "FILE", requires = "cluster_signing_cert_file")]
+    pub(crate) cluster_signing_key_file: Option<PathBuf>,
 }
 
 /// The options of a service proxy alone.

@@ -2,19 +2,22 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use quarterdeck_agent::{Agent, ServerSettings};
+use quarterdeck_core::certificates::CertificateSigner;
 use quarterdeck_core::client::Context;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Stop, Supervisor};
 use quarterdeck_core::random::Random;
 use quarterdeck_proxy::{AddressTable, Mode, Proxy, RoundRobin};
+use quarterdeck_registry::tls::Authority;
 use quarterdeck_scheduler::{DefaultScheduler, SchedulerDriver};
 use secrecy::ExposeSecret as _;
 
-use crate::cli::{AgentOptions, PartOptions, ProxyPartOptions};
+use crate::cli::{AgentOptions, ControllersOptions, PartOptions, ProxyPartOptions};
 use crate::error::{Failure, Result};
 use crate::runtimes;
 use crate::sockets::proxy_endpoint;
@@ -29,11 +32,25 @@ pub(crate) async fn scheduler(options: &PartOptions) -> Result<()> {
 }
 
 /// Runs the controllers until Ctrl-C.
-pub(crate) async fn controllers(options: &PartOptions) -> Result<()> {
-    let (context, kubeconfig) = context(&options.kubeconfig).await?;
+pub(crate) async fn controllers(options: &ControllersOptions) -> Result<()> {
+    let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
     let authority = authority(&kubeconfig)?;
-    let options = quarterdeck_controllers::Options::default().root_ca(authority);
+    let signer = signer(options)?;
+    let mut options = quarterdeck_controllers::Options::default().root_ca(authority);
+    options.certificate_signer = signer;
     run("The controllers", &kubeconfig, quarterdeck_controllers::all(&context, options)).await
+}
+
+/// Opens the authority that signs what is asked for, if there is one.
+fn signer(options: &ControllersOptions) -> Result<Option<Arc<dyn CertificateSigner>>> {
+    let (Some(certificate), Some(key)) =
+        (&options.cluster_signing_cert_file, &options.cluster_signing_key_file)
+    else {
+        return Ok(None);
+    };
+    let authority = Authority::load(certificate, key, Clock::system().now());
+    let authority = authority.map_err(|error| Failure::because("nothing can be signed", &error))?;
+    Ok(Some(Arc::new(authority)))
 }
 
 /// Runs a node's agent until Ctrl-C. Its pods end with it, unless they are to go on.

@@ -27,7 +27,7 @@ use crate::up::report;
 /// What a cluster signs with.
 pub(crate) struct Identities {
     /// Makes certificates.
-    pub(crate) authority: Authority,
+    pub(crate) authority: Arc<Authority>,
     /// Signs service accounts' tokens.
     pub(crate) key: ServiceAccountKey,
     /// The authorities of proxies that name users in headers; empty if there are none.
@@ -43,7 +43,8 @@ impl Identities {
         })?;
         let pki = options.data.join("pki");
         let authority = Authority::load_or_create(&pki, Clock::system().now());
-        let authority = authority.map_err(|error| Failure::because("no certificate authority", &error))?;
+        let authority =
+            Arc::new(authority.map_err(|error| Failure::because("no certificate authority", &error))?);
         let key = ServiceAccountKey::load_or_create(&pki);
         let key = key.map_err(|error| Failure::because("no key for service accounts' tokens", &error))?;
         let proxies = proxy_authorities(&options.access)?;

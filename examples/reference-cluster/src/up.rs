@@ -25,7 +25,9 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     let storage = server::storage(&options.server).await?;
     let (url, port) = (sockets.url(), sockets.port());
     server::write_admin_kubeconfig(&options.server, &identities.authority, &url)?;
-    let controllers = quarterdeck_controllers::Options::default().root_ca(identities.authority.certificate());
+    let controllers = quarterdeck_controllers::Options::default()
+        .root_ca(identities.authority.certificate())
+        .certificate_signer(identities.authority.clone());
     let mut plane = ControlPlane::builder_shared(storage).controller_options(controllers);
     let access = Access::open(&options.server.access, &identities.authority)?;
     let (own, key) = (options.server.clone(), identities.key.clone());

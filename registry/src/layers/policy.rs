@@ -26,6 +26,8 @@ struct Rule {
     group: &'static str,
     resources: &'static [&'static str],
     verbs: &'static [&'static str],
+    /// The objects that it is limited to; all if empty.
+    names: &'static [&'static str],
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
@@ -37,11 +39,21 @@ const fn rule(
     resources: &'static [&'static str],
     verbs: &'static [&'static str],
 ) -> Rule {
-    Rule { group, resources, verbs }
+    Rule { group, resources, verbs, names: &[] }
 }
 
 const EVENTS: Rule = rule("", &["events"], WRITE);
 const LEASES: Rule = rule("coordination.k8s.io", &["leases"], &["get", "create", "update", "patch"]);
+
+/// The signer whose requests the controllers approve by themselves.
+const APPROVED_SIGNERS: &[&str] = &["kubernetes.io/kube-apiserver-client-kubelet"];
+/// The signers that the controllers sign for.
+const SIGNERS: &[&str] = &[
+    "kubernetes.io/kube-apiserver-client",
+    "kubernetes.io/kube-apiserver-client-kubelet",
+    "kubernetes.io/kubelet-serving",
+    "kubernetes.io/legacy-unknown",
+];
 
 const SCHEDULER_RULES: &[Rule] = &[
     rule("", &["pods", "nodes", "services", "replicationcontrollers", "namespaces"], READ),
@@ -62,6 +74,10 @@ const CONTROLLER_RULES: &[Rule] = &[
     rule("discovery.k8s.io", &["endpointslices"], &["create"]),
     // Aggregated roles get rules that nobody need hold who collects them.
     rule("rbac.authorization.k8s.io", &["clusterroles"], &["escalate"]),
+    // Upstream's role `system:controller:certificate-controller`.
+    rule("authorization.k8s.io", &["subjectaccessreviews"], &["create"]),
+    Rule { names: APPROVED_SIGNERS, ..rule("certificates.k8s.io", &["signers"], &["approve"]) },
+    Rule { names: SIGNERS, ..rule("certificates.k8s.io", &["signers"], &["sign"]) },
     // For the secrets that hold tokens.
     rule("", &["serviceaccounts/token"], &["create"]),
     LEASES,
@@ -124,6 +140,7 @@ impl Rule {
             verbs: own(self.verbs),
             api_groups: own(&[self.group]),
             resources: own(self.resources),
+            resource_names: own(self.names),
             ..PolicyRule::default()
         }
     }
@@ -136,6 +153,8 @@ impl Rule {
         (self.group == "*" || self.group == request.group)
             && self.verbs.contains(&verb)
             && self.resources.iter().any(|resource| *resource == "*" || *resource == full)
+            && (self.names.is_empty()
+                || request.name.as_deref().is_some_and(|name| self.names.contains(&name)))
     }
 }
 

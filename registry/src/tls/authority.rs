@@ -26,7 +26,7 @@ const CERTIFICATE_DAYS: i64 = 365;
 /// Makes the certificates of a cluster.
 pub struct Authority {
     certificate: String,
-    issuer: Issuer<'static, KeyPair>,
+    pub(super) issuer: Issuer<'static, KeyPair>,
     now: Timestamp,
 }
 
@@ -117,11 +117,22 @@ impl Authority {
             fs::write(&certificate, &authority.certificate).map_err(file(&certificate))?;
             return Ok(authority);
         }
-        let text = fs::read_to_string(&certificate).map_err(file(&certificate))?;
-        let private = fs::read_to_string(&key).map_err(file(&key))?;
-        let pair = KeyPair::from_pem(&private).map_err(|_| AuthorityError::Broken(key))?;
-        let issuer =
-            Issuer::from_ca_cert_pem(&text, pair).map_err(|_| AuthorityError::Broken(certificate))?;
+        Self::load(&certificate, &key, now)
+    }
+
+    /// Takes the authority whose certificate and key are in these files.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::File`] and [`AuthorityError::Broken`].
+    pub fn load(certificate: &Path, key: &Path, now: Timestamp) -> Result<Self, AuthorityError> {
+        let read = |path: &Path| {
+            fs::read_to_string(path).map_err(|source| AuthorityError::File { path: path.to_owned(), source })
+        };
+        let (text, private) = (read(certificate)?, read(key)?);
+        let pair = KeyPair::from_pem(&private).map_err(|_| AuthorityError::Broken(key.to_owned()))?;
+        let issuer = Issuer::from_ca_cert_pem(&text, pair)
+            .map_err(|_| AuthorityError::Broken(certificate.to_owned()))?;
         Ok(Self { certificate: text, issuer, now })
     }
 
@@ -273,12 +284,16 @@ fn params(
     params.not_before = day(now - SignedDuration::from_hours(24));
     params.not_after = day(now + SignedDuration::from_hours(24 * days));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let mut serial = [0; 16];
-    aws_lc_rs::rand::fill(&mut serial)
-        .map_err(|_| AuthorityError::Certificate(rcgen::Error::RemoteKeyError))?;
-    serial[0] &= 0x7f;
-    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.serial_number = Some(serial_number().map_err(AuthorityError::Certificate)?);
     Ok(params)
+}
+
+/// Returns a serial number that nobody can guess.
+pub(super) fn serial_number() -> Result<SerialNumber, rcgen::Error> {
+    let mut serial = [0; 16];
+    aws_lc_rs::rand::fill(&mut serial).map_err(|_| rcgen::Error::RemoteKeyError)?;
+    serial[0] &= 0x7f;
+    Ok(SerialNumber::from_slice(&serial))
 }
 
 /// Names the user's group in a certificate. Everybody whom a certificate names is authenticated, so that group is left out.

@@ -9,6 +9,7 @@ mod kubeconfig;
 mod open_id;
 mod request_headers;
 mod service_accounts;
+mod signing;
 
 pub(crate) use authority::roots;
 pub use authority::{Authority, AuthorityError, Identity};

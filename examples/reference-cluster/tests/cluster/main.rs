@@ -2,12 +2,13 @@
 //!
 //! [`place`] is where things run, [`running`] what runs there, [`kubectl`] the way in. The walks are in [`process`],
 //! [`unprivileged`], [`docker`], [`processes`] and [`bounds`]; [`crash`] kills, [`custom`] defines kinds, [`apply`] is about
-//! kubectl's server-side apply, [`flags`] and [`refusals`] about what is asked of `up`.
+//! kubectl's server-side apply, [`certificates`] about `kubectl certificate`, [`flags`] and [`refusals`] about what is asked of `up`.
 //!
 //! Tests take turns, because they share the machine. Most need root; what a machine cannot do is said and left out.
 
 mod apply;
 mod bounds;
+mod certificates;
 mod crash;
 mod custom;
 mod docker;

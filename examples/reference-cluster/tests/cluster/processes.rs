@@ -79,6 +79,10 @@ async fn part(place: &Place, data: &Path, name: &str) -> Running {
     let kubeconfig = text(&data.join("kubeconfigs").join(name));
     let state = text(&data.join("agent"));
     let mut arguments = vec![name, "--kubeconfig", &kubeconfig];
+    let (certificate, key) = (text(&data.join("pki/ca.crt")), text(&data.join("pki/ca.key")));
+    if name == "controllers" {
+        arguments.extend(["--cluster-signing-cert-file", &certificate, "--cluster-signing-key-file", &key]);
+    }
     if name == "agent" {
         arguments.extend(["--runtime", "process", "--data", &state]);
     }

@@ -135,6 +135,21 @@ async fn a_missing_kubeconfig_is_named() {
 }
 
 #[tokio::test]
+async fn an_authority_that_cannot_be_used_is_named() {
+    let _turn = turn();
+    let (place, data, free) = (Place::here(), data(), free_address());
+    let directory = data.path().to_str().expect("it is text");
+    Running::ready(&place, &["apiserver", "--data", directory, "--listen", &free]).await.stop(&place).await;
+    let text = |name: &str| data.path().join(name).to_str().expect("it is text").to_owned();
+    let (kubeconfig, certificate) = (text("kubeconfigs/controllers"), text("pki/ca.crt"));
+    for (key, word) in [("/nowhere/ca.key", "/nowhere/ca.key"), (&certificate, "no usable key")] {
+        let signing = ["--cluster-signing-cert-file", &certificate, "--cluster-signing-key-file", key];
+        let arguments = [&["controllers", "--kubeconfig", &kubeconfig][..], &signing].concat();
+        refuses(&place, &[], &arguments, &["nothing can be signed", word]).await;
+    }
+}
+
+#[tokio::test]
 async fn a_corrupt_data_file_is_named_and_left_as_it_is() {
     let _turn = turn();
     let place = Place::here();
