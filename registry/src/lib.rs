@@ -58,4 +58,4 @@ pub use server::{ApiServer, ApiServerBuilder, AsUser, BuildError, StartError};
 pub use status::Status;
 pub use storage::MemoryStorage;
 pub use user::User;
-pub use verbs::MAX_BODY;
+pub use layers::bodies::MAX_BODY;
