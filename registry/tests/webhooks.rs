@@ -180,7 +180,7 @@ async fn rubbish_and_redirects_are_failures() {
         (Box::new(|_| Reply::raw(404, "")), "the server could not find the requested resource"),
         (
             Box::new(|_| Reply::raw(500, "boom\n")),
-            "an error on the server (\"boom\") has prevented the request from succeeding",
+            "an error on the server (\"unknown\") has prevented the request from succeeding",
         ),
         (Box::new(|_| Reply::raw(200, "<html>")), "couldn't get version/kind; json parse error: "),
         (Box::new(|_| Reply::raw(200, vec![b' '; 4 << 20])), "reading the answer: length limit exceeded"),

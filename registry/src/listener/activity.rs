@@ -21,6 +21,8 @@ use crate::body::Body;
 
 /// How long a connection may rest: upstream's figure.
 pub(super) const REST: Duration = Duration::from_secs(90);
+/// How often a connection is looked at that may rest for no time at all.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What a request lets its connection send, besides its body.
 const PER_REQUEST: i64 = 64 * 1024;
 
@@ -139,7 +141,7 @@ impl Activity {
     /// When the connection will have rested so long if nothing is asked.
     fn rested(&self, limit: Duration) -> Instant {
         if !self.is_resting() {
-            return Instant::now() + limit;
+            return Instant::now() + limit.max(LOOK_AGAIN);
         }
         self.begin + Duration::from_millis(self.rests_since.load(Ordering::Relaxed)) + limit
     }
