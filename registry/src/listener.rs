@@ -317,12 +317,8 @@ fn peer_certificate(tls: &rustls::ServerConnection) -> Option<crate::tls::PeerCe
 }
 
 /// Speaks HTTP on a connection. Every request carries the marks in its extensions.
-async fn speak<I, M>(
-    stream: I,
-    server: ApiServer,
-    (mark, marks): (M, Marks),
-    activity: &Arc<Activity>,
-) where
+async fn speak<I, M>(stream: I, server: ApiServer, (mark, marks): (M, Marks), activity: &Arc<Activity>)
+where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     M: Clone + Send + Sync + 'static,
 {

@@ -122,7 +122,8 @@ impl Authentication {
         for authenticator in &*self.authenticators {
             let asked = authenticator.authenticate_token(token, audiences);
             let asked = tokio::time::timeout(PATIENCE, asked).await;
-            let known = asked.unwrap_or_else(|_| Err("an authenticator did not say whose it is in time".into()));
+            let known =
+                asked.unwrap_or_else(|_| Err("an authenticator did not say whose it is in time".into()));
             if let Some((mut user, audiences)) = known? {
                 join_everybody(&mut user);
                 return Ok(Some((user, audiences)));

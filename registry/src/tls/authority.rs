@@ -318,7 +318,8 @@ mod tests {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.extensions.insert(PeerCertificate::new(chain[0].clone()));
 
-        let user = ClientCertificates::new(Clock::following_tokio(now)).authenticate(&parts).await.unwrap().unwrap();
+        let user =
+            ClientCertificates::new(Clock::following_tokio(now)).authenticate(&parts).await.unwrap().unwrap();
 
         assert_eq!(user.name, "kubernetes-admin");
         assert_eq!(user.groups, ["system:masters"]);
