@@ -108,22 +108,27 @@ impl Bodies {
     }
 }
 
-/// Refuses a body of more than [`MAX_BODY`] bytes.
-pub(crate) fn too_large() -> Status {
-    Status::too_large(format!("Request entity too large: limit is {MAX_BODY}"))
-}
-
-async fn read(mut body: RequestBody, held: &mut Held) -> Result<Bytes, Status> {
+/// Reads a body of a bounded size, which takes room for each piece.
+///
+/// # Errors
+///
+/// A Status if it is too large, finds no room, or breaks off.
+pub(crate) async fn read(
+    mut body: RequestBody,
+    mut take: impl FnMut(usize) -> Result<(), Status>,
+) -> Result<Bytes, Status> {
     let mut first = Bytes::new();
     let mut read = BytesMut::new();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame =
-            frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        let frame = frame.map_err(|error| match error.downcast::<Status>() {
+            Ok(status) => *status,
+            Err(error) => Status::bad_request(format!("the body could not be read: {error}")),
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + read.len() + data.len() > MAX_BODY {
-            return Err(too_large());
+            return Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY}")));
         }
-        held.take(data.len())?;
+        take(data.len())?;
         // Most bodies come in one piece, which need not be copied.
         if first.is_empty() && read.is_empty() {
             first = data;
@@ -199,7 +204,7 @@ where
         let fresh = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, fresh);
         let reading = Box::pin(async move {
-            let read = tokio::time::timeout(PATIENCE, read(body, &mut held)).await;
+            let read = tokio::time::timeout(PATIENCE, read(body, |bytes| held.take(bytes))).await;
             let read = read.unwrap_or_else(|_| Err(Status::timeout()));
             (Request::from_parts(parts, RequestBody::new(Whole(Some(read)))), held)
         });

@@ -5,13 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body as _;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::Value;
 
 use super::Call;
 use super::options::FieldValidation;
-use crate::layers::RequestBody;
-use crate::layers::bodies::{MAX_BODY, too_large};
+use crate::layers::{RequestBody, bodies};
 use crate::managed;
 use crate::negotiate::{BodyForm, go_type};
 use crate::schema::{self, Document, Mark};
@@ -26,15 +24,8 @@ pub(super) async fn read(body: RequestBody) -> Result<Bytes> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) => Err(match error.downcast::<Status>() {
-            Ok(status) => *status,
-            Err(error) if error.is::<LengthLimitError>() => too_large(),
-            Err(error) => Status::bad_request(format!("the body could not be read: {error}")),
-        }),
-        Err(_) => Err(Status::timeout()),
-    }
+    let read = tokio::time::timeout(PATIENCE, bodies::read(body, |_| Ok(())));
+    read.await.unwrap_or_else(|_| Err(Status::timeout()))
 }
 
 /// What bodies of custom kinds may be.
