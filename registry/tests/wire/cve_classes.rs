@@ -217,7 +217,7 @@ async fn parser_bombs_in_protobuf() {
     for body in [[&b"k8s\0"[..], &nested].concat(), endless, b"k8s\0".repeat(100_000)] {
         let headers = [("content-type", "application/vnd.kubernetes.protobuf")];
         let answer = ask(&server, "POST", path, &headers, body).await;
-        assert_eq!(answer.status.as_u16(), 400, "{:?}", answer.body);
+        assert!(answer.status.is_client_error(), "{answer:?}");
     }
 }
 
@@ -236,7 +236,7 @@ async fn parser_bombs_in_gzip_are_not_unpacked() {
 #[tokio::test]
 async fn node_self_escalation_by_owners_labels_taints_and_names() {
     let server = ApiServer::in_memory().await.unwrap();
-    post(&server, "/api/v1/nodes", &json!({"metadata": {"name": "n"}})).await;
+    let before = post(&server, "/api/v1/nodes", &json!({"metadata": {"name": "n"}})).await.json();
     let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]);
     for patch in [
         json!({"metadata": {"ownerReferences": owner}}),
@@ -252,7 +252,7 @@ async fn node_self_escalation_by_owners_labels_taints_and_names() {
         let after = ask(&server, "GET", "/api/v1/nodes/n", &[], "").await.json();
         let is_changed = !after["metadata"]["ownerReferences"].is_null()
             || !after["metadata"]["labels"]["node-restriction.kubernetes.io/x"].is_null()
-            || !after["spec"]["taints"].is_null()
+            || after["spec"]["taints"] != before["spec"]["taints"]
             || !after["spec"]["configSource"].is_null();
         assert!(!is_changed, "{patch}: {code} {after}");
     }
