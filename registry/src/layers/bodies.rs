@@ -294,6 +294,7 @@ mod tests {
 
         second.take(1).unwrap();
         drop(second);
-        assert_eq!((bodies.taken().all, bodies.taken().of.len()), (0, 0));
+        let taken = bodies.taken();
+        assert_eq!((taken.all, taken.of.len()), (0, 0));
     }
 }
