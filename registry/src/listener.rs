@@ -3,31 +3,36 @@
 //! A [`Listener`] is a [`Component`]: it accepts connections, speaks HTTP/1.1 and HTTP/2 on them, and hands
 //! each request to the server. Over TLS the client's certificate goes along.
 
+mod activity;
+mod meter;
 mod prompt;
 mod turns;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+use hyper_util::server::graceful::GracefulConnection;
 use quarterdeck_core::component::{BoxError, Component, Stop};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::server::ApiServer;
 use crate::user::User;
 use crate::websocket::Connection;
+use activity::{Activity, Answered, Asked, Connections};
+use meter::Metered;
 use prompt::Prompt;
 use turns::Turns;
 
@@ -35,7 +40,13 @@ use turns::Turns;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long connections may take to end when the listener stops.
 const GRACE: Duration = Duration::from_secs(2);
-/// How many connections are served at a time; more wait.
+/// How long a connection that gives way to another may take to end.
+const HASTE: Duration = Duration::from_secs(1);
+/// How many of those that rest give way at a time, one of so many places.
+const WAYS: usize = 512;
+/// How often those that rest are told to give way while somebody waits for a place.
+const WAIT: Duration = Duration::from_millis(100);
+/// How many connections are served at a time; then those that have rested longest give way, and others wait if none rests.
 const CONNECTIONS: usize = 16_384;
 /// How many requests one HTTP/2 connection may have under way.
 const STREAMS: u32 = 250;
@@ -175,7 +186,8 @@ impl Listener {
         Self { name, server, socket, security, connections: CONNECTIONS }
     }
 
-    /// Sets how many connections are served at a time (default: 16,384). More wait until one ends.
+    /// Sets how many connections are served at a time (default: 16,384). For more, those that have rested
+    /// longest end; if none rests, they wait.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.connections = connections;
@@ -203,15 +215,9 @@ impl Component for Listener {
     }
 
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
-        let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(self.connections));
-        let mut connections = JoinSet::new();
+        let (all, mut connections) = (Connections::new(), JoinSet::new());
         loop {
-            let place = tokio::select! {
-                biased;
-                () = stop.wait() => break,
-                place = places.clone().acquire_owned() => place?,
-            };
             let accepted = tokio::select! {
                 biased;
                 () = stop.wait() => break,
@@ -226,16 +232,37 @@ impl Component for Listener {
                     continue;
                 }
             };
-            let watcher = graceful.watcher();
-            let connection = Connection { place: Arc::new(place), stop: stop.clone() };
+            let place = place(&places, &all, self.connections.div_ceil(WAYS));
+            let Some(place) = stop.or(place).await else { break };
+            let connection = Connection { place: Arc::new(place?), stop: stop.clone() };
             let marks = Marks { connection, address: PeerAddress(address) };
-            connections.spawn(serve(stream, self.server.clone(), self.security.clone(), marks, watcher));
+            let (server, security, entered) = (self.server.clone(), self.security.clone(), all.enter());
+            connections.spawn(async move { serve(stream, server, security, marks, &entered.activity).await });
         }
         drop(self);
         // Connections that have nothing under way end now; the others as soon as they are done, or after the grace period.
-        let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+        let ended = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(GRACE, ended).await;
         connections.shutdown().await;
         Ok(())
+    }
+}
+
+/// Finds a place for a connection. If all are taken, some of the connections that rest are told to end.
+async fn place(
+    places: &Arc<Semaphore>,
+    all: &Connections,
+    ways: usize,
+) -> Result<OwnedSemaphorePermit, tokio::sync::AcquireError> {
+    if let Ok(place) = places.clone().try_acquire_owned() {
+        return Ok(place);
+    }
+    let mut waiting = std::pin::pin!(places.clone().acquire_owned());
+    loop {
+        all.give_way(ways);
+        if let Ok(place) = tokio::time::timeout(WAIT, waiting.as_mut()).await {
+            return place;
+        }
     }
 }
 
@@ -251,7 +278,7 @@ async fn serve(
     server: ApiServer,
     security: Security,
     marks: Marks,
-    watcher: hyper_util::server::graceful::Watcher,
+    activity: &Arc<Activity>,
 ) {
     // Answers are written whole: waiting for more to send only delays them.
     if let Err(error) = stream.set_nodelay(true) {
@@ -259,39 +286,69 @@ async fn serve(
         return;
     }
     match security {
-        Security::Trusted(user) => speak(stream, server, (user, marks), watcher).await,
+        Security::Trusted(user) => speak(stream, server, (user, marks), activity).await,
         #[cfg(feature = "tls")]
-        Security::Tls(acceptor) => match tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => {
-                let certificates = stream.get_ref().1.peer_certificates();
-                let certificate = certificates.and_then(|chain| chain.first().cloned());
-                match certificate.map(|der| crate::tls::PeerCertificate::new(der.into_owned())) {
-                    Some(certificate) => speak(stream, server, (certificate, marks), watcher).await,
-                    None => speak(stream, server, ((), marks), watcher).await,
-                }
+        Security::Tls(acceptor) => {
+            let mut stop = marks.connection.stop.clone();
+            let accepted = tokio::select! {
+                biased;
+                () = stop.wait() => return,
+                () = activity.is_over() => return,
+                accepted = tokio::time::timeout(PATIENCE, acceptor.accept(stream)) => accepted,
+            };
+            match accepted {
+                Ok(Ok(stream)) => match peer_certificate(stream.get_ref().1) {
+                    Some(certificate) => speak(stream, server, (certificate, marks), activity).await,
+                    None => speak(stream, server, ((), marks), activity).await,
+                },
+                Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
-            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-            Err(_) => tracing::debug!("a TLS handshake took too long"),
-        },
+        }
     }
 }
 
+/// The certificate that a client showed, if it showed one.
+#[cfg(feature = "tls")]
+fn peer_certificate(tls: &rustls::ServerConnection) -> Option<crate::tls::PeerCertificate> {
+    let (own, intermediates) = tls.peer_certificates()?.split_first()?;
+    let intermediates = intermediates.iter().map(|der| der.clone().into_owned()).collect();
+    Some(crate::tls::PeerCertificate::with_intermediates(own.clone().into_owned(), intermediates))
+}
+
 /// Speaks HTTP on a connection. Every request carries the marks in its extensions.
-async fn speak<I, M>(
-    stream: I,
-    server: ApiServer,
-    (mark, marks): (M, Marks),
-    watcher: hyper_util::server::graceful::Watcher,
-) where
+async fn speak<I, M>(stream: I, server: ApiServer, (mark, marks): (M, Marks), activity: &Arc<Activity>)
+where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     M: Clone + Send + Sync + 'static,
 {
-    let service = server.map_request(move |mut request: Request<Incoming>| {
+    let stop = marks.connection.stop.clone();
+    let own = activity.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let under_way = own.request();
+        let mut request = request.map(|body| Asked::new(body, own.clone()));
         request.extensions_mut().insert(mark.clone());
         request.extensions_mut().insert(marks.connection.clone());
         request.extensions_mut().insert(marks.address);
-        request
+        let (server, activity) = (server.clone(), own.clone());
+        async move {
+            let answer = server.oneshot(request).await?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                activity.leave_http();
+            }
+            Ok::<_, Infallible>(answer.map(|body| Answered::new(body, under_way)))
+        }
     });
+    let builder = http();
+    let (stream, outgoing) = turns::held(Prompt::new(Metered::new(stream, activity.clone()), PATIENCE));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = Turns::new(until_over(connection, activity, stop), outgoing).await {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+/// How HTTP is spoken.
+fn http() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     builder
@@ -303,11 +360,33 @@ async fn speak<I, M>(
         .keep_alive_timeout(PING.1)
         .max_pending_accept_reset_streams(RESETS)
         .max_local_error_reset_streams(RESETS);
-    let (stream, outgoing) = turns::held(Prompt::new(stream, PATIENCE));
-    let connection =
-        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
-    let connection = watcher.watch(connection.into_owned());
-    if let Err(error) = Turns::new(connection, outgoing).await {
-        tracing::debug!(%error, "a connection ended");
+    builder
+}
+
+/// Runs a connection until it ends, is over, or has to stop. What is under way then may be finished; a client that takes its time
+/// to go when there is nothing more is left behind.
+async fn until_over<C: GracefulConnection>(
+    connection: C,
+    activity: &Activity,
+    mut stop: Stop,
+) -> Result<(), C::Error> {
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return ended,
+        () = activity.is_over() => {}
+        () = stop.wait() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let patience = if activity.gives_way() { HASTE } else { PATIENCE };
+    let begin = tokio::time::Instant::now();
+    let left_behind = async {
+        tokio::time::sleep_until(begin + patience).await;
+        activity.has_rested(Duration::ZERO).await;
+    };
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = left_behind => Ok(()),
     }
 }

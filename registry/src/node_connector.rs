@@ -79,7 +79,22 @@ fn address(node: &Value) -> Option<SocketAddr> {
     let addresses = node["status"]["addresses"].as_array()?;
     let internal = addresses.iter().find(|address| address["type"] == "InternalIP")?;
     let address: IpAddr = internal["address"].as_str()?.parse().ok()?;
+    let address = address.to_canonical();
+    if !may_be_node(address) {
+        return None;
+    }
     Some(SocketAddr::new(address, u16::try_from(port).ok().filter(|port| *port != 0)?))
+}
+
+/// Whether a node may be at an address. Whoever writes a Node's status chooses it, so it is none at which a machine's metadata are, or
+/// nobody in particular. This machine's own are: agents run beside the server, and whoever answers has to show a certificate of
+/// the cluster's for the address.
+fn may_be_node(address: IpAddr) -> bool {
+    let is_link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    !is_link_local && !address.is_unspecified() && !address.is_multicast()
 }
 
 #[async_trait]
@@ -147,4 +162,36 @@ async fn send(
         });
         NodeBody::new(body)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn redirect_and_proxy_abuse_by_the_address_of_a_node() {
+        let at = |ip: &str| {
+            address(&json!({"status": {
+                "addresses": [{"type": "InternalIP", "address": ip}],
+                "daemonEndpoints": {"kubeletEndpoint": {"Port": 10250}},
+            }}))
+        };
+        for nowhere in [
+            "169.254.169.254",
+            "::ffff:169.254.169.254",
+            "fe80::1",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "ff02::1",
+            "n",
+        ] {
+            assert_eq!(at(nowhere), None, "{nowhere}");
+        }
+        for node in ["10.0.0.1", "127.0.0.1", "fd00::1"] {
+            assert!(at(node).is_some(), "{node}");
+        }
+    }
 }

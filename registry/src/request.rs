@@ -87,6 +87,14 @@ impl ResourceRequest {
         let is_namespace = self.group.is_empty() && self.resource == "namespaces" && !is_list;
         self.namespace.as_deref().or_else(|| self.name.as_deref().filter(|_| is_namespace))
     }
+
+    /// Returns the name of the subresource: a proxied path stands behind it, while a key of what a user is said to have
+    /// (`userextras`) may hold a slash itself.
+    #[must_use]
+    pub fn subresource_name(&self) -> Option<&str> {
+        let whole = self.subresource.as_deref()?;
+        if self.resource == "userextras" { Some(whole) } else { whole.split('/').next() }
+    }
 }
 
 impl RequestInfo {

@@ -169,6 +169,13 @@ impl Status {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge", message)
     }
 
+    /// There is no room for the request now.
+    #[must_use]
+    pub fn too_many_requests() -> Self {
+        let message = "Too many requests, please try again later.";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message).retry_after(1)
+    }
+
     /// The object exists already.
     #[must_use]
     pub fn already_exists(resource: &Resource, name: &str, being_deleted: bool) -> Self {

@@ -223,6 +223,27 @@ async fn reviews_answer_what_the_server_itself_would_decide() {
     let why = "RBAC: allowed by RoleBinding \"r/default\" of Role \"r\" to User \"ann\"";
     assert_eq!(review("ann", log.clone()).await, json!({"allowed": true, "reason": why}));
     assert_eq!(review("bob", log).await, json!({"allowed": false}));
+    // A namespace lies in itself where a path names it; a review that names no namespace is about the cluster.
+    let own = json!([{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}]);
+    grant(&server, "n", "bob", own).await;
+    let named = |namespace: &str| json!({"verb": "get", "resource": "namespaces", "name": "default", "namespace": namespace});
+    assert_eq!(review("bob", named("default")).await["allowed"], true);
+    assert_eq!(review("bob", named("")).await["allowed"], false);
+    assert!(can(&server, "bob", "/api/v1/namespaces/default").await);
+    let key = json!({
+        "verb": "impersonate", "group": "authentication.k8s.io", "resource": "userextras",
+        "subresource": "example.com/team", "name": "red", "namespace": "default",
+    });
+    let extras = json!([{
+        "apiGroups": ["authentication.k8s.io"], "resources": ["userextras/example.com/team"],
+        "verbs": ["impersonate"],
+    }]);
+    grant(&server, "e", "eve", extras).await;
+    assert_eq!(review("eve", key.clone()).await["allowed"], true);
+    let other = json!({"subresource": "example.com/other"});
+    let other = key.as_object().unwrap().iter().chain(other.as_object().unwrap());
+    let other: Value = other.map(|(key, value)| (key.clone(), value.clone())).collect();
+    assert_eq!(review("eve", other).await["allowed"], false);
     let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
     let (code, body) = act(&server, "ann", "POST", path, json!({"spec": {"namespace": "default"}})).await;
     assert_eq!(code, StatusCode::CREATED, "{body}");

@@ -15,11 +15,14 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use quarterdeck_core::clock::Clock;
 use quarterdeck_registry::layers::authentication::{Anonymous, Authenticator, BootstrapTokens, StaticTokens};
 use quarterdeck_registry::tls::{
-    Authority, CertificatesOf, OpenId, PeerCertificate, RequestHeaders, ServiceAccountKey,
-    ServiceAccountTokens,
+    Authority, CertificatesOf, ClientCertificates, OpenId, PeerCertificate, RequestHeaders,
+    ServiceAccountKey, ServiceAccountTokens,
 };
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, Body, MemoryStorage, User};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, date_time_ymd,
+};
 use serde_json::{Value, json};
 use support::call;
 use tower::ServiceExt as _;
@@ -196,6 +199,138 @@ async fn a_listener_may_take_certificates_of_proxies_too() {
     }
 }
 
+/// The parameters of a certificate that is good until a day of 2026 or later.
+fn params(name: &str, (year, month, day): (i32, u8, u8)) -> CertificateParams {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.remove(DnType::CommonName);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(2025, 1, 1);
+    params.not_after = date_time_ymd(year, month, day);
+    params
+}
+
+fn authority(name: &str, until: (i32, u8, u8)) -> CertificateParams {
+    let mut params = params(name, until);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+}
+
+fn client(name: &str, until: (i32, u8, u8)) -> CertificateParams {
+    let mut params = params(name, until);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+/// A root (PEM), and what a client shows whose certificate an intermediate signed.
+fn chain(intermediate_until: (i32, u8, u8), client: &CertificateParams) -> (String, PeerCertificate) {
+    let [root_key, middle_key, key] = std::array::from_fn(|_| KeyPair::generate().unwrap());
+    let root = authority("root", (2040, 1, 1));
+    let pem = root.self_signed(&root_key).unwrap().pem();
+    let middle = authority("middle", intermediate_until);
+    let between = middle.signed_by(&middle_key, &Issuer::new(root, root_key)).unwrap().der().clone();
+    let own = client.signed_by(&key, &Issuer::new(middle, middle_key)).unwrap().der().clone();
+    (pem, PeerCertificate::with_intermediates(own, vec![between]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_counts_until_it_expires_however_long_its_connection_lives() {
+    let no = Err(StatusCode::UNAUTHORIZED);
+    let ann = json!({"username": "ann", "groups": ["system:authenticated"]});
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    for (middle, own) in [((2030, 1, 1), (2026, 1, 2)), ((2026, 1, 2), (2030, 1, 1))] {
+        let (root, shown) = chain(middle, &client("ann", own));
+        let of_some = builder().authenticator(CertificatesOf::new(&root, clock()).unwrap());
+        let of_any = builder().authenticator(ClientCertificates::new(clock()));
+        let headers = RequestHeaders::new(&root, clock()).unwrap();
+        let of_proxies = builder().authenticator(headers);
+        let ask = async |server: &ApiServer| {
+            who(server, Request::builder().extension(shown.clone()).header("x-remote-user", "ann")).await
+        };
+        let servers = [
+            of_some.start().await.unwrap(),
+            of_any.start().await.unwrap(),
+            of_proxies.start().await.unwrap(),
+        ];
+        for server in &servers {
+            assert_eq!(ask(server).await, Ok(ann.clone()), "an intermediate leads to the root");
+        }
+
+        tokio::time::sleep(hours(23)).await;
+        for server in &servers {
+            assert_eq!(ask(server).await, Ok(ann.clone()));
+        }
+        tokio::time::sleep(hours(2)).await;
+        for server in &servers {
+            assert_eq!(ask(server).await, no);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intermediate_of_another_root_leads_nowhere() {
+    let (root, _) = chain((2030, 1, 1), &client("ann", (2030, 1, 1)));
+    let (_, shown) = chain((2030, 1, 1), &client("ann", (2030, 1, 1)));
+    let server = builder().authenticator(CertificatesOf::new(&root, clock()).unwrap()).start().await.unwrap();
+
+    let known = who(&server, Request::builder().extension(shown)).await;
+
+    assert_eq!(known, Err(StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_of_several_names_is_nobodys() {
+    let mut two = client("ann", (2030, 1, 1));
+    // The common name's own identifier, which the library would not take twice by name.
+    two.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "system:admin");
+    let (root, shown) = chain((2030, 1, 1), &two);
+    let server = builder().authenticator(CertificatesOf::new(&root, clock()).unwrap()).start().await.unwrap();
+
+    let known = who(&server, Request::builder().extension(shown)).await;
+
+    assert_eq!(known, Err(StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_proof_counts_for_nothing_beside_a_good_one_or_alone() {
+    let (root, shown) = chain((2030, 1, 1), &client("ann", (2030, 1, 1)));
+    let tokens = StaticTokens::from_csv("s3cr3t,bob,8\n").unwrap();
+    let server = builder()
+        .authenticator(tokens)
+        .authenticator(CertificatesOf::new(&root, clock()).unwrap())
+        .authenticator(Anonymous)
+        .start()
+        .await
+        .unwrap();
+    let with = |token: &str| Request::builder().header("authorization", format!("Bearer {token}"));
+
+    let beside = who(&server, with("wrong").extension(shown)).await.unwrap();
+
+    // Whom the good one names, with no right of whom the bad one claims, as upstream.
+    assert_eq!(beside, json!({"username": "ann", "groups": ["system:authenticated"]}));
+    assert_eq!(who(&server, with("wrong")).await, Err(StatusCode::UNAUTHORIZED), "not even anonymous");
+}
+
+/// Never says who asks.
+#[derive(Debug)]
+struct Hangs;
+
+#[async_trait::async_trait]
+impl Authenticator for Hangs {
+    async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<User>, String> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authenticator_that_hangs_holds_a_request_for_10_seconds() {
+    let server = builder().authenticator(Hangs).authenticator(Anonymous).start().await.unwrap();
+    let begin = tokio::time::Instant::now();
+
+    let known = who(&server, Request::builder()).await;
+
+    assert_eq!((known, begin.elapsed().as_secs()), (Err(StatusCode::UNAUTHORIZED), 10));
+}
+
 /// An identity provider's key, and its public half.
 fn key(algorithm: Algorithm) -> (EncodingKey, Value) {
     let (kind, read): (_, fn(&[u8]) -> _) = match algorithm {
@@ -270,6 +405,38 @@ async fn an_identity_providers_tokens_are_checked_by_its_keys() {
     }
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(who_has(&server, &good).await, Err(StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test]
+async fn a_token_without_groups_is_of_a_user_in_none() {
+    let (es256, public) = key(Algorithm::ES256);
+    let set = json!({"keys": [public]}).to_string();
+    let provider = OpenId::new(ISSUER, "kubernetes", &set, clock()).unwrap();
+    let server = serve(provider.groups_claim("teams")).await;
+
+    let user = who_has(&server, &sign(&es256, Algorithm::ES256, &claims(json!({})))).await.unwrap();
+
+    assert_eq!(user["groups"], json!(["system:authenticated"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_ends_a_minute_after_the_deletion_of_what_it_is_bound_to_has_begun() {
+    let key = ServiceAccountKey::new().unwrap();
+    let builder = builder().authenticator(ServiceAccountTokens::new(key.clone(), clock()));
+    let server = builder.token_issuer(key).start().await.unwrap();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let held = json!({"metadata": {"name": "robot", "finalizers": ["example.com/hold"]}});
+    call(&server, "POST", accounts, held).await;
+    let (_, made) = call(&server, "POST", &format!("{accounts}/robot/token"), json!({"spec": {}})).await;
+    let token = made["status"]["token"].as_str().unwrap();
+    let (_, deleted) = call(&server, "DELETE", &format!("{accounts}/robot"), Value::Null).await;
+    assert!(deleted["metadata"]["deletionTimestamp"].is_string(), "{deleted}");
+
+    tokio::time::sleep(Duration::from_secs(55)).await;
+    assert!(who_has(&server, token).await.is_ok());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+
+    assert_eq!(who_has(&server, token).await, Err(StatusCode::UNAUTHORIZED));
 }
 
 #[tokio::test]

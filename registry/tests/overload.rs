@@ -213,6 +213,49 @@ async fn a_body_without_end_ends_with_its_request() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_holds_no_seat() {
+    let (server, _open) = start(1).await;
+    let never = StreamBody::new(stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>());
+    let request = Request::post(MAPS).header("content-type", "application/json").body(never).unwrap();
+    let slow = tokio::spawn(server.as_user(User::new("ann")).oneshot(request));
+    settle().await;
+
+    let other = ask(&server, "bob", "GET", "/version", Value::Null).now_or_never();
+
+    assert_eq!(other.expect("there is a seat").status(), StatusCode::OK);
+    slow.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_of_one_user_find_no_room_beyond_its_share_and_those_of_others_do() {
+    let (server, open) = start(600).await;
+    open.send_replace(true);
+    // Almost all of what a body may have, and then nothing.
+    let held: Vec<_> = (0..22)
+        .map(|_| {
+            let piece = Bytes::from(vec![b' '; 3_000_000]);
+            let first = stream::iter([Ok::<_, Infallible>(http_body::Frame::data(piece))]);
+            let body = StreamBody::new(futures::StreamExt::chain(first, stream::pending()));
+            let request = Request::post(MAPS).header("content-type", "application/json").body(body);
+            tokio::spawn(server.as_user(User::new("ann")).oneshot(request.unwrap()))
+        })
+        .collect();
+    settle().await;
+
+    let map = |name: &str| json!({"metadata": {"name": name}, "data": {"x": "y".repeat(500_000)}});
+    let refused = ask(&server, "ann", "POST", MAPS, map("a")).await;
+    let taken = ask(&server, "bob", "POST", MAPS, map("b")).await;
+
+    assert_eq!((refused.status(), taken.status()), (StatusCode::TOO_MANY_REQUESTS, StatusCode::CREATED));
+    assert_eq!(refused.headers()["retry-after"], "1");
+    for held in held {
+        held.abort();
+        let _ = held.await;
+    }
+    assert_eq!(ask(&server, "ann", "POST", MAPS, map("c")).await.status(), StatusCode::CREATED);
+}
+
 #[tokio::test]
 async fn levels_and_schemas_are_shown_as_they_are_and_cannot_be_changed() {
     let (server, _open) = start(600).await;

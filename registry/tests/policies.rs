@@ -286,6 +286,20 @@ async fn an_expression_that_fails_or_costs_too_much_refuses_as_the_policy_says()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pattern_that_is_no_constant_is_charged_by_what_it_is() {
+    let matches = json!([{"expression": "'some text'.matches(object.data.pattern)"}]);
+    let server = bound(json!({"validations": matches}), json!({})).await;
+
+    // A long one that is cheap is taken, a short one that is not is not evaluated.
+    assert_eq!(says(&server, json!({"pattern": "^[a-z]+ (text|words|letters)$"})).await, "");
+    for bomb in [r"\w{999}", "(((a{99}){99}){99})", r"(\pL{500}){9}"] {
+        let stopped = says(&server, json!({"pattern": bomb})).await;
+        assert!(stopped.contains("actual cost limit exceeded"), "{bomb}: {stopped}");
+    }
+    assert!(says(&server, json!({"pattern": "("})).await.contains("invalid matches argument"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_policy_with_a_broken_expression_is_not_stored() {
     let server = server().await;
     let path = format!("{GROUP}/validatingadmissionpolicies");

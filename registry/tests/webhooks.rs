@@ -182,7 +182,7 @@ async fn rubbish_and_redirects_are_failures() {
         (Box::new(|_| Reply::raw(404, "")), "the server could not find the requested resource"),
         (
             Box::new(|_| Reply::raw(500, "boom\n")),
-            "an error on the server (\"boom\") has prevented the request from succeeding",
+            "an error on the server (\"unknown\") has prevented the request from succeeding",
         ),
         (Box::new(|_| Reply::raw(200, "<html>")), "couldn't get version/kind; json parse error: "),
         (Box::new(|_| Reply::raw(200, vec![b' '; 4 << 20])), "reading the answer: length limit exceeded"),
@@ -392,7 +392,8 @@ async fn below_an_object_webhooks_see_what_is_written_there() {
     let mut pod = pod;
     (pod["apiVersion"], pod["kind"], pod["metadata"]["name"]) = ("v1".into(), "Pod".into(), "p".into());
     call(&server, "POST", "/api/v1/namespaces/default/pods", pod).await;
-    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"},
+    let binding = json!({"apiVersion": "v1", "kind": "Binding",
+        "metadata": {"name": "p", "annotations": {"example.com/why": "it fits"}},
         "target": {"kind": "Node", "name": "n"}});
 
     let scale = json!({"spec": {"replicas": 3}});
@@ -420,6 +421,7 @@ async fn below_an_object_webhooks_see_what_is_written_there() {
     let request = &asked[1]["request"];
     assert_eq!((&request["kind"]["kind"], &request["operation"]), (&json!("Binding"), &json!("CREATE")));
     assert_eq!(request["object"]["target"], json!({"kind": "Node", "name": "n"}));
+    assert_eq!(request["object"]["metadata"]["annotations"], json!({"example.com/why": "it fits"}));
     let kinds: Vec<&Value> = asked[2..].iter().map(|asked| &asked["request"]["kind"]["kind"]).collect();
     assert_eq!(kinds, ["Eviction", "TokenRequest"]);
 }

@@ -52,7 +52,7 @@ impl Access {
             Some(Proxies { headers, certificates }) => {
                 builder.authenticator(headers).authenticator(certificates)
             }
-            None => builder.authenticator(ClientCertificates),
+            None => builder.authenticator(ClientCertificates::new(clock.clone())),
         };
         let mut builder = builder.authenticator(ServiceAccountTokens::new(key, clock.clone()));
         if let Some(tokens) = self.static_tokens {

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use http::request::Parts;
+use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::BoxError;
 use quarterdeck_registry::audit::{Audit, AuditFile, Policy};
 use quarterdeck_registry::layers::authorization::{Attributes, Authorization, Decision};
@@ -121,7 +122,7 @@ async fn bind(server: &ApiServer) -> Result<(), BoxError> {
 pub(crate) fn guarded(directory: &Path, log: &Path) -> Result<(), BoxError> {
     run(async {
         let server = ApiServer::builder(MemoryStorage::new())
-            .authenticator(ClientCertificates)
+            .authenticator(ClientCertificates::new(Clock::system()))
             .audit(Audit::new(Policy::from_yaml(POLICY)?, AuditFile::open(log)?))
             .start()
             .await?;

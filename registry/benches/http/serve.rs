@@ -47,7 +47,7 @@ pub(crate) fn serve(directory: &Path, store: Option<&Path>) -> Result<(), BoxErr
         };
         let key = ServiceAccountKey::new()?;
         let server = ApiServer::builder_shared(storage)
-            .authenticator(ClientCertificates)
+            .authenticator(ClientCertificates::new(Clock::system()))
             .authenticator(ServiceAccountTokens::new(key.clone(), Clock::system()))
             .token_issuer(key)
             .start()

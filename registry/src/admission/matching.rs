@@ -33,7 +33,7 @@ impl<'a> Event<'a> {
         let (object, old) = (object.map(Cow::Borrowed), attributes.old.map(Cow::Borrowed));
         match attributes.subresource {
             Some(Subresource::Binding) => {
-                let object = object.map(|pod| Cow::Owned(binding(&pod)));
+                let object = object.map(|pod| Cow::Owned(binding(&pod, attributes.old)));
                 Self { attributes, operation: "CREATE", object, old: None }
             }
             Some(Subresource::Scale) => {
@@ -130,14 +130,21 @@ impl<'a> Event<'a> {
     }
 }
 
-/// The Binding that a pod that is being assigned came of.
-fn binding(pod: &Value) -> Value {
+/// The Binding that a pod that is being assigned came of, with those of its annotations that the pod did not have before.
+fn binding(pod: &Value, before: Option<&Value>) -> Value {
     let metadata = &pod["metadata"];
-    json!({
+    let mut binding = json!({
         "kind": "Binding", "apiVersion": "v1",
         "metadata": {"name": metadata["name"], "namespace": metadata["namespace"]},
         "target": {"kind": "Node", "name": pod["spec"]["nodeName"]},
-    })
+    });
+    let had = before.map(|before| &before["metadata"]["annotations"]);
+    for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
+        if had.is_none_or(|had| had[key] != *value) {
+            binding["metadata"]["annotations"][key] = value.clone();
+        }
+    }
+    binding
 }
 
 fn kind(resource: &Resource, subresource: Option<Subresource>) -> Value {

@@ -8,6 +8,7 @@ mod static_tokens;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::header;
@@ -22,6 +23,9 @@ use crate::status::Status;
 use crate::tokens::SERVER_AUDIENCE;
 use crate::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
 use crate::websocket;
+
+/// How long authenticators may take together to say who makes a request: upstream's figure for those that it asks elsewhere.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Finds out who makes a request.
 #[async_trait]
@@ -116,12 +120,28 @@ impl Authentication {
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, String> {
         for authenticator in &*self.authenticators {
-            if let Some((mut user, audiences)) = authenticator.authenticate_token(token, audiences).await? {
+            let asked = authenticator.authenticate_token(token, audiences);
+            let asked = tokio::time::timeout(PATIENCE, asked).await;
+            let known =
+                asked.unwrap_or_else(|_| Err("an authenticator did not say whose it is in time".into()));
+            if let Some((mut user, audiences)) = known? {
                 join_everybody(&mut user);
                 return Ok(Some((user, audiences)));
             }
         }
         Ok(None)
+    }
+
+    /// Asks in turn, for a bounded time in all. Who cannot be known by then is nobody.
+    async fn known(&self, parts: &Parts) -> Option<User> {
+        let asked = tokio::time::timeout(PATIENCE, self.user(parts)).await;
+        asked.unwrap_or_else(|_| {
+            tracing::warn!(
+                path = parts.uri.path(),
+                "nobody said within {PATIENCE:?} who asks: an authenticator hangs"
+            );
+            None
+        })
     }
 
     /// Asks in turn. A proof that is no good does not count, but who showed one is not anonymous.
@@ -151,7 +171,7 @@ impl Gate for Authentication {
         if let Err(why) = websocket::take_token(&mut parts.headers) {
             tracing::warn!(path = parts.uri.path(), why, "a WebSocket's token is passed over");
         }
-        if let Some(mut user) = self.user(&parts).await {
+        if let Some(mut user) = self.known(&parts).await {
             join_everybody(&mut user);
             parts.extensions.insert(user);
             return Ok(parts);

@@ -310,7 +310,7 @@ pub fn refusal(User { name: user, .. }: &User, request: &RequestInfo, verb: &str
         RequestInfo::Resource(request) => request,
     };
     let ResourceRequest { group, resource, .. } = request;
-    let full = match request.subresource.as_deref().and_then(|below| below.split('/').next()) {
+    let full = match request.subresource_name() {
         Some(subresource) => format!("{resource}/{subresource}"),
         None => resource.clone(),
     };

@@ -2,6 +2,7 @@
 
 pub mod authentication;
 pub mod authorization;
+pub mod bodies;
 pub mod fairness;
 pub mod gate;
 pub mod impersonation;

@@ -134,13 +134,7 @@ fn is_of(rule: &str, request: &ResourceRequest) -> bool {
     if rule == ALL {
         return true;
     }
-    let whole = request.subresource.as_deref();
-    // A proxied path stands behind the name of its subresource; a key of what a user is said to have may hold a slash itself.
-    let subresource = match &*request.resource {
-        "userextras" => whole,
-        _ => whole.and_then(|below| below.split('/').next()),
-    };
-    match (rule.split_once('/'), subresource) {
+    match (rule.split_once('/'), request.subresource_name()) {
         (None, None) => rule == request.resource,
         (Some((resource, below)), Some(subresource)) => {
             below == subresource && (resource == ALL || resource == request.resource)

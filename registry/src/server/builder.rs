@@ -26,6 +26,7 @@ use crate::custom::lifecycle::Lifecycle;
 use crate::figures::{self, CountedAudit, Figures};
 use crate::layers::authentication::{Authentication, Authenticator};
 use crate::layers::authorization::{Authorization, Authorizer};
+use crate::layers::bodies::Bodies;
 use crate::layers::fairness::Fairness;
 use crate::layers::gate::GateLayer;
 use crate::layers::impersonation::Impersonation;
@@ -421,7 +422,8 @@ impl ApiServerBuilder {
         let impersonation = GateLayer::new(Impersonation::new(authorization.clone()));
         let authorization = GateLayer::new(authorization);
         let authentication = GateLayer::new(authentication);
-        let served = impersonation.layer(fairness.layer(authorization.layer(dispatch)));
+        let seated = fairness.layer(authorization.layer(dispatch));
+        let served = impersonation.layer(Bodies::default().layer(seated));
         let audit = AuditLayer::new(audit, registry.clock.clone());
         let known = audit.layer(TimeLimits::new(TimeLimit(time)).layer(served));
         let stack = RefusalLayer::new(audit).layer(authentication.layer(known));

@@ -36,6 +36,7 @@ use crate::cache::Cache;
 use crate::layers::RequestBody;
 use crate::layers::authentication::Authentication;
 use crate::layers::authorization::Authorization;
+use crate::layers::bodies::ReadFirst;
 use crate::layers::fairness::Fair;
 use crate::layers::gate::Gated;
 use crate::layers::impersonation::Impersonation;
@@ -51,7 +52,10 @@ const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// What a request passes, from the outside in.
 type Stack = Refusals<
-    Gated<Authentication, Audited<Timed<Gated<Impersonation, Fair<Gated<Authorization, Dispatch>>>>>>,
+    Gated<
+        Authentication,
+        Audited<Timed<Gated<Impersonation, ReadFirst<Fair<Gated<Authorization, Dispatch>>>>>>,
+    >,
 >;
 
 /// An API server. Cheap to clone; clones are one server, which ends when the last one is dropped.

@@ -318,6 +318,7 @@ pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use quarterdeck_core::clock::Clock;
 
     use super::*;
     use crate::layers::authentication::Authenticator;
@@ -325,13 +326,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_user_is_known_by_the_certificate_that_names_it() {
-        let authority = Authority::new("2026-01-01T00:00:00Z".parse().unwrap()).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        let authority = Authority::new(now).unwrap();
         let identity = authority.client(&User::admin()).unwrap();
         let (chain, _) = identity.der().unwrap();
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.extensions.insert(PeerCertificate::new(chain[0].clone()));
 
-        let user = ClientCertificates.authenticate(&parts).await.unwrap().unwrap();
+        let user =
+            ClientCertificates::new(Clock::following_tokio(now)).authenticate(&parts).await.unwrap().unwrap();
 
         assert_eq!(user.name, "kubernetes-admin");
         assert_eq!(user.groups, ["system:masters"]);

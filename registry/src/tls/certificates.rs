@@ -17,25 +17,77 @@ use super::authority::{AuthorityError, roots};
 use crate::layers::authentication::Authenticator;
 use crate::user::User;
 
-/// The certificate that a client showed, already verified by TLS. Listeners put it in a request's extensions. Cheap to clone:
-/// all requests of a connection share one.
+/// The certificate that a client showed, already verified by TLS, with those that lead from it to an authority. Listeners put it
+/// in a request's extensions. Cheap to clone: all requests of a connection share one.
+///
+/// TLS verifies a certificate when the connection begins, or not even then if the client resumes a session. So who knows users by
+/// it asks the [`Clock`] at each request whether it is still good.
 #[derive(Debug, Clone)]
 pub struct PeerCertificate(Arc<Shown>);
 
 #[derive(Debug)]
 struct Shown {
     der: CertificateDer<'static>,
-    /// Whom it names, or why it names nobody, read when the first request asks.
-    user: OnceLock<Result<User, String>>,
+    intermediates: Vec<CertificateDer<'static>>,
+    /// What they say, or why they say nothing, read when the first request asks.
+    read: OnceLock<Result<Read, String>>,
     /// Which authorities were asked about it, and what they said.
-    asked: Mutex<BTreeMap<u64, bool>>,
+    asked: Mutex<BTreeMap<u64, Verdict>>,
+}
+
+/// What a certificate and its intermediates say.
+#[derive(Debug)]
+struct Read {
+    user: Result<User, String>,
+    own: Period,
+    issuer: Vec<u8>,
+    intermediates: Vec<Link>,
+}
+
+/// An intermediate certificate.
+#[derive(Debug)]
+struct Link {
+    subject: Vec<u8>,
+    issuer: Vec<u8>,
+    period: Period,
+}
+
+/// From when to when a certificate is good, both included, in seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Period(i64, i64);
+
+impl Period {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let validity = certificate.validity();
+        Self(validity.not_before.timestamp(), validity.not_after.timestamp())
+    }
+
+    fn has(self, now: i64) -> bool {
+        (self.0..=self.1).contains(&now)
+    }
+}
+
+/// What some authorities said of a certificate, and until when that holds.
+#[derive(Debug, Clone, Copy)]
+struct Verdict {
+    is_good: bool,
+    until: i64,
 }
 
 impl PeerCertificate {
     /// Takes a certificate that TLS has verified.
     #[must_use]
     pub fn new(der: CertificateDer<'static>) -> Self {
-        Self(Arc::new(Shown { der, user: OnceLock::new(), asked: Mutex::default() }))
+        Self::with_intermediates(der, Vec::new())
+    }
+
+    /// Takes a certificate that TLS has verified, and the certificates that the client showed with it.
+    #[must_use]
+    pub fn with_intermediates(
+        der: CertificateDer<'static>,
+        intermediates: Vec<CertificateDer<'static>>,
+    ) -> Self {
+        Self(Arc::new(Shown { der, intermediates, read: OnceLock::new(), asked: Mutex::default() }))
     }
 
     /// Returns the certificate.
@@ -50,16 +102,66 @@ impl PeerCertificate {
     ///
     /// Why it has none.
     pub(super) fn common_name(&self) -> Result<String, String> {
-        self.user().as_ref().map(|user| user.name.clone()).map_err(Clone::clone)
+        self.user().map(|user| user.name)
     }
 
-    fn user(&self) -> &Result<User, String> {
-        self.0.user.get_or_init(|| user(&self.0.der))
+    fn user(&self) -> Result<User, String> {
+        self.read()?.user.clone()
+    }
+
+    fn read(&self) -> Result<&Read, String> {
+        let read = self.0.read.get_or_init(|| read(&self.0.der, &self.0.intermediates));
+        read.as_ref().map_err(Clone::clone)
+    }
+
+    /// Checks that the certificate and those that lead from it to an authority are good at this time.
+    fn check_period(&self, now: i64) -> Result<(), String> {
+        let read = self.read()?;
+        if !read.own.has(now) {
+            return Err("the certificate has expired or is not yet valid".into());
+        }
+        // TLS has built the path to an authority. Along it nothing may have ended since.
+        let (mut issuer, mut left) = (&read.issuer, read.intermediates.len());
+        while left > 0 {
+            let mut above = read.intermediates.iter().filter(|link| link.subject == *issuer).peekable();
+            if above.peek().is_none() {
+                break;
+            }
+            let good = above.find(|link| link.period.has(now));
+            let good = good.ok_or("an intermediate certificate has expired or is not yet valid")?;
+            (issuer, left) = (&good.issuer, left - 1);
+        }
+        Ok(())
+    }
+
+    /// When next one of the certificates begins or ends to be good.
+    fn next_change(&self, now: i64) -> i64 {
+        let Ok(read) = self.read() else { return i64::MAX };
+        let periods = read.intermediates.iter().map(|link| link.period).chain([read.own]);
+        // A certificate is good until the end of its last second.
+        let changes = periods.flat_map(|Period(from, to)| [from, to.saturating_add(1)]);
+        changes.filter(|change| *change > now).min().unwrap_or(i64::MAX)
     }
 }
 
-fn user(der: &[u8]) -> Result<User, String> {
+fn read(der: &[u8], intermediates: &[CertificateDer<'_>]) -> Result<Read, String> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
+    // Which ones matter is for who builds the path to say: one that cannot be read leads nowhere.
+    let intermediates = intermediates.iter().filter_map(|der| X509Certificate::from_der(der).ok());
+    let intermediates = intermediates.map(|(_, certificate)| Link {
+        subject: certificate.subject().as_raw().to_vec(),
+        issuer: certificate.issuer().as_raw().to_vec(),
+        period: Period::of(&certificate),
+    });
+    Ok(Read {
+        user: user(&certificate),
+        own: Period::of(&certificate),
+        issuer: certificate.issuer().as_raw().to_vec(),
+        intermediates: intermediates.collect(),
+    })
+}
+
+fn user(certificate: &X509Certificate<'_>) -> Result<User, String> {
     let text =
         |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned);
     let subject = certificate.subject();
@@ -74,15 +176,25 @@ fn user(der: &[u8]) -> Result<User, String> {
     Ok(User { name, groups: groups.collect(), ..User::default() })
 }
 
-/// Knows users by their certificates: the common name is the user's, each organisation a group.
+/// Knows users by their certificates: the common name is the user's, each organisation a group. A certificate counts until it
+/// expires, however long its connection lives.
 #[derive(Debug)]
-pub struct ClientCertificates;
+pub struct ClientCertificates(Clock);
+
+impl ClientCertificates {
+    /// Takes whatever certificates TLS has verified, as long as they are good by this clock.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self(clock)
+    }
+}
 
 #[async_trait]
 impl Authenticator for ClientCertificates {
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
-        let certificate = parts.extensions.get::<PeerCertificate>();
-        certificate.map(|certificate| certificate.user().clone()).transpose()
+        let Some(certificate) = parts.extensions.get::<PeerCertificate>() else { return Ok(None) };
+        certificate.check_period(self.0.now().as_second())?;
+        certificate.user().map(Some)
     }
 }
 
@@ -109,14 +221,19 @@ impl Issuers {
         Ok(Self { verifier, id: fnv1a(pem.bytes()), clock })
     }
 
-    /// Whether one of them has signed a certificate. It is found out once for a connection, as TLS does.
+    /// Whether one of them, or somebody whom they let sign, has signed a certificate that is good now. As signatures do not
+    /// change, that is found out once for a connection, and again when one of its certificates begins or ends to be good.
     pub(super) fn have_signed(&self, certificate: &PeerCertificate) -> bool {
+        let now = self.clock.now().as_second();
         let mut asked = certificate.0.asked.lock().expect("nothing panics while it holds a certificate");
-        *asked.entry(self.id).or_insert_with(|| {
-            let now = u64::try_from(self.clock.now().as_second()).unwrap_or_default();
-            let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
-            self.verifier.verify_client_cert(certificate.der(), &[], now).is_ok()
-        })
+        if let Some(verdict) = asked.get(&self.id).filter(|verdict| now < verdict.until) {
+            return verdict.is_good;
+        }
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or_default()));
+        let verified = self.verifier.verify_client_cert(certificate.der(), &certificate.0.intermediates, at);
+        let verdict = Verdict { is_good: verified.is_ok(), until: certificate.next_change(now) };
+        asked.insert(self.id, verdict);
+        verdict.is_good
     }
 }
 
@@ -141,6 +258,6 @@ impl Authenticator for CertificatesOf {
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
         let certificate = parts.extensions.get::<PeerCertificate>();
         let certificate = certificate.filter(|certificate| self.0.have_signed(certificate));
-        certificate.map(|certificate| certificate.user().clone()).transpose()
+        certificate.map(PeerCertificate::user).transpose()
     }
 }

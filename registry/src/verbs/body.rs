@@ -1,56 +1,31 @@
 //! Reading bodies: bounded, and decoded by the kind's tables.
 
 use std::fmt::Display;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body as _;
 use serde_json::Value;
 
 use super::Call;
 use super::options::FieldValidation;
-use crate::layers::RequestBody;
+use crate::layers::{RequestBody, bodies};
 use crate::managed;
 use crate::negotiate::{BodyForm, go_type};
 use crate::schema::{self, Document, Mark};
 use crate::status::{Result, Status};
 use crate::validation::FieldError;
 
-/// How many bytes a body may have.
-pub const MAX_BODY: usize = 3 * 1024 * 1024;
-
-/// How long a client may take for a body. For most requests the server's time limit is over first.
+/// How long a body may take that nobody has read before.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Reads a body.
+/// Reads a body. Those of requests have been read already, by [`Bodies`](crate::layers::bodies::Bodies), or could not be.
 pub(super) async fn read(body: RequestBody) -> Result<Bytes> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    tokio::time::timeout(PATIENCE, read_all(body)).await.unwrap_or_else(|_| Err(Status::timeout()))
-}
-
-async fn read_all(mut body: RequestBody) -> Result<Bytes> {
-    let mut first = Bytes::new();
-    let mut read = BytesMut::new();
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame =
-            frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if first.len() + read.len() + data.len() > MAX_BODY {
-            return Err(Status::too_large(format!("Request entity too large: limit is {MAX_BODY}")));
-        }
-        // Most bodies come in one piece, which need not be copied.
-        if first.is_empty() && read.is_empty() {
-            first = data;
-            continue;
-        }
-        read.extend_from_slice(&std::mem::take(&mut first));
-        read.extend_from_slice(&data);
-    }
-    Ok(if read.is_empty() { first } else { read.freeze() })
+    let read = tokio::time::timeout(PATIENCE, bodies::read(body, |_| Ok(())));
+    read.await.unwrap_or_else(|_| Err(Status::timeout()))
 }
 
 /// What bodies of custom kinds may be.

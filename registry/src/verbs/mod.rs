@@ -38,7 +38,6 @@ use crate::user::User;
 use crate::websocket::{Asked, Sockets};
 use crate::write::Target;
 
-pub use body::MAX_BODY;
 pub(crate) use respond::{document as respond_document, no_such_page};
 
 /// A request for a resource, taken apart.

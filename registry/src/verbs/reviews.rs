@@ -16,7 +16,7 @@ use crate::layers::authorization::Decision;
 use crate::managed;
 use crate::negotiate::Form;
 use crate::rbac::rule_value;
-use crate::request::{RequestInfo, ResourceRequest};
+use crate::request::{RequestInfo, ResourceRequest, Verb};
 use crate::status::{Result, Status};
 use crate::user::User;
 use crate::validation::{FieldError, Shown};
@@ -154,8 +154,11 @@ fn asked(spec: &Value) -> (RequestInfo, String, String) {
     }
     let of = &spec["resourceAttributes"];
     let given = |field: &str| Some(text(of, field)).filter(|text| !text.is_empty()).map(str::to_owned);
+    // A path's namespace lies in itself; a review is about the namespace that it names, and about the cluster if it names none.
+    let is_namespace = text(of, "group").is_empty() && text(of, "resource") == "namespaces";
+    let is_of_cluster = is_namespace && text(of, "namespace").is_empty();
     let request = ResourceRequest {
-        verb: None,
+        verb: is_of_cluster.then_some(Verb::List),
         group: text(of, "group").into(),
         version: text(of, "version").into(),
         namespace: given("namespace"),

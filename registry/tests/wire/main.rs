@@ -3,7 +3,9 @@
 
 mod bodies;
 mod bombs;
+mod connections;
 mod custom;
+mod cve_classes;
 mod deleting;
 mod discovery;
 mod listing;

@@ -110,13 +110,18 @@ impl Requests {
 
 /// An API server alone that knows users by their certificates.
 pub(crate) async fn server(storage: Arc<dyn Storage>) -> ApiServer {
-    ApiServer::builder_shared(storage).authenticator(ClientCertificates).start().await.unwrap()
+    ApiServer::builder_shared(storage)
+        .authenticator(ClientCertificates::new(Clock::system()))
+        .start()
+        .await
+        .unwrap()
 }
 
 /// A cluster whose API server knows users by their certificates.
 pub(crate) async fn cluster(with: impl FnOnce(ControlPlaneBuilder) -> ControlPlaneBuilder) -> Cluster {
     let builder = ControlPlane::builder(MemoryStorage::new()).random(Random::seeded(1));
-    let builder = with(builder).api_server(|server| server.authenticator(ClientCertificates));
+    let builder =
+        with(builder).api_server(|server| server.authenticator(ClientCertificates::new(Clock::system())));
     let cluster = builder.build().unwrap().start().await.unwrap();
     cluster.ready().await.unwrap();
     cluster

@@ -16,6 +16,9 @@ use crate::cache::World;
 /// How many calls go on at a time; others wait for their turn.
 const MOST_CALLS: usize = 256;
 
+/// How much of what a webhook says in place of a review is shown.
+const LONGEST_MESSAGE: usize = 2048;
+
 /// Calls webhooks.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -69,7 +72,6 @@ impl Client {
 #[derive(Debug)]
 struct Answered {
     code: u16,
-    is_text: bool,
     body: Bytes,
 }
 
@@ -83,11 +85,19 @@ impl Answered {
             .map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))
     }
 
-    /// What upstream's client makes of an answer that is no success.
+    /// What upstream's client makes of an answer that is no success, but for the body. Upstream shows up to 2 KiB of any text.
+    /// A webhook's address may be any that the server reaches, and who may name one is not to read by it what answers there
+    /// (CVE-2020-8561 is of this class): so only what says of itself that it is a Status is shown, and everything else is as
+    /// unknown as what upstream cannot show.
     fn refusal(&self) -> String {
-        const LONGEST: usize = 2048;
-        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(LONGEST)]);
-        let text = if self.is_text { text.trim() } else { "unknown" };
+        let status: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let is_status = status["kind"] == "Status" && status["apiVersion"] == "v1";
+        if let Some(message) = status["message"].as_str().filter(|message| is_status && !message.is_empty()) {
+            return message.chars().take(LONGEST_MESSAGE).collect();
+        }
+        let body = String::from_utf8_lossy(&self.body[..self.body.len().min(LONGEST_MESSAGE)]);
+        tracing::debug!(code = self.code, %body, "a webhook's answer is no success and no Status");
+        let text = "unknown";
         match self.code {
             400 => "the server rejected our request for an unknown reason".into(),
             401 => "the server has asked for the client to provide credentials".into(),
@@ -211,13 +221,9 @@ mod transport {
                 .map_err(|error| error.to_string())?;
             let answer = sender.send_request(request).await.map_err(|error| http_error(&error))?;
             let (parts, body) = answer.into_parts();
-            let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            let is_text = content_type.is_none_or(|content_type| {
-                content_type.starts_with("text/") || content_type.starts_with("application/json")
-            });
             let body = Limited::new(body, LONGEST).collect().await;
             let body = body.map_err(|error| format!("reading the answer: {error}"))?.to_bytes();
-            Ok(Answered { code: parts.status.as_u16(), is_text, body })
+            Ok(Answered { code: parts.status.as_u16(), body })
         }
 
         /// The settings that trust the authorities of a bundle, or those of the system.

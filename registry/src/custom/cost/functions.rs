@@ -10,6 +10,10 @@ use super::{BYTES_PER_STEP, Part};
 const COMPILE: u64 = 10_000;
 /// What it takes for each of a pattern's states.
 const COMPILE_STATE: u64 = 100;
+/// Up to which cost a pattern that is no constant is compiled to see whether it is one.
+const MOST_GIVEN: u64 = 1_000_000;
+/// How many times as many states a class of letters beyond ASCII has at least.
+const CLASS: u64 = 5;
 /// By how much less that counts before there are values: most lists are far shorter than they may be.
 const FORESEEN: u64 = 10;
 /// Beyond this no list may be counted out.
@@ -268,8 +272,21 @@ fn pattern<G: Ground>(name: &str, written: &[&Expr], parts: &[Part<G>]) -> Resul
             }
             states(text)
         }
-        // It may repeat anything as often as a pattern can.
-        None => size(1).saturating_mul(1000).max(1000),
+        None => match given(parts.get(1)) {
+            Some(texts) => {
+                let most = texts.iter().map(|text| states(text)).max().unwrap_or_default();
+                // Nobody has looked at it before: it is bounded as one that is written out, unless it costs too much as it is.
+                let is_cheap = most.saturating_mul(COMPILE_STATE) <= MOST_GIVEN;
+                let broken = || texts.iter().find_map(|text| Compiled::new(text).err());
+                if let Some(error) = is_cheap.then(broken).flatten() {
+                    return Err(format!("invalid {name} argument: {error}"));
+                }
+                most
+            }
+            // It may repeat anything as often as a pattern can, letters of all languages among it.
+            None if G::EXACT => size(1).saturating_mul(1000 * CLASS).max(1000),
+            None => size(1).saturating_mul(1000).max(1000),
+        },
     };
     let looked_at = size(0).saturating_add(1) / BYTES_PER_STEP;
     let compile = COMPILE.max(weight.saturating_mul(COMPILE_STATE)) / if G::EXACT { 1 } else { FORESEEN };
@@ -282,6 +299,11 @@ fn pattern<G: Ground>(name: &str, written: &[&Expr], parts: &[Part<G>]) -> Resul
     Ok((made, work))
 }
 
+/// The texts that a part may be, if they are at hand.
+fn given<G: Ground>(part: Option<&Part<G>>) -> Option<Vec<&str>> {
+    part?.ground.as_ref()?.texts().filter(|texts| !texts.is_empty())
+}
+
 /// About how many states a pattern has: what is repeated counts as often as it is, and classes of letters beyond ASCII much.
 fn states(pattern: &str) -> u64 {
     let mut states = pattern.len() as u64;
@@ -292,7 +314,7 @@ fn states(pattern: &str) -> u64 {
     }
     let broad = ["\\p", "\\P", "\\w", "\\W", "\\d", "\\D", "\\s", "\\S", "\\b", "(?i"];
     let classes = broad.iter().map(|class| pattern.matches(class).count() as u64).sum::<u64>();
-    states.saturating_mul(1 + classes.saturating_mul(4))
+    states.saturating_mul(1 + classes.saturating_mul(CLASS - 1))
 }
 
 /// `format`, which writes numbers with as many digits as its pattern says.

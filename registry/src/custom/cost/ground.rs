@@ -31,6 +31,10 @@ pub(crate) trait Ground: Clone {
     fn iterated(&self) -> (Option<Self>, Option<u64>);
     /// How many elements and bytes there are altogether, at any depth.
     fn weight(&self) -> u64;
+    /// The texts that this may be, if these are the values themselves and each is a text.
+    fn texts(&self) -> Option<Vec<&str>> {
+        None
+    }
     /// Either of the two.
     #[must_use]
     fn or(self, other: Self) -> Self;
@@ -200,6 +204,10 @@ impl Ground for Values<'_> {
 
     fn weight(&self) -> u64 {
         self.0.iter().map(|value| weight(value)).max().unwrap_or_default()
+    }
+
+    fn texts(&self) -> Option<Vec<&str>> {
+        self.0.iter().map(|value| value.as_str()).collect()
     }
 
     fn or(mut self, other: Self) -> Self {

@@ -20,7 +20,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use quarterdeck_core::component::Stop;
 use tokio::time::Instant;
@@ -180,8 +180,7 @@ enum Admission {
 
 /// Tells a client to come back later.
 fn too_many() -> Response<Body> {
-    let message = "Too many requests, please try again later.";
-    Status::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", message).retry_after(1).into_response()
+    Status::too_many_requests().into_response()
 }
 
 fn is_watch(info: &RequestInfo) -> bool {

@@ -16,6 +16,8 @@ pub(super) fn not_special(at: &At, errors: &mut Errors) {
         at.invalid_shown(errors, at.str(), "must be a valid IP address");
         return;
     };
+    // An address of IPv4 is the same address in the form of IPv6.
+    let address = address.to_canonical();
     let (link_local, multicast) = match address {
         IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
         IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] & 0xff0f == 0xff02),

@@ -1,0 +1,300 @@
+//! What connections are doing: those that rest too long end, and give way to others when places run out; those that send much
+//! and ask nothing are cut off.
+//!
+//! A connection rests while none of its requests is under way: no answer is awaited, and none is still being sent. TLS handshakes
+//! rest too, since nobody knows yet whether a request will come.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::body::Body;
+
+/// How long a connection may rest: upstream's figure.
+pub(super) const REST: Duration = Duration::from_secs(90);
+/// How often a connection is looked at that may rest for no time at all.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// What a request lets its connection send, besides its body.
+const PER_REQUEST: i64 = 64 * 1024;
+
+/// The connections of a listener.
+#[derive(Debug)]
+pub(super) struct Connections {
+    all: Mutex<BTreeMap<u64, Arc<Activity>>>,
+    next: AtomicU64,
+    begin: Instant,
+}
+
+impl Connections {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { all: Mutex::default(), next: AtomicU64::new(0), begin: Instant::now() })
+    }
+
+    /// Takes in a connection, until what is returned is dropped.
+    pub(super) fn enter(self: &Arc<Self>) -> Entered {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let activity = Arc::new(Activity {
+            begin: self.begin,
+            under_way: AtomicUsize::new(0),
+            rests_since: AtomicU64::new(0),
+            is_told: AtomicBool::new(false),
+            told: Notify::new(),
+            earned: AtomicI64::new(0),
+            is_free: AtomicBool::new(false),
+        });
+        activity.rest();
+        self.all().insert(id, activity.clone());
+        Entered { connections: self.clone(), id, activity }
+    }
+
+    /// Tells those that have rested longest to end, as many as given at most.
+    pub(super) fn give_way(&self, most: usize) {
+        let all = self.all();
+        let resting = all.values().filter(|it| it.is_resting() && !it.is_told.load(Ordering::Relaxed));
+        let mut resting: Vec<_> = resting.collect();
+        resting.sort_by_key(|it| it.rests_since.load(Ordering::Relaxed));
+        for activity in resting.into_iter().take(most) {
+            activity.is_told.store(true, Ordering::Relaxed);
+            activity.told.notify_one();
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Activity>>> {
+        self.all.lock().expect("nothing panics while it holds the connections")
+    }
+}
+
+/// A connection that is among the others.
+#[derive(Debug)]
+pub(super) struct Entered {
+    connections: Arc<Connections>,
+    id: u64,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.connections.all().remove(&self.id);
+    }
+}
+
+/// What a connection is doing.
+#[derive(Debug)]
+pub(super) struct Activity {
+    begin: Instant,
+    /// How many of its requests are under way.
+    under_way: AtomicUsize,
+    /// Since when none is, in milliseconds after `begin`.
+    rests_since: AtomicU64,
+    is_told: AtomicBool,
+    told: Notify,
+    /// How many bytes its requests have let it send since somebody looked.
+    earned: AtomicI64,
+    /// Whether what it sends is no HTTP any more.
+    is_free: AtomicBool,
+}
+
+impl Activity {
+    /// Says that a request is under way, until what is returned is dropped.
+    pub(super) fn request(self: &Arc<Self>) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.earn(PER_REQUEST);
+        UnderWay(self.clone())
+    }
+
+    /// Says that the connection is another protocol's from now on, which has limits of its own.
+    pub(super) fn leave_http(&self) {
+        self.is_free.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_free(&self) -> bool {
+        self.is_free.load(Ordering::Relaxed)
+    }
+
+    fn earn(&self, bytes: i64) {
+        self.earned.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes what the connection may send by what it asked.
+    pub(super) fn take_earned(&self) -> i64 {
+        self.earned.swap(0, Ordering::Relaxed)
+    }
+
+    fn is_resting(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) == 0
+    }
+
+    fn rest(&self) {
+        let since = u64::try_from(self.begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.rests_since.store(since, Ordering::Relaxed);
+    }
+
+    /// When the connection will have rested so long if nothing is asked.
+    fn rested(&self, limit: Duration) -> Instant {
+        if !self.is_resting() {
+            return Instant::now() + limit.max(LOOK_AGAIN);
+        }
+        self.begin + Duration::from_millis(self.rests_since.load(Ordering::Relaxed)) + limit
+    }
+
+    /// Waits until the connection rests, and has rested so long.
+    pub(super) async fn has_rested(&self, limit: Duration) {
+        loop {
+            let end = self.rested(limit);
+            if self.is_resting() && end <= Instant::now() {
+                return;
+            }
+            tokio::time::sleep_until(end).await;
+        }
+    }
+
+    /// Waits until the connection has rested too long, or has to give way.
+    pub(super) async fn is_over(&self) {
+        tokio::select! {
+            biased;
+            () = self.told.notified() => {}
+            () = self.has_rested(REST) => {}
+        }
+    }
+
+    /// Whether the connection was told to give way.
+    pub(super) fn gives_way(&self) -> bool {
+        self.is_told.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<Activity>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.rest();
+        self.0.under_way.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// The body of a request, whose bytes are no overhead.
+pub(super) struct Asked {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl Asked {
+    pub(super) fn new(body: Incoming, activity: Arc<Activity>) -> Self {
+        Self { body, activity }
+    }
+}
+
+impl http_body::Body for Asked {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            // Frames have headers, and TLS and chunks theirs.
+            self.activity.earn(i64::try_from(data.len()).unwrap_or(i64::MAX / 4).saturating_mul(2));
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of an answer, whose request is under way until it was sent.
+pub(super) struct Answered {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl Answered {
+    pub(super) fn new(body: Body, under_way: UnderWay) -> Self {
+        Self { body, _under_way: under_way }
+    }
+}
+
+impl http_body::Body for Answered {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_over_when_it_has_rested_long_enough_since_its_last_request() {
+        let entered = Connections::new().enter();
+        let begin = Instant::now();
+        let activity = entered.activity.clone();
+        let over = tokio::spawn(async move { activity.is_over().await });
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(80)).await;
+            let request = entered.activity.request();
+            tokio::time::sleep(Duration::from_secs(200)).await;
+            drop(request);
+        }
+
+        over.await.unwrap();
+
+        assert_eq!(begin.elapsed().as_secs(), 3 * 280 + REST.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_give_way_that_have_rested_longest() {
+        let connections = Connections::new();
+        let mut entered = Vec::new();
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            entered.push(connections.enter());
+        }
+        let busy = entered[0].activity.request();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // The second is the one now that has rested least.
+        drop(entered[1].activity.request());
+
+        connections.give_way(2);
+
+        let told: Vec<_> = entered.iter().map(|it| it.activity.gives_way()).collect();
+        assert_eq!(told, [false, false, true, true]);
+        drop(busy);
+        drop(entered);
+        assert!(connections.all().is_empty());
+    }
+}
