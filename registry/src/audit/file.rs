@@ -306,22 +306,6 @@ mod tests {
         assert_eq!((batch.events, few.dropped()), (3, 97));
     }
 
-    #[test]
-    fn what_waits_is_bounded_in_bytes_too() {
-        let (sender, receiver) = sync_channel(QUEUE);
-        let (waiting, dropped) = (Arc::default(), Arc::default());
-        // Nobody writes.
-        let sink = AuditFile { events: Some(sender), waiting, dropped, writer: None };
-        let large = vec![b'x'; QUEUED / 8];
-
-        for _ in 0..100 {
-            sink.record(large.clone());
-        }
-
-        // What finds no more than the bound there is taken.
-        assert_eq!((receiver.try_iter().count(), sink.dropped()), (9, 91));
-    }
-
     /// A disk that is full for a while, after so many bytes.
     struct Disk(Vec<u8>, usize);
 
