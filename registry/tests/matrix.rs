@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 const TABLE: &str = include_str!("matrix.txt");
 /// What rights there are beside those that routes need: verb, group and resource.
-const SPECIAL: [(&str, &str, &str); 18] = [
+const SPECIAL: [(&str, &str, &str); 34] = [
     ("approve", "certificates.k8s.io", "signers"),
     ("bind", "rbac.authorization.k8s.io", "clusterroles"),
     ("bind", "rbac.authorization.k8s.io", "roles"),
@@ -36,22 +36,42 @@ const SPECIAL: [(&str, &str, &str); 18] = [
     ("create", "", "pods/portforward"),
     ("create", "", "pods/proxy"),
     ("create", "", "services/proxy"),
+    ("delete", "", "pods/proxy"),
+    ("get", "", "nodes/log"),
+    ("get", "", "nodes/metrics"),
+    ("get", "", "nodes/proxy"),
+    ("get", "", "nodes/stats"),
+    ("get", "", "pods/attach"),
     ("get", "", "pods/exec"),
+    ("get", "", "pods/portforward"),
     ("get", "", "pods/proxy"),
     ("get", "", "services/proxy"),
+    ("update", "", "endpoints/restricted"),
+    ("update", "", "pods/ephemeralcontainers"),
+    ("update", "", "pods/finalizers"),
+    ("update", "", "pods/resize"),
+    ("update", "", "services/proxy"),
+    ("update", "apps", "deployments/finalizers"),
+    ("create", "certificates.k8s.io", "certificatesigningrequests/nodeclient"),
+    ("create", "certificates.k8s.io", "certificatesigningrequests/selfnodeclient"),
+    ("impersonate", "authentication.k8s.io", "userextras/scopes"),
 ];
 /// Paths beside resources that discovery does not tell of.
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 17] = [
     "/",
+    "/.well-known/openid-configuration",
     "/healthz",
     "/healthz/ping",
     "/livez",
     "/livez/ping",
     "/logs",
     "/metrics",
+    "/metrics/slis",
     "/openapi",
     "/openapi/v2",
     "/openapi/v3",
+    "/openapi/v3/apis/apps/v1",
+    "/openid/v1/jwks",
     "/readyz",
     "/readyz/etcd",
     "/version",
@@ -153,6 +173,21 @@ fn verbs_of(word: &str) -> &[&str] {
         "deletecollection" => &["deletecollection"],
         "impersonate" => &["impersonate"],
         "escalate" => &["escalate"],
+        "all" => &[
+            "get",
+            "list",
+            "watch",
+            "create",
+            "update",
+            "patch",
+            "delete",
+            "deletecollection",
+            "impersonate",
+            "escalate",
+            "bind",
+            "approve",
+            "sign",
+        ],
         other => panic!("matrix.txt: what is the verb {other:?}?"),
     }
 }
@@ -290,7 +325,8 @@ async fn server() -> ApiServer {
     let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
     make(&server, leases, json!({"metadata": {"name": "n"}, "spec": {}})).await;
     let group = "rbac.authorization.k8s.io";
-    for (user, role) in [("viewer", "view"), ("editor", "edit"), ("admin", "admin")] {
+    let roles = [("viewer", "view"), ("editor", "edit"), ("admin", "admin"), ("tenant", "cluster-admin")];
+    for (user, role) in roles {
         let binding = json!({
             "metadata": {"name": user}, "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
             "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
@@ -308,6 +344,12 @@ fn user(name: &str) -> User {
             User { name: "system:anonymous".into(), groups, ..User::default() }
         }
         "controllers" => User::new("system:kube-controller-manager"),
+        "scheduler" => User::new("system:kube-scheduler"),
+        "proxy" => User::new("system:kube-proxy"),
+        "monitor" => User::new("monitor").group("system:monitoring"),
+        "account" => User::new("system:serviceaccount:team:x")
+            .group("system:serviceaccounts")
+            .group("system:serviceaccounts:team"),
         name => name.strip_prefix("agent-of-").map_or_else(|| User::new(name), User::node),
     }
 }

@@ -31,6 +31,7 @@ struct Rule {
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
+const FOLLOW: &[&str] = &["list", "watch"];
 const WRITE: &[&str] = &["create", "update", "patch"];
 const CHANGE: &[&str] = &["update", "patch"];
 
@@ -45,6 +46,8 @@ const fn rule(
 const EVENTS: Rule = rule("", &["events"], WRITE);
 const LEASES: Rule = rule("coordination.k8s.io", &["leases"], &["get", "create", "update", "patch"]);
 
+/// The lease by which schedulers agree on which of them works.
+const SCHEDULER_LEASE: &[&str] = &["kube-scheduler"];
 /// The signer whose requests the controllers approve by themselves.
 const APPROVED_SIGNERS: &[&str] = &["kubernetes.io/kube-apiserver-client-kubelet"];
 /// The signers that the controllers sign for.
@@ -64,7 +67,8 @@ const SCHEDULER_RULES: &[Rule] = &[
     // Pods that give way to more important ones.
     rule("", &["pods"], &["delete"]),
     EVENTS,
-    LEASES,
+    rule("coordination.k8s.io", &["leases"], &["create"]),
+    Rule { names: SCHEDULER_LEASE, ..rule("coordination.k8s.io", &["leases"], &["get", "update", "patch"]) },
 ];
 
 const CONTROLLER_RULES: &[Rule] = &[
@@ -85,8 +89,9 @@ const CONTROLLER_RULES: &[Rule] = &[
 
 const PROXY_RULES: &[Rule] = &[
     // Pods say where their ports are if their addresses are only names.
-    rule("", &["services", "endpoints", "nodes", "pods"], READ),
-    rule("discovery.k8s.io", &["endpointslices"], READ),
+    rule("", &["services", "endpoints", "pods"], FOLLOW),
+    rule("", &["nodes"], READ),
+    rule("discovery.k8s.io", &["endpointslices"], FOLLOW),
     EVENTS,
 ];
 
