@@ -109,6 +109,7 @@ impl HttpClient for Collector {
             let body = Limited::new(body, LONGEST_ANSWER).collect().await?.to_bytes();
             Ok::<_, HttpError>(Response::from_parts(parts, body))
         };
-        self.runtime.spawn(tokio::time::timeout(PATIENCE, sent)).await??
+        // Made there too: a timer needs its runtime.
+        self.runtime.spawn(async move { tokio::time::timeout(PATIENCE, sent).await }).await??
     }
 }

@@ -137,7 +137,7 @@ async fn a_requests_audit_id_is_in_the_lines_from_its_arrival_to_its_commit_and_
         let line = own.iter().find(|line| line.contains(event)).expect("it is logged");
         assert!(line.contains(&about), "{line}");
     }
-    assert!(log.lines().count() > 100, "trace tells more than that");
+    assert!(log.contains("TRACE"), "the finest level is on: {log}");
     hides(&log, &hidden);
 
     let arguments = ["--log", "trace", "--log-format", "json"];
