@@ -73,6 +73,8 @@ mod guides {
     mod swap_parts {}
     #[doc = include_str!("../docs/security.md")]
     mod security {}
+    #[doc = include_str!("../docs/observability.md")]
+    mod observability {}
     #[doc = include_str!("../README.md")]
     mod readme {}
 }

@@ -8,7 +8,7 @@ use kube::Client;
 use quarterdeck_agent::Agent;
 use quarterdeck_controllers as controllers;
 use quarterdeck_core::balancing::LoadBalancer;
-use quarterdeck_core::client::{Context, NodeMap};
+use quarterdeck_core::client::{Context, MeasuredLayer, NodeMap};
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Ended, Stop, StopSignal, Supervisor};
 use quarterdeck_core::random::Random;
@@ -20,6 +20,7 @@ use quarterdeck_registry::layers::policy;
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, StartError, User};
 use quarterdeck_scheduler::SchedulerDriver;
 use tokio::task::JoinSet;
+use tower::Layer as _;
 
 type Make = Box<dyn FnOnce(&Context) -> Box<dyn Component> + Send>;
 type ConfigureAgent = Box<dyn Fn(&str, Agent) -> Agent + Send>;
@@ -430,7 +431,10 @@ impl Parts<'_> {
 
     fn context_of(&self, user: User) -> Context {
         let random = self.random.fork(&user.name);
-        let context = Context::new(self.server.client_as(user), self.clock.clone(), random);
+        let measured = MeasuredLayer::new(self.server.metrics(), "in-process");
+        let client = Client::new(measured.layer(self.server.as_user(user)), "default");
+        let context = Context::new(client, self.clock.clone(), random);
+        context.health.ready("api-server", move || measured.checked());
         context.with_metrics(self.server.metrics().clone())
     }
 

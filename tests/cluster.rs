@@ -1,6 +1,9 @@
 //! Whole clusters in one process: many at once, the same one twice, and one that loses a node; all in virtual time.
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may what it calls")]
 
+#[path = "cluster/metrics.rs"]
+mod metrics;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

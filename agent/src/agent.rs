@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,9 +15,11 @@ use quarterdeck_core::quantity::Quantity;
 use quarterdeck_core::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::host::{ClusterDns, Host};
+use crate::figures::Figures;
+use crate::host::{ClusterDns, Host, chain};
 use crate::node::{Keeper, NodeSettings};
 use crate::pods::Pods;
+use crate::runtime::MeasuredRuntime;
 use crate::server::{Answers, Listener, ServerSettings};
 
 /// How long pods may take to end when the agent stops and is to take them along.
@@ -194,22 +196,31 @@ impl Component for Agent {
             None => None,
         };
         self.node.port = listener.as_ref().map(Listener::port);
+        let figures = Arc::new(Figures::new(&self.context.metrics));
+        figures.node(&self.name);
         let host = Arc::new(Host {
             recorder: self.context.recorder("kubelet"),
             pods: self.context.informers.selected::<Pod>(Host::selector(&self.name)),
             services: self.context.informers.of::<Service>(),
             name: self.name,
-            context: self.context,
-            runtime: self.runtime,
+            runtime: Arc::new(MeasuredRuntime::new(self.runtime, &self.context.metrics)),
             addresses: self.addresses,
             root: self.root,
             probes: self.probes,
             cluster_dns: self.cluster_dns,
             info: RwLock::new(None),
+            problem: Arc::new(Mutex::new(None)),
+            figures,
+            context: self.context,
         });
-        if let Ok(info) = host.runtime.info().await {
-            host.set_info(info);
+        match host.runtime.info().await {
+            Ok(info) => host.set_info(info),
+            Err(error) => host.set_problem(Some(format!("container runtime is down: {}", chain(&error)))),
         }
+        let problem = host.problem.clone();
+        host.context.health.ready("container-runtime", move || {
+            problem.lock().expect("no holder panics").clone().map_or(Ok(()), Err)
+        });
         let answers = Answers::new(host.clone());
         let _registered = self.nodes.map(|nodes| Registered::new(nodes, &host.name, &answers));
         let mut tasks = JoinSet::new();

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use kube::api::Resource;
 use quarterdeck_core::client::{Context, EventType, Informer, ObjectKey, Recorder, Selector};
 use quarterdeck_core::runtime::{Runtime, RuntimeInfo};
+
+use crate::figures::Figures;
 
 /// The name of the one runtime whose pods' addresses lead nowhere.
 const SIMULATED: &str = "simulated";
@@ -37,6 +39,10 @@ pub(crate) struct Host {
     pub(crate) services: Informer<Service>,
     /// What the runtime said of itself last.
     pub(crate) info: RwLock<Option<RuntimeInfo>>,
+    /// Why the runtime did not answer when it was last asked how it is, if so.
+    pub(crate) problem: Arc<Mutex<Option<String>>>,
+    /// What the agent counts.
+    pub(crate) figures: Arc<Figures>,
 }
 
 /// Where names of the cluster's services are resolved.
@@ -67,6 +73,11 @@ impl Host {
     /// Returns whether containers can be probed: whether their addresses lead to them.
     pub(crate) fn can_probe(&self) -> bool {
         self.probes.unwrap_or_else(|| self.runtime_name() != SIMULATED)
+    }
+
+    /// Keeps why the runtime does not answer, if so.
+    pub(crate) fn set_problem(&self, problem: Option<String>) {
+        *self.problem.lock().expect("no holder panics") = problem;
     }
 
     /// Keeps what the runtime says of itself.

@@ -8,6 +8,7 @@
 mod agent;
 mod backoff;
 mod env;
+mod figures;
 mod host;
 mod node;
 mod pods;

@@ -6,6 +6,7 @@
 //! so that their controllers replace them. When most nodes fall silent at once, the fault is more likely on this side, and
 //! pods are left alone: see [`zones`].
 
+mod figures;
 mod health;
 mod pods;
 mod taints;
@@ -93,6 +94,7 @@ impl Component for NodeLifecycleController {
             state: Mutex::default(),
             context: self.context,
         });
+        figures::tell(&keeper.context.metrics, &keeper);
         let _subscriptions = follow(&nodes, &pods, &keeper.on_node, &queue);
         let synced = async { tokio::join!(nodes.synced(), pods.synced(), leases.synced()) };
         if stop.or(synced).await.is_some() {

@@ -38,6 +38,7 @@ pub mod address;
 pub mod balancers;
 pub mod config;
 mod endpoint;
+mod figures;
 mod mode;
 mod nftables;
 mod ports;
@@ -49,7 +50,7 @@ mod userspace;
 #[doc(inline)]
 pub use address::{AddressMap, AddressTable};
 #[doc(inline)]
-pub use balancers::{ClientIpAffinity, LeastConnections, Random, RoundRobin};
+pub use balancers::{ClientIpAffinity, LeastConnections, MeasuredBalancer, Random, RoundRobin};
 #[doc(inline)]
 pub use config::{ServicePortConfig, ServiceTable};
 pub use mode::Mode;

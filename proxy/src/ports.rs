@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quarterdeck_core::client::ObjectKey;
+use quarterdeck_core::health::Checked;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
@@ -113,6 +114,15 @@ impl ProxyPorts {
     #[must_use]
     pub fn health(&self) -> Health {
         self.0.health.borrow().clone()
+    }
+
+    /// Says why the proxy is not well, if it is not.
+    pub(crate) fn checked(&self) -> Checked {
+        match self.health() {
+            Health::Healthy => Ok(()),
+            Health::Starting => Err("not all services are known yet".to_owned()),
+            Health::Failing(reason) => Err(reason),
+        }
     }
 
     /// Waits until the proxy knows all services and everything is as it should be.

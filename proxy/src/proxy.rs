@@ -8,12 +8,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quarterdeck_core::balancing::LoadBalancer;
 use quarterdeck_core::client::Context;
+use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{BoxError, Component, Stop};
+use quarterdeck_core::health::Health;
+use quarterdeck_core::metrics::Metrics;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::address::{AddressMap, AddressTable};
+use crate::balancers::MeasuredBalancer;
 use crate::config::{ServiceTable, api, file};
+use crate::figures::Figures;
 use crate::mode::Mode;
 use crate::ports::ProxyPorts;
 use crate::rules::Rules;
@@ -37,6 +42,8 @@ pub struct Proxy {
     rules_interval: Duration,
     endpoint: Option<Endpoint>,
     ports: ProxyPorts,
+    metrics: Metrics,
+    health: Health,
 }
 
 /// Where the table of proxy ports is shown.
@@ -73,6 +80,8 @@ impl Proxy {
     #[must_use]
     pub fn new(context: &Context, balancer: impl LoadBalancer) -> Self {
         Self::of(Source::Api(Box::new(context.clone())), ServiceTable::new(), balancer)
+            .metrics(context.metrics.clone())
+            .health(context.health.clone())
     }
 
     /// Makes a proxy for the services of a file: Service, EndpointSlice and Endpoints objects or lists of them, in documents
@@ -101,7 +110,23 @@ impl Proxy {
             rules_interval: Duration::from_secs(5),
             endpoint: None,
             ports: ProxyPorts::new(),
+            metrics: Metrics::new(),
+            health: Health::new(),
         }
+    }
+
+    /// Counts in this registry (default: the context's, or one of its own).
+    #[must_use]
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Says here whether it is well, as the check `service-ports` (default: the context's health, or none that anybody sees).
+    #[must_use]
+    pub fn health(mut self, health: Health) -> Self {
+        self.health = health;
+        self
     }
 
     /// Names a node that is on this machine (default: all are). Services whose traffic policy is `Local` use its backends.
@@ -237,9 +262,17 @@ impl Component for Proxy {
             Source::Api(context) => Some(ServiceRecorder::new(context)),
             Source::File(_) | Source::Table => None,
         };
+        let clock = match &self.source {
+            Source::Api(context) => context.clock.clone(),
+            Source::File(_) | Source::Table => Clock::system(),
+        };
+        let figures = Figures::new(&self.metrics, clock);
+        let ports = self.ports.clone();
+        self.health.ready("service-ports", move || ports.checked());
         let fed = feed(self.source, self.nodes, self.table.clone());
-        let userspace = Userspace::new(settings, self.balancer, self.addresses);
-        let mut running = Running::new(self.table, userspace, rules, self.ports, recorder);
+        let balancer = Arc::new(MeasuredBalancer::new(self.balancer, &self.metrics));
+        let userspace = Userspace::new(settings, balancer, self.addresses);
+        let mut running = Running::new(self.table, userspace, rules, self.ports, recorder, figures);
         let work = async {
             tokio::select! {
                 biased;

@@ -5,6 +5,7 @@ use quarterdeck_core::client::ObjectKey;
 use tokio::time::Instant;
 
 use crate::config::ServicePortConfig;
+use crate::figures::Figures;
 use crate::nftables::{Destination, NftError, Nftables, Wish};
 use crate::userspace::Scope;
 
@@ -83,9 +84,9 @@ impl Rules {
     /// # Errors
     ///
     /// [`NftError::Missing`], which does not change by itself. All else is told, and tried again.
-    pub(crate) async fn write(&mut self) -> Result<(), NftError> {
+    pub(crate) async fn write(&mut self, figures: &Figures) -> Result<(), NftError> {
         // After a failure, all waits until it is time to look again.
-        if self.failure.is_none() { self.attempt(false).await } else { Ok(()) }
+        if self.failure.is_none() { self.attempt(false, figures).await } else { Ok(()) }
     }
 
     /// Writes what changed, here or by others.
@@ -93,8 +94,8 @@ impl Rules {
     /// # Errors
     ///
     /// As of [`write`](Self::write).
-    pub(crate) async fn look(&mut self) -> Result<(), NftError> {
-        self.attempt(true).await
+    pub(crate) async fn look(&mut self, figures: &Figures) -> Result<(), NftError> {
+        self.attempt(true, figures).await
     }
 
     /// Removes all rules.
@@ -104,7 +105,7 @@ impl Rules {
         }
     }
 
-    async fn attempt(&mut self, check: bool) -> Result<(), NftError> {
+    async fn attempt(&mut self, check: bool, figures: &Figures) -> Result<(), NftError> {
         match self.try_write(check).await {
             Ok(()) => {
                 self.pause = PAUSE;
@@ -114,6 +115,7 @@ impl Rules {
             Err(error @ NftError::Missing(_)) => return Err(error),
             Err(error) => {
                 let reason = crate::proxy::reason(&error);
+                figures.failed();
                 tracing::warn!(reason, "cannot write rules, trying again");
                 self.failure = Some(reason);
                 self.next = Instant::now() + self.pause;

@@ -7,8 +7,10 @@ use k8s_openapi::api::core::v1::Service;
 use quarterdeck_core::balancing::Backends;
 use quarterdeck_core::client::{Context, EventType, Informer, ObjectKey, Recorder};
 use quarterdeck_core::component::BoxError;
+use tokio::time::Instant;
 
 use crate::config::{ServicePortConfig, ServiceTable};
+use crate::figures::Figures;
 use crate::ports::{Health, ProxyPort, ProxyPorts};
 use crate::proxy::reason;
 use crate::rules::Rules;
@@ -45,6 +47,7 @@ pub(crate) struct Running {
     rules: Option<Rules>,
     ports: ProxyPorts,
     recorder: Option<ServiceRecorder>,
+    figures: Figures,
     /// What could not be opened, by service.
     failed: BTreeMap<ObjectKey, Vec<String>>,
 }
@@ -56,8 +59,9 @@ impl Running {
         rules: Option<Rules>,
         ports: ProxyPorts,
         recorder: Option<ServiceRecorder>,
+        figures: Figures,
     ) -> Self {
-        Self { table, userspace, rules, ports, recorder, failed: BTreeMap::new() }
+        Self { table, userspace, rules, ports, recorder, figures, failed: BTreeMap::new() }
     }
 
     /// Does what the table says, for ever, or returns why that is not possible.
@@ -81,17 +85,23 @@ impl Running {
             tokio::select! {
                 biased;
                 changed = table.changed().next() => {
+                    let began = Instant::now();
                     self.apply_all(changed.ok_or("the table of services was shut down")?).await;
                     if let Some(rules) = self.rules.as_mut().filter(|_| table.is_complete()) {
-                        rules.write().await?;
+                        rules.write(&self.figures).await?;
                     }
+                    self.figures.synced(began.elapsed());
                 }
                 () = is_time_to_look => if let Some(rules) = &mut self.rules {
-                    rules.look().await?;
+                    rules.look(&self.figures).await?;
                 },
             }
             if table.is_complete() && table.changed().is_empty() {
-                self.ports.set_health(self.health());
+                let health = self.health();
+                if health == Health::Healthy {
+                    self.figures.is_good();
+                }
+                self.ports.set_health(health);
             }
         }
     }

@@ -25,6 +25,7 @@ impl Keeper {
             self.host.set_info(info.clone());
         }
         let problem = asked.err().map(|error| format!("container runtime is down: {}", chain(&error)));
+        self.host.set_problem(problem.clone());
         let info = self.host.info();
         let capacity = self.capacity(info.as_ref());
         NodeStatus {

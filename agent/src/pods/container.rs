@@ -14,6 +14,15 @@ use crate::host::chain;
 /// For how long an image that could not be pulled is shown as such before the wait for the next pull is.
 const SHOWN: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
+/// Returns the reason under which a start that failed is counted, as users are told.
+fn code(error: &RuntimeError) -> &'static str {
+    match error {
+        RuntimeError::CannotRun { .. } => "RunContainerError",
+        RuntimeError::Unsupported { .. } => "CreateContainerConfigError",
+        _ => "CreateContainerError",
+    }
+}
+
 impl Worker {
     /// Starts an attempt of a container. On failure it waits, and users are told why.
     pub(super) async fn start_container(&mut self, container: &Container, attempt: u32) {
@@ -45,6 +54,7 @@ impl Worker {
             }
         };
         self.note_attempt(name);
+        let is_init = init_containers(&pod).iter().any(|init| init.name == name);
         match host.runtime.start_container(&self.uid, &spec).await {
             Ok(started) => {
                 tell(Normal, "Created", format!("Created container: {name}"));
@@ -52,10 +62,14 @@ impl Worker {
                 for warning in started.warnings {
                     tell(Warning, "RuntimeWarning", warning);
                 }
+                host.figures.started_container(is_init, None);
                 self.view.put(started.status);
                 self.holds.containers.remove(name);
             }
-            Err(error) => self.failed_start(container, attempt, error, tell).await,
+            Err(error) => {
+                host.figures.started_container(is_init, Some(code(&error)));
+                self.failed_start(container, attempt, error, tell).await;
+            }
         }
     }
 

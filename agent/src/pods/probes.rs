@@ -175,6 +175,7 @@ impl Watcher {
         };
         let times = |value: Option<i32>, default: i32| value.filter(|value| *value > 0).unwrap_or(default);
         let (timeout, period) = (seconds(probe.timeout_seconds, 1), seconds(probe.period_seconds, 10));
+        let figures = self.host.figures.probe(purpose.as_str(), &self.of.pod, &self.of.container.name);
         tokio::time::sleep(seconds(probe.initial_delay_seconds, 0)).await;
         let mut told = None;
         let (mut last, mut row) = (None, 0);
@@ -189,6 +190,7 @@ impl Watcher {
                 self.host.tell_of_container(&self.of.pod, &field, (Warning, "Unhealthy"), message);
             }
             let is_good = answer.is_ok();
+            figures.count(is_good);
             row = if last == Some(is_good) { row + 1 } else { 1 };
             last = Some(is_good);
             let needed =

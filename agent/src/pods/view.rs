@@ -12,6 +12,8 @@ use quarterdeck_core::runtime::{
     ContainerState, ContainerStatus, Event, EventKind, Exit, ExitReason, PodState, PodStatus, PortMapping,
 };
 
+use crate::figures::Tally;
+
 /// A pod, as it runs.
 #[derive(Debug, Default)]
 pub(crate) struct View {
@@ -183,6 +185,20 @@ impl View {
     /// Returns the containers that have not ended.
     pub(crate) fn alive(&self) -> impl Iterator<Item = &ContainerStatus> {
         self.containers.values().map(|attempts| &attempts.newest).filter(|newest| newest.exit().is_none())
+    }
+
+    /// Counts what is there.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = Tally { has_sandbox: self.sandbox.is_some(), ..Tally::default() };
+        for attempts in self.containers.values() {
+            let state = match attempts.newest.state {
+                ContainerState::Created => 0,
+                ContainerState::Running { .. } => 1,
+                ContainerState::Exited(_) => 2,
+            };
+            tally.containers[state] += 1;
+        }
+        tally
     }
 
     /// Returns the newest attempts that have ended and do not say why: name, number, and whether it failed.

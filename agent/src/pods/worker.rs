@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use quarterdeck_core::client::EventType::Warning;
 use quarterdeck_core::clock::later;
 use quarterdeck_core::runtime::{PodStatus, PodUid, RuntimeError};
+use tokio::time::Instant;
 
 use super::container::field;
 use super::image::Pulls;
@@ -19,6 +20,7 @@ use super::status::{Facts, Phase};
 use super::view::View;
 use super::{admission, remembered, report, sandbox};
 use crate::env;
+use crate::figures::PodFigures;
 use crate::host::{Host, chain};
 use crate::volumes::Volumes;
 
@@ -53,6 +55,10 @@ pub(super) struct Worker {
     refused: Option<String>,
     pub(super) is_ending: bool,
     pub(super) is_finished: bool,
+    /// What is there of it.
+    figures: PodFigures,
+    /// Since when the pod waits to run, if it does.
+    awaited: Option<Instant>,
 }
 
 impl Worker {
@@ -67,6 +73,8 @@ impl Worker {
         }
         let volumes = Volumes::new(&host, &pod);
         Self {
+            figures: PodFigures::new(host.figures.clone()),
+            awaited: (Phase::of(&pod) == Phase::Pending).then(Instant::now),
             host,
             uid,
             mailbox,
@@ -89,10 +97,12 @@ impl Worker {
 
     /// Works until the pod is gone.
     pub(super) async fn run(mut self) -> PodUid {
+        let mut operation = "create";
         loop {
-            let news = self.mailbox.take();
+            let (news, began) = (self.mailbox.take(), Instant::now());
             if let Some(pod) = news.pod {
                 self.adopt(pod);
+                operation = if operation == "create" { operation } else { "update" };
             }
             for event in &news.events {
                 if self.view.apply(event) {
@@ -107,6 +117,7 @@ impl Worker {
             self.failing.extend(failing.collect::<Vec<_>>());
             if news.is_gone || news.end_within.is_some() || self.pod.metadata.deletion_timestamp.is_some() {
                 self.terminate().await;
+                self.host.figures.worked("kill", began.elapsed());
                 return self.uid;
             }
             let mailbox = self.mailbox.clone();
@@ -115,6 +126,9 @@ impl Worker {
                 () = mailbox.urgent() => continue,
                 until = self.sync() => until,
             };
+            self.host.figures.worked(operation, began.elapsed());
+            operation = "sync";
+            self.figures.set(self.view.tally());
             tokio::select! {
                 biased;
                 () = mailbox.changed() => {}
@@ -254,6 +268,7 @@ impl Worker {
         };
         match started {
             Ok(status) => {
+                self.host.figures.started_pod(true);
                 self.view.renew_sandbox(&status);
                 self.held_until = None;
                 self.holds.containers.clear();
@@ -264,6 +279,7 @@ impl Worker {
                 self.hold();
             }
             Err(error) => {
+                self.host.figures.started_pod(false);
                 let message = format!("Failed to create pod sandbox: {}", chain(&error));
                 self.host.tell(&pod, Warning, "FailedCreatePodSandBox", message);
                 self.hold();
@@ -312,6 +328,11 @@ impl Worker {
     pub(super) async fn tell(&mut self, until: Option<Timestamp>) -> Option<Duration> {
         let runtime = self.host.runtime_name();
         let status = self.facts(&runtime).status();
+        if status.phase.as_deref() == Some("Running")
+            && let Some(since) = self.awaited.take()
+        {
+            self.host.figures.runs(since.elapsed());
+        }
         let now = self.host.context.clock.now();
         let wait = until.map(|until| until.duration_since(now).try_into().unwrap_or(Duration::ZERO));
         match report::report(&self.host, &self.pod, &status).await {

@@ -17,6 +17,7 @@ mod forward;
 mod hub;
 #[cfg(any(target_os = "linux", feature = "docker"))]
 mod machine;
+mod measured;
 #[cfg(target_os = "linux")]
 pub mod process;
 pub mod simulated;
@@ -25,6 +26,7 @@ mod tasks;
 
 #[cfg(feature = "docker")]
 pub use docker::DockerRuntime;
+pub use measured::MeasuredRuntime;
 #[cfg(target_os = "linux")]
 pub use process::ProcessRuntime;
 pub use simulated::SimulatedRuntime;

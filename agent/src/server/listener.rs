@@ -26,6 +26,8 @@ use super::Answers;
 
 /// Who may ask: the API server by this name, and everybody in this group.
 const CLIENT: (&str, &str) = ("kube-apiserver-kubelet-client", "system:masters");
+/// Who may ask for metrics and health besides: everybody in this group.
+const MONITORS: &str = "system:monitoring";
 /// How long a client may take for the handshake, and for its headers.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait after a connection could not be accepted.
@@ -66,7 +68,7 @@ pub enum ServeError {
 impl ServerSettings {
     /// Listens on `address` (port 0: any that is free) with this certificate and key, and lets in the API server: the
     /// client whose certificate is signed by `client_authority` and names `kube-apiserver-kubelet-client` or the group
-    /// `system:masters`. All are PEM.
+    /// `system:masters`. One that names the group `system:monitoring` is shown metrics and health, and no more. All are PEM.
     ///
     /// # Errors
     ///
@@ -170,15 +172,18 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answers: Answers) {
         Err(_) => return tracing::debug!("a TLS handshake took too long"),
     };
     let certificates = stream.get_ref().1.peer_certificates();
-    let is_allowed = certificates.and_then(|chain| chain.first()).is_some_and(|der| may_ask(der));
+    let client = certificates.and_then(|chain| chain.first()).map_or(Client::Other, |der| Client::of(der));
     let service = service_fn(move |request: Request<Incoming>| {
         let answers = answers.clone();
         async move {
-            if !is_allowed {
-                let message = "this certificate's user may not ask the agent";
-                return Ok(super::text(http::StatusCode::FORBIDDEN, message));
-            }
-            Ok::<_, Infallible>(answers.answer(request.method(), request.uri()).await)
+            let asked = request.into_parts().0;
+            let known = match client {
+                Client::Server => Some(answers.answer(&asked).await),
+                Client::Monitor => answers.diagnostics(&asked),
+                Client::Other => None,
+            };
+            let message = "this certificate's user may not ask the agent";
+            Ok::<_, Infallible>(known.unwrap_or_else(|| super::text(http::StatusCode::FORBIDDEN, message)))
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -189,11 +194,31 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, answers: Answers) {
     }
 }
 
-/// Returns whether a certificate is one of those that may ask.
-fn may_ask(der: &[u8]) -> bool {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return false };
-    let subject = certificate.subject();
-    let named = subject.iter_common_name().filter_map(|name| name.as_str().ok()).any(|name| name == CLIENT.0);
-    named
-        || subject.iter_organization().filter_map(|group| group.as_str().ok()).any(|group| group == CLIENT.1)
+/// What a client may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Client {
+    /// Everything.
+    Server,
+    /// Metrics and health.
+    Monitor,
+    /// Nothing.
+    Other,
+}
+
+impl Client {
+    /// Returns whose certificate this is.
+    fn of(der: &[u8]) -> Self {
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Self::Other };
+        let subject = certificate.subject();
+        let is_named =
+            subject.iter_common_name().any(|name| name.as_str().is_ok_and(|name| name == CLIENT.0));
+        let is_in = |group: &str| {
+            subject.iter_organization().any(|name| name.as_str().is_ok_and(|name| name == group))
+        };
+        match is_named || is_in(CLIENT.1) {
+            true => Self::Server,
+            false if is_in(MONITORS) => Self::Monitor,
+            false => Self::Other,
+        }
+    }
 }

@@ -4,10 +4,11 @@
 //! | --- | --- |
 //! | `/containerLogs/NAMESPACE/POD/CONTAINER` | what the container wrote (`follow`, `previous`, `tailLines`, …) |
 //! | `/pods` | the pods that are bound to the node |
-//! | `/healthz` | `ok` |
+//! | `/metrics` | what the agent counts, for Prometheus |
+//! | `/healthz`, `/livez`, `/readyz` | whether the agent is well, part by part |
 //!
 //! In process it is a tower service in a `NodeMap`, vouched for by whoever holds the map; over a socket it speaks TLS and
-//! answers the API server alone.
+//! answers the API server alone, and with metrics and health those who monitor.
 
 mod listener;
 mod logs;
@@ -15,10 +16,12 @@ mod query;
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use quarterdeck_core::client::{NodeBody, NodeService};
 use quarterdeck_core::component::BoxError;
+use quarterdeck_core::diagnostics::Diagnostics;
 use serde_json::json;
 use tower::util::BoxCloneSyncService;
 
@@ -41,14 +44,19 @@ impl Answers {
         let answers = self.clone();
         BoxCloneSyncService::new(tower::service_fn(move |request: Request<NodeBody>| {
             let answers = answers.clone();
-            async move { Ok::<_, BoxError>(answers.answer(request.method(), request.uri()).await) }
+            let (asked, _body) = request.into_parts();
+            async move { Ok::<_, BoxError>(answers.answer(&asked).await) }
         }))
     }
 
     /// Answers a request.
-    pub(crate) async fn answer(&self, method: &Method, uri: &http::Uri) -> Response<NodeBody> {
+    pub(crate) async fn answer(&self, asked: &Parts) -> Response<NodeBody> {
+        if let Some(answer) = self.diagnostics(asked) {
+            return answer;
+        }
+        let uri = &asked.uri;
         let parts: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
-        if method != Method::GET {
+        if asked.method != Method::GET {
             return text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed");
         }
         match parts.as_slice() {
@@ -58,9 +66,16 @@ impl Answers {
                 answer.unwrap_or_else(|(code, message)| text(code, message))
             }
             ["pods"] => self.pods(),
-            ["healthz"] => text(StatusCode::OK, "ok"),
             _ => text(StatusCode::NOT_FOUND, "404 page not found"),
         }
+    }
+
+    /// Answers with metrics and health, if that is what is asked for.
+    pub(crate) fn diagnostics(&self, asked: &Parts) -> Option<Response<NodeBody>> {
+        let context = &self.0.context;
+        let diagnostics = Diagnostics::new(context.metrics.clone(), context.health.clone());
+        let answer = diagnostics.answer(&asked.method, &asked.uri, &asked.headers)?;
+        Some(answer.map(|body| body.map_err(|never| match never {}).boxed_unsync()))
     }
 
     fn pods(&self) -> Response<NodeBody> {

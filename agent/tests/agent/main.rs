@@ -3,6 +3,7 @@
 
 mod bench;
 mod config;
+mod figures;
 mod life;
 mod node;
 mod server;

@@ -72,9 +72,21 @@ async fn over_tls_the_agent_answers_the_api_server_alone() {
     let server = user(&User::new("kube-apiserver-kubelet-client"));
     let admin = user(&User::admin());
     let other = user(&User::node("node-2"));
+    let monitor = user(&User::new("prometheus").group("system:monitoring"));
 
     assert_eq!(ask(&authority, port, Some(&server), "/healthz").await.unwrap(), "HTTP/1.1 200 OK");
     assert_eq!(ask(&authority, port, Some(&admin), "/pods").await.unwrap(), "HTTP/1.1 200 OK");
+    for path in ["/metrics", "/healthz", "/livez?verbose", "/readyz/container-runtime"] {
+        for client in [&server, &monitor] {
+            assert_eq!(ask(&authority, port, Some(client), path).await.unwrap(), "HTTP/1.1 200 OK", "{path}");
+        }
+        let refused = ask(&authority, port, Some(&other), path).await.unwrap();
+        assert_eq!(refused, "HTTP/1.1 403 Forbidden", "{path}");
+    }
+    for path in ["/pods", "/containerLogs/default/none/main", "/metrics/none"] {
+        let refused = ask(&authority, port, Some(&monitor), path).await.unwrap();
+        assert_eq!(refused, "HTTP/1.1 403 Forbidden", "{path}");
+    }
     assert_eq!(ask(&authority, port, Some(&other), "/pods").await.unwrap(), "HTTP/1.1 403 Forbidden");
     let absent = ask(&authority, port, Some(&server), "/containerLogs/default/none/main").await;
     assert_eq!(absent.unwrap(), "HTTP/1.1 404 Not Found");

@@ -32,6 +32,19 @@ pub(super) struct Zones {
     /// Nodes that lose their pods, until they are ready again.
     evicting: BTreeSet<String>,
     last: BTreeMap<String, Instant>,
+    /// How many nodes began to lose their pods, by zone.
+    evictions: BTreeMap<String, u32>,
+}
+
+/// What there is to say of a zone.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Census {
+    /// How many nodes it has.
+    pub(super) nodes: u32,
+    /// How many of them are not ready.
+    pub(super) lost: u32,
+    /// How many began to lose their pods.
+    pub(super) evictions: u32,
 }
 
 impl Zones {
@@ -74,8 +87,23 @@ impl Zones {
             return false;
         }
         self.last.insert(zone.clone(), now);
+        *self.evictions.entry(zone.clone()).or_default() += 1;
         self.evicting.insert(node.into());
         true
+    }
+
+    /// Returns what there is to say of each zone.
+    pub(super) fn census(&self) -> BTreeMap<String, Census> {
+        let mut zones: BTreeMap<String, Census> = BTreeMap::new();
+        for (zone, ready) in self.nodes.values() {
+            let census = zones.entry(zone.clone()).or_default();
+            census.nodes += 1;
+            census.lost += u32::from(!ready);
+        }
+        for (zone, evictions) in &self.evictions {
+            zones.entry(zone.clone()).or_default().evictions = *evictions;
+        }
+        zones
     }
 }
 
@@ -104,6 +132,7 @@ mod tests {
         assert!(zones.may_evict("lost-1", true, Instant::now()));
         tokio::time::advance(PAUSE).await;
         assert!(zones.may_evict("lost-1", false, Instant::now()));
+        assert_eq!(zones.census()["z"], Census { nodes: 7, lost: 2, evictions: 2 });
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use kube::Client;
 
 use super::{Informers, Recorder};
 use crate::clock::Clock;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::random::Random;
 
@@ -24,14 +25,19 @@ pub struct Context {
     pub random: Random,
     /// Where what a part counts is collected.
     pub metrics: Metrics,
+    /// Where parts say whether they are well.
+    pub health: Health,
 }
 
 impl Context {
-    /// Makes a context with informers of its own.
+    /// Makes a context with informers of its own. Its health knows the check `informer-sync`: whether all of them have heard
+    /// from the server.
     #[must_use]
     pub fn new(client: Client, clock: Clock, random: Random) -> Self {
-        let metrics = Metrics::new();
-        Self { informers: Informers::new(client.clone()), client, clock, random, metrics }
+        let (metrics, health) = (Metrics::new(), Health::new());
+        let informers = Informers::new(client.clone());
+        health.ready("informer-sync", informers.checked());
+        Self { informers, client, clock, random, metrics, health }
     }
 
     /// Collects what parts count in this registry (default: one of the context's own).

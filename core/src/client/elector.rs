@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Context;
 use crate::clock::Clock;
 use crate::component::Stop;
+use crate::metrics::Gauge;
 
 /// Which Lease decides, who asks, and how long everything takes.
 #[derive(Debug, Clone)]
@@ -78,6 +79,8 @@ pub struct LeaseElector {
     clock: Clock,
     settings: LeaseSettings,
     observed: Option<Observed>,
+    /// 1 while this instance leads.
+    leads: Gauge,
 }
 
 #[derive(Debug)]
@@ -86,12 +89,24 @@ struct Observed {
     at: Instant,
 }
 
+/// Leads until it is dropped, as the gauge tells.
+struct Leading(Gauge);
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.set(0);
+    }
+}
+
 impl LeaseElector {
     /// Makes an elector. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context, settings: LeaseSettings) -> Self {
         let leases = Api::namespaced(context.client.clone(), &settings.namespace);
-        Self { leases, clock: context.clock.clone(), settings, observed: None }
+        let help = "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates master. 'name' is the string used to identify the lease. Please make sure to group by name.";
+        let leads = context.metrics.gauges("leader_election_master_status", help, &["name"]);
+        let leads = leads.with(&[&settings.name]);
+        Self { leases, clock: context.clock.clone(), settings, observed: None, leads }
     }
 
     /// Waits to become the leader, then runs `work` and renews the Lease until the work ends; then releases it.
@@ -111,6 +126,8 @@ impl LeaseElector {
             return Ok(None);
         }
         tracing::info!(lease = self.settings.name, identity = self.settings.identity, "leading");
+        self.leads.set(1);
+        let leads = Leading(self.leads.clone());
         let output = {
             let work = std::pin::pin!(work(stop));
             let renew = std::pin::pin!(self.renew());
@@ -119,6 +136,7 @@ impl LeaseElector {
                 Either::Right(((), _)) => None,
             }
         };
+        drop(leads);
         match output {
             Some(output) => {
                 self.release().await;

@@ -1,12 +1,13 @@
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use kube::{Api, Client, Resource};
 use tokio::task::JoinSet;
 
 use super::informer::{Informer, Watched, feed};
+use crate::health::Checked;
 
 /// Which objects of a kind an informer holds. The default is all, of all namespaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,9 +52,22 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    informers: BTreeMap<(TypeId, String, Selector), Box<dyn Any + Send + Sync>>,
+    informers: BTreeMap<(TypeId, String, Selector), Known>,
     tasks: JoinSet<()>,
     closed: bool,
+}
+
+/// An informer of some type.
+struct Known {
+    informer: Box<dyn Any + Send + Sync>,
+    is_synced: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl Known {
+    fn new<K: Watched>(informer: Informer<K>) -> Self {
+        let own = informer.clone();
+        Self { informer: Box::new(informer), is_synced: Box::new(move || own.is_synced()) }
+    }
 }
 
 impl Informers {
@@ -96,11 +110,11 @@ impl Informers {
         let mut state = self.lock();
         let key = (TypeId::of::<K>(), path.clone(), selector.clone());
         if let Some(known) = state.informers.get(&key) {
-            return known.downcast_ref::<Informer<K>>().expect("the key holds the type").clone();
+            return known.informer.downcast_ref::<Informer<K>>().expect("the key holds the type").clone();
         }
 
         let informer = Informer::new();
-        state.informers.insert(key, Box::new(informer.clone()));
+        state.informers.insert(key, Known::new(informer.clone()));
         if !state.closed {
             let api = Api::all_with(self.0.client.clone(), kind);
             let guarded = Api::all_with(self.0.client.clone(), kind);
@@ -115,7 +129,7 @@ impl Informers {
     pub fn forget<K: Watched>(&self, kind: &K::DynamicType, selector: Selector) {
         let key = (TypeId::of::<K>(), K::url_path(kind, None), selector);
         let known = self.lock().informers.remove(&key);
-        if let Some(informer) = known.and_then(|known| known.downcast::<Informer<K>>().ok()) {
+        if let Some(informer) = known.and_then(|known| known.informer.downcast::<Informer<K>>().ok()) {
             informer.end();
         }
     }
@@ -129,6 +143,19 @@ impl Informers {
         };
         tasks.shutdown().await;
         drop(informers);
+    }
+
+    /// Returns a check that says which informers have not heard from the server yet. It does not keep them.
+    pub(super) fn checked(&self) -> impl Fn() -> Checked + Send + Sync + use<> {
+        let inner: Weak<Inner> = Arc::downgrade(&self.0);
+        move || {
+            let Some(inner) = inner.upgrade() else { return Ok(()) };
+            let state = Self(inner);
+            let state = state.lock();
+            let missing = state.informers.iter().filter(|(_, known)| !(known.is_synced)());
+            let missing: Vec<&str> = missing.map(|((_, path, _), _)| path.as_str()).collect();
+            if missing.is_empty() { Ok(()) } else { Err(format!("not read yet: {}", missing.join(", "))) }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -94,9 +94,44 @@ impl<T: Ord + Clone> WorkQueue<T> {
 
     /// Counts what the queue does under this name (default: nothing is counted).
     #[must_use]
-    pub fn measured(self, metrics: &Metrics, name: &str) -> Self {
-        self.lock().figures = Some(Figures::new(metrics, name));
+    pub fn measured(self, metrics: &Metrics, name: &str) -> Self
+    where
+        T: Send + 'static,
+    {
+        let figures = Figures::new(metrics, name);
+        self.lock().figures = Some(figures);
+        self.sample(
+            (metrics, name),
+            "workqueue_unfinished_work_seconds",
+            "How many seconds of work has done that is in progress and hasn't been observed by work_duration. Large values indicate stuck threads. One can deduce the number of stuck threads by observing the rate at which this increases.",
+            |times| times.sum(),
+        );
+        self.sample(
+            (metrics, name),
+            "workqueue_longest_running_processor_seconds",
+            "How many seconds has the longest running processor for workqueue been running.",
+            |times| times.max().unwrap_or_default(),
+        );
         self
+    }
+
+    /// Tells of the times for which work is under way, for as long as somebody has the queue.
+    fn sample(
+        &self,
+        (metrics, name): (&Metrics, &str),
+        metric: &str,
+        help: &str,
+        of: fn(&mut dyn Iterator<Item = Duration>) -> Duration,
+    ) where
+        T: Send + 'static,
+    {
+        let (inner, name) = (Arc::downgrade(&self.0), name.to_owned());
+        metrics.sample(metric, help, &["name"], move |samples| {
+            let Some(inner) = inner.upgrade() else { return };
+            let queue = Self(inner);
+            let time = of(&mut queue.lock().processing.values().map(Instant::elapsed));
+            samples.push(&[&name], time.as_secs_f64());
+        });
     }
 
     /// Adds `item`, to be worked on as soon as a worker is free.
@@ -405,16 +440,24 @@ mod tests {
 
         tokio::time::sleep(seconds(5)).await;
         let item = queue.next().await.unwrap();
-        tokio::time::sleep(seconds(2)).await;
+        tokio::time::sleep(seconds(1)).await;
+        let second = queue.next().await.unwrap();
+        tokio::time::sleep(seconds(1)).await;
+        assert!(says("workqueue_unfinished_work_seconds{name=\"ships\"} 3.0\n"));
+        assert!(says("workqueue_longest_running_processor_seconds{name=\"ships\"} 2.0\n"));
+        queue.add(second);
+        queue.done(&second);
         queue.add_rate_limited(item);
         queue.done(&item);
 
         for line in [
-            "workqueue_adds_total{name=\"ships\"} 2\n",
+            "workqueue_unfinished_work_seconds{name=\"ships\"} 0.0\n",
+            "workqueue_longest_running_processor_seconds{name=\"ships\"} 0.0\n",
+            "workqueue_adds_total{name=\"ships\"} 3\n",
             "workqueue_depth{name=\"ships\"} 1\n",
             "workqueue_retries_total{name=\"ships\"} 1\n",
-            "workqueue_queue_duration_seconds_sum{name=\"ships\"} 5.0\n",
-            "workqueue_work_duration_seconds_sum{name=\"ships\"} 2.0\n",
+            "workqueue_queue_duration_seconds_sum{name=\"ships\"} 11.0\n",
+            "workqueue_work_duration_seconds_sum{name=\"ships\"} 3.0\n",
         ] {
             assert!(says(line), "{line} is not in\n{}", metrics.answer(None).text);
         }

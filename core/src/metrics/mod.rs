@@ -11,6 +11,7 @@
 //! once: counting is then one atomic step (a short lock for a histogram), with nothing to look up.
 
 mod answer;
+mod description;
 mod labels;
 mod process;
 mod sampled;
@@ -26,6 +27,7 @@ use prometheus_client::metrics::{MetricType, counter, gauge, histogram};
 use prometheus_client::registry::Registry;
 
 pub use answer::Exposition;
+pub use description::{Description, MetricKind};
 use labels::LabelSet;
 use sampled::Sampled;
 pub use sampled::Samples;
@@ -68,7 +70,12 @@ pub struct Metrics(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     registry: Registry,
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, Entry>,
+}
+
+struct Entry {
+    known: Known,
+    help: String,
 }
 
 #[derive(Clone)]
@@ -93,7 +100,7 @@ impl Metrics {
     /// Panics if the name is that of another type of metric.
     #[must_use]
     pub fn counters(&self, name: &str, help: &str, labels: &'static [&'static str]) -> Counters {
-        let known = self.known(name, |registry| {
+        let known = self.known(name, help, |registry| {
             let family = Family::<_, counter::Counter>::default();
             // The encoder adds the suffix.
             let base = name.strip_suffix("_total").unwrap_or(name);
@@ -113,7 +120,7 @@ impl Metrics {
     /// Panics if the name is that of another type of metric.
     #[must_use]
     pub fn gauges(&self, name: &str, help: &str, labels: &'static [&'static str]) -> Gauges {
-        let known = self.known(name, |registry| {
+        let known = self.known(name, help, |registry| {
             let family = Family::<_, gauge::Gauge>::default();
             registry.register(name, sentence(help), family.clone());
             Known::Gauges(Gauges(Series::new(labels, family)))
@@ -137,7 +144,7 @@ impl Metrics {
         labels: &'static [&'static str],
         bounds: &[f64],
     ) -> Histograms {
-        let known = self.known(name, |registry| {
+        let known = self.known(name, help, |registry| {
             let family = Family::new_with_constructor(Bounds(bounds.into()));
             registry.register(name, sentence(help), family.clone());
             Known::Histograms(Histograms(Series::new(labels, family)))
@@ -161,7 +168,7 @@ impl Metrics {
         labels: &'static [&'static str],
         source: impl Fn(&mut Samples) + Send + Sync + 'static,
     ) {
-        let known = self.known(name, |registry| {
+        let known = self.known(name, help, |registry| {
             let base = name.strip_suffix("_total");
             let kind = if base.is_some() { MetricType::Counter } else { MetricType::Gauge };
             let sampled = Sampled::new(kind, labels);
@@ -181,20 +188,36 @@ impl Metrics {
         }
     }
 
+    /// Returns what metrics there are, ordered by name, whether or not they have series yet.
+    #[must_use]
+    pub fn describe(&self) -> Vec<Description> {
+        let state = self.state();
+        let described = state.known.iter().map(|(name, entry)| {
+            let (kind, labels) = match &entry.known {
+                Known::Counters(counters) => (MetricKind::Counter, counters.0.labels),
+                Known::Gauges(gauges) => (MetricKind::Gauge, gauges.0.labels),
+                Known::Histograms(histograms) => (MetricKind::Histogram, histograms.0.labels),
+                Known::Sampled(sampled) => (sampled.kind(), sampled.labels()),
+            };
+            Description { name: name.clone(), kind, labels, help: entry.help.clone() }
+        });
+        described.collect()
+    }
+
     /// Returns what a collector is answered that accepts these types (the header `Accept`).
     #[must_use]
     pub fn answer(&self, accept: Option<&str>) -> Exposition {
         answer::encode(&self.state().registry, accept)
     }
 
-    fn known(&self, name: &str, make: impl FnOnce(&mut Registry) -> Known) -> Known {
+    fn known(&self, name: &str, help: &str, make: impl FnOnce(&mut Registry) -> Known) -> Known {
         let mut state = self.state();
-        if let Some(known) = state.known.get(name) {
-            return known.clone();
+        if let Some(entry) = state.known.get(name) {
+            return entry.known.clone();
         }
-        let made = make(&mut state.registry);
-        state.known.insert(name.to_owned(), made.clone());
-        made
+        let known = make(&mut state.registry);
+        state.known.insert(name.to_owned(), Entry { known: known.clone(), help: help.to_owned() });
+        known
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -243,6 +266,12 @@ impl<M: Clone, C: MetricConstructor<M>> Series<M, C> {
         }
         self.family.get_or_create_owned(&LabelSet::new(self.labels, &vec![OTHER; self.labels.len()]))
     }
+
+    fn remove(&self, values: &[&str]) {
+        if self.family.remove(&LabelSet::new(self.labels, values)) {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Counters of one name.
@@ -254,6 +283,11 @@ impl Counters {
     #[must_use]
     pub fn with(&self, values: &[&str]) -> Counter {
         Counter(self.0.with(values))
+    }
+
+    /// Forgets the counter with these values of the labels: what it counted is gone for good.
+    pub fn remove(&self, values: &[&str]) {
+        self.0.remove(values);
     }
 }
 
@@ -325,6 +359,11 @@ impl Gauge {
     /// Takes one away.
     pub fn dec(&self) {
         self.0.dec();
+    }
+
+    /// Adds so many, or takes them away.
+    pub fn add(&self, more: i64) {
+        self.0.inc_by(more);
     }
 
     /// Sets the number.

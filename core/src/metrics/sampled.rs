@@ -37,6 +37,17 @@ impl Sampled {
         Self { kind, names, sources: Arc::default() }
     }
 
+    pub(super) fn kind(&self) -> super::MetricKind {
+        match self.kind {
+            MetricType::Counter => super::MetricKind::Counter,
+            _ => super::MetricKind::Gauge,
+        }
+    }
+
+    pub(super) fn labels(&self) -> &'static [&'static str] {
+        self.names
+    }
+
     pub(super) fn add(&self, source: Source) {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
     }

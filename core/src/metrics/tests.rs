@@ -43,6 +43,27 @@ fn both_formats_say_the_same() {
 }
 
 #[test]
+fn what_there_is_is_known_before_anything_is_counted() {
+    let metrics = Metrics::new();
+    let _ = metrics.histograms("took_seconds", "How long.", &["verb"], &[1.0]);
+    metrics.sample("level", "How high.", &["side"], |_| {});
+    metrics.sample("seen_total", "Things seen.", &[], |_| {});
+
+    let described = metrics.describe();
+
+    let told: Vec<_> =
+        described.iter().map(|it| (it.name.as_str(), it.kind.to_string(), it.labels, &*it.help)).collect();
+    assert_eq!(
+        told,
+        [
+            ("level", "gauge".to_owned(), &["side"][..], "How high."),
+            ("seen_total", "counter".to_owned(), &[][..], "Things seen."),
+            ("took_seconds", "histogram".to_owned(), &["verb"][..], "How long."),
+        ]
+    );
+}
+
+#[test]
 fn a_family_has_a_bound_and_counts_the_rest_together() {
     let metrics = Metrics::new();
     let family = metrics.counters("seen_total", "Things seen.", &["kind"]);
@@ -54,6 +75,25 @@ fn a_family_has_a_bound_and_counts_the_rest_together() {
     assert_eq!(family.with(&["other"]).value(), 5);
     assert_eq!(family.with(&["3"]).value(), 1, "what was there before is still told apart");
     assert_eq!(metrics.answer(None).text.lines().count(), 2 + MOST_SERIES + 1);
+}
+
+#[test]
+fn a_series_that_is_removed_makes_room_for_another() {
+    let metrics = Metrics::new();
+    let family = metrics.counters("seen_total", "Things seen.", &["kind"]);
+    for number in 0..MOST_SERIES {
+        family.with(&[&number.to_string()]).inc();
+    }
+
+    family.remove(&["3"]);
+    family.remove(&["never there"]);
+    family.with(&["new"]).inc();
+    family.with(&["one too many"]).inc();
+
+    let text = metrics.answer(None).text;
+    assert!(!text.contains("seen_total{kind=\"3\"}"));
+    assert!(text.contains("seen_total{kind=\"new\"} 1\n"));
+    assert_eq!(family.with(&["other"]).value(), 1);
 }
 
 #[test]

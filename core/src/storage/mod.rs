@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 use crate::component::BoxError;
+use crate::metrics::Metrics;
 pub use types::{Change, Commit, Condition, Entry, Expect, Key, List, Page, Revision, Transaction, Write};
 
 /// Commits, in order, as [`Storage::watch`] yields them. Ends with an error, or never.
@@ -94,6 +95,12 @@ pub trait Storage: Debug + Send + Sync + 'static {
     ///
     /// [`StorageError::Unavailable`].
     async fn revision(&self) -> Result<Revision, StorageError>;
+
+    /// Counts in this registry what the implementation counts (default: nothing). A server calls it once, when it starts; a
+    /// store around another passes it on.
+    fn tell(&self, metrics: &Metrics) {
+        let _ = metrics;
+    }
 }
 
 const _: Option<&dyn Storage> = None; // object safety is API: losing it must not compile

@@ -5,24 +5,43 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use http::HeaderName;
-use tracing_subscriber::EnvFilter;
 
 /// A Kubernetes-style cluster: all of it in one process, or one part.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub(crate) struct Cli {
-    /// What is logged to standard error: error, warn, info, debug or trace, for all or per module.
-    #[arg(long, global = true, default_value = "warn", env = "QUARTERDECK_LOG")]
-    log: String,
+    #[command(flatten)]
+    pub(crate) logs: LogOptions,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-impl Cli {
-    /// Returns what is logged.
-    pub(crate) fn filter(&self) -> EnvFilter {
-        EnvFilter::new(&self.log)
-    }
+/// What is told of what happens, and how.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogOptions {
+    /// What is logged to standard error: error, warn, info, debug or trace, for all or per module.
+    #[arg(long, global = true, default_value = "warn", env = "QUARTERDECK_LOG")]
+    pub(crate) log: String,
+    /// How it is logged.
+    #[arg(long, global = true, value_enum, default_value = "text", env = "QUARTERDECK_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+    /// Where spans are sent: an OpenTelemetry collector's address for OTLP over HTTP, as http://127.0.0.1:4318 (default: nowhere).
+    #[cfg(feature = "otel")]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) tracing_endpoint: Option<http::Uri>,
+    /// How many of a million traces are sent that do not begin elsewhere.
+    #[cfg(feature = "otel")]
+    #[arg(long, global = true, default_value_t = 1_000_000, value_name = "NUMBER")]
+    pub(crate) tracing_sampling_rate_per_million: u32,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// An object of JSON, for programs.
+    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +58,20 @@ pub(crate) enum Command {
     Agent(AgentOptions),
     /// Runs the service proxy alone.
     Proxy(ProxyPartOptions),
+}
+
+impl Command {
+    /// Returns the name of what runs.
+    pub(crate) fn part(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "up",
+            Self::Apiserver(_) => "apiserver",
+            Self::Scheduler(_) => "scheduler",
+            Self::Controllers(_) => "controllers",
+            Self::Agent(_) => "agent",
+            Self::Proxy(_) => "proxy",
+        }
+    }
 }
 
 /// Where objects are kept.
@@ -211,6 +244,10 @@ pub(crate) struct PartOptions {
     /// Where the API server is, and who this part is there.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: PathBuf,
+    /// Where /metrics, /livez, /readyz and /healthz are shown, without TLS and without authentication: a loopback address
+    /// (default: nowhere).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics_bind_address: Option<SocketAddr>,
 }
 
 /// The options of the controllers alone. The names are those of kube-controller-manager.

@@ -6,14 +6,16 @@
 mod access;
 mod cli;
 mod error;
+mod logs;
 mod parts;
 mod pod_network;
 mod runtimes;
 mod server;
 mod sockets;
+#[cfg(feature = "otel")]
+mod traces;
 mod up;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,12 +27,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(cli.filter())
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -40,14 +36,17 @@ fn main() -> ExitCode {
         }
     };
     let outcome = runtime.block_on(async {
-        match cli.command {
+        let logs = logs::start(&cli.logs, cli.command.part())?;
+        let outcome = match cli.command {
             Command::Up(options) => up::up(options).await,
             Command::Apiserver(options) => server::run(options).await,
             Command::Scheduler(options) => parts::scheduler(&options).await,
             Command::Controllers(options) => parts::controllers(&options).await,
             Command::Agent(options) => parts::agent(&options).await,
             Command::Proxy(options) => parts::proxy(&options).await,
-        }
+        };
+        logs.finish().await;
+        outcome
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,13 +4,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
+use kube::Config;
+use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use quarterdeck_agent::{Agent, ServerSettings};
 use quarterdeck_core::certificates::CertificateSigner;
-use quarterdeck_core::client::Context;
+use quarterdeck_core::client::{Context, MeasuredLayer};
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Stop, Supervisor};
+use quarterdeck_core::diagnostics::{Diagnostics, DiagnosticsServer};
+use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::random::Random;
 use quarterdeck_proxy::{AddressTable, Mode, Proxy, RoundRobin};
 use quarterdeck_registry::tls::Authority;
@@ -25,20 +28,22 @@ use crate::up::report;
 
 /// Runs the scheduler until Ctrl-C.
 pub(crate) async fn scheduler(options: &PartOptions) -> Result<()> {
-    let (context, kubeconfig) = context(&options.kubeconfig).await?;
-    let random = context.random.fork("default-scheduler");
-    let driver = SchedulerDriver::new(&context).scheduler("default-scheduler", DefaultScheduler::new(random));
-    run("The scheduler", &kubeconfig, vec![Box::new(driver)]).await
+    let part = Part::open(options).await?;
+    let random = part.context.random.fork("default-scheduler");
+    let driver =
+        SchedulerDriver::new(&part.context).scheduler("default-scheduler", DefaultScheduler::new(random));
+    part.run("The scheduler", vec![Box::new(driver)]).await
 }
 
 /// Runs the controllers until Ctrl-C.
 pub(crate) async fn controllers(options: &ControllersOptions) -> Result<()> {
-    let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
-    let authority = authority(&kubeconfig)?;
+    let part = Part::open(&options.part).await?;
+    let authority = authority(&part.kubeconfig)?;
     let signer = signer(options)?;
     let mut options = quarterdeck_controllers::Options::default().root_ca(authority);
     options.certificate_signer = signer;
-    run("The controllers", &kubeconfig, quarterdeck_controllers::all(&context, options)).await
+    let controllers = quarterdeck_controllers::all(&part.context, options);
+    part.run("The controllers", controllers).await
 }
 
 /// Opens the authority that signs what is asked for, if there is one.
@@ -55,7 +60,8 @@ fn signer(options: &ControllersOptions) -> Result<Option<Arc<dyn CertificateSign
 
 /// Runs a node's agent until Ctrl-C. Its pods end with it, unless they are to go on.
 pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
-    let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
+    let part = Part::open(&options.part).await?;
+    let kubeconfig = &part.kubeconfig;
     let user = kubeconfig.auth_infos.first().map(|user| user.name.clone()).unwrap_or_default();
     let Some(node) = user.strip_prefix("system:node:") else {
         let file = options.part.kubeconfig.display();
@@ -66,16 +72,17 @@ pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
     let address = crate::server::own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let listen = options.listen.unwrap_or(SocketAddr::new(address, 0));
     let runtime = runtimes::open(options.runtime, node, &options.data).await?;
-    let (certificate, key) = identity(&kubeconfig)?;
-    let settings = ServerSettings::tls(listen, &certificate, &key, &authority(&kubeconfig)?);
+    let (certificate, key) = identity(kubeconfig)?;
+    let settings = ServerSettings::tls(listen, &certificate, &key, &authority(kubeconfig)?);
     let settings =
         settings.map_err(|error| Failure::because("the agent's server cannot be set up", &error))?;
-    let agent = Agent::new_shared(&context, node, runtime.runtime)
+    let agent = Agent::new_shared(&part.context, node, runtime.runtime)
         .root_dir(options.data.join(node))
         .addresses(vec![address])
         .end_pods_on_stop(!options.keep_pods)
         .serve(settings);
-    run(&format!("The agent of {node}"), &kubeconfig, vec![Box::new(agent)]).await?;
+    let node = node.to_owned();
+    part.run(&format!("The agent of {node}"), vec![Box::new(agent)]).await?;
     if options.keep_pods {
         println!("The pods of {node} go on: the agent takes them over when it is started again.");
     }
@@ -85,15 +92,15 @@ pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
 /// Runs the service proxy until Ctrl-C.
 pub(crate) async fn proxy(options: &ProxyPartOptions) -> Result<()> {
     let endpoint = proxy_endpoint(&options.proxy)?;
-    let (context, kubeconfig) = context(&options.part.kubeconfig).await?;
+    let part = Part::open(&options.part).await?;
     let addresses = AddressTable::new();
-    let proxy = Proxy::new(&context, RoundRobin::new()).addresses(addresses.clone());
+    let proxy = Proxy::new(&part.context, RoundRobin::new()).addresses(addresses.clone());
     let mut parts: Vec<Box<dyn Component>> = vec![Box::new(set_up_proxy(proxy, endpoint))];
     if !rustix::process::geteuid().is_root() {
         // Without root the addresses of processes are only names: their agent says what for.
-        parts.push(Box::new(addresses.follow_pods(&context)));
+        parts.push(Box::new(addresses.follow_pods(&part.context)));
     }
-    run("The service proxy", &kubeconfig, parts).await
+    part.run("The service proxy", parts).await
 }
 
 /// Lets services' own addresses work where the proxy may write rules, and shows at `endpoint` where their ports are.
@@ -105,19 +112,6 @@ pub(crate) fn set_up_proxy(mut proxy: Proxy, endpoint: Option<TcpListener>) -> P
         Some(listener) => proxy.endpoint_on(listener),
         None => proxy,
     }
-}
-
-/// Runs the components of a part until Ctrl-C.
-async fn run(part: &str, kubeconfig: &Kubeconfig, components: Vec<Box<dyn Component>>) -> Result<()> {
-    let stop = ctrl_c();
-    let cluster = kubeconfig.clusters.first().and_then(|cluster| cluster.cluster.as_ref());
-    let server = cluster.and_then(|cluster| cluster.server.as_deref()).unwrap_or_default();
-    println!("{part}: running, with the API server at {server}. Ctrl-C stops it.");
-    let mut supervisor = Supervisor::new();
-    for component in components {
-        supervisor.push(component);
-    }
-    report(&supervisor.run(stop).await)
 }
 
 /// Returns what fires on Ctrl-C, on the signal to terminate, and when the terminal is closed.
@@ -147,21 +141,62 @@ pub(crate) fn ctrl_c() -> Stop {
     stop
 }
 
-/// Reads a kubeconfig, and makes what a component needs of it.
-async fn context(path: &Path) -> Result<(Context, Kubeconfig)> {
-    let unusable = |error: &dyn std::error::Error| {
-        let what = format!(
-            "cannot use the kubeconfig {}: take one that `quarterdeck apiserver` wrote",
-            path.display()
-        );
-        Failure::because(&what, error)
-    };
-    let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(&error))?;
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &options).await;
-    let config = config.map_err(|error| unusable(&error))?;
-    let client = Client::try_from(config).map_err(|error| unusable(&error))?;
-    Ok((Context::new(client, Clock::system(), Random::from_os()), kubeconfig))
+/// A part that talks to an API server, before it runs.
+struct Part {
+    context: Context,
+    kubeconfig: Kubeconfig,
+    diagnostics: Option<DiagnosticsServer>,
+}
+
+impl Part {
+    /// Reads the kubeconfig, and makes what the part needs of it.
+    async fn open(options: &PartOptions) -> Result<Self> {
+        let unusable = |error: &dyn std::error::Error| {
+            let what = format!(
+                "cannot use the kubeconfig {}: take one that `quarterdeck apiserver` wrote",
+                options.kubeconfig.display()
+            );
+            Failure::because(&what, error)
+        };
+        let kubeconfig = Kubeconfig::read_from(&options.kubeconfig).map_err(|error| unusable(&error))?;
+        let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await;
+        let config = config.map_err(|error| unusable(&error))?;
+        let metrics = Metrics::new();
+        metrics.with_process();
+        let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
+        let measured = MeasuredLayer::new(&metrics, host);
+        let builder = ClientBuilder::try_from(config).map_err(|error| unusable(&error))?;
+        let client = builder.with_layer(&measured).build();
+        let context = Context::new(client, Clock::system(), Random::from_os()).with_metrics(metrics);
+        context.health.ready("api-server", move || measured.checked());
+        let diagnostics = diagnostics(&context, options)?;
+        Ok(Self { context, kubeconfig, diagnostics })
+    }
+
+    /// Runs the part's components until Ctrl-C.
+    async fn run(self, name: &str, components: Vec<Box<dyn Component>>) -> Result<()> {
+        let stop = ctrl_c();
+        let cluster = self.kubeconfig.clusters.first().and_then(|cluster| cluster.cluster.as_ref());
+        let server = cluster.and_then(|cluster| cluster.server.as_deref()).unwrap_or_default();
+        println!("{name}: running, with the API server at {server}. Ctrl-C stops it.");
+        let mut supervisor = Supervisor::new();
+        if let Some(diagnostics) = self.diagnostics {
+            println!("Metrics and health are shown at http://{}", diagnostics.local_address());
+            supervisor = supervisor.with(diagnostics);
+        }
+        for component in components {
+            supervisor.push(component);
+        }
+        report(&supervisor.run(stop).await)
+    }
+}
+
+/// Opens the socket for metrics and health, if it is asked for.
+fn diagnostics(context: &Context, options: &PartOptions) -> Result<Option<DiagnosticsServer>> {
+    let Some(address) = options.metrics_bind_address else { return Ok(None) };
+    let diagnostics = Diagnostics::new(context.metrics.clone(), context.health.clone());
+    let server = DiagnosticsServer::bind(diagnostics, address);
+    server.map(Some).map_err(|error| Failure::because("metrics and health have no socket", &error))
 }
 
 /// Returns the certificate of the cluster's authority, as PEM.

@@ -14,6 +14,7 @@ use quarterdeck_core::storage::{Entry, Expect, Key, List, Transaction};
 use serde_json::{Value, json};
 
 use super::names;
+use crate::admission::Operation;
 use crate::cache::{Read, World};
 use crate::object::Object;
 use crate::registry::Registry;
@@ -257,7 +258,7 @@ impl Lifecycle {
             // The cache is about to show an object that fits.
             if !object.is_ok_and(|object| fits(resource, &key, &object)) {
                 let only = Transaction::new().expect(key.clone(), Expect::Modified(modified)).delete(key);
-                self.registry.storage.commit(only).await?;
+                self.registry.store(only, (resource, Operation::Delete)).await?;
             }
         }
         Ok(is_empty)

@@ -410,6 +410,7 @@ impl ApiServerBuilder {
         let latest = registry.latest().await.map_err(StartError::Bootstrap)?;
         fairness.learn(&latest);
         let metrics = registry.figures.metrics();
+        registry.storage.tell(metrics);
         figures::watch_server(metrics, &registry.cache, &fairness);
         let audit = self.audit.map(|audit| CountedAudit::of(audit, metrics));
         tasks.spawn(fairness.clone().run(stop.clone()));

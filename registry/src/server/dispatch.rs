@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use quarterdeck_core::health::{HealthAnswer, Question};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::Service;
@@ -25,6 +26,8 @@ const VERSION: (&str, &str, &str) = ("1", "33", "v1.33.0");
 
 /// The paths that tell how to check service accounts' tokens.
 const ISSUER_PATHS: [&str; 2] = ["/.well-known/openid-configuration", "/openid/v1/jwks"];
+/// What is looked at when somebody asks for health. What upstream calls `etcd` is the store here: probes ask for it by that name.
+const CHECKS: [&str; 3] = ["ping", "etcd", "watch-cache"];
 /// How long the store may take until the server says that it is not healthy.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// For how long the store's last answer counts.
@@ -85,10 +88,10 @@ impl Service<Request<RequestBody>> for Dispatch {
 impl Inner {
     /// Answers a path that is no resource's.
     async fn path(&self, path: &str, parts: &Parts) -> Response<Body> {
-        let query = Query::parse(&parts.uri);
-        if let Some(answer) = self.health(path, &query).await {
+        if let Some(answer) = self.health(path, parts).await {
             return answer;
         }
+        let query = Query::parse(&parts.uri);
         let known = self.document(path, parts, &query).await;
         match known {
             Some(_) if parts.method != Method::GET => Status::method_not_allowed().into_response(),
@@ -163,35 +166,23 @@ impl Inner {
         paths
     }
 
-    /// Answers the paths that tell of health.
-    async fn health(&self, path: &str, query: &Query) -> Option<Response<Body>> {
-        let mut segments = path.trim_start_matches('/').splitn(2, '/');
-        let endpoint = segments.next().filter(|name| matches!(*name, "healthz" | "livez" | "readyz"))?;
+    /// Answers the paths that tell of health. Anybody may ask, so why something is not well is in the log alone.
+    async fn health(&self, path: &str, parts: &Parts) -> Option<Response<Body>> {
+        let question = Question::of(path, parts.uri.query().unwrap_or_default())?;
         let is_running = !self.running.stop.is_stopped();
-        let is_fed = is_running && self.registry.cache.is_fed();
-        // What upstream calls `etcd` is the store here: probes ask for it by that name.
-        let checks = [("ping", true), ("etcd", is_running), ("watch-cache", is_fed)];
-        let verbose = query.get("verbose").is_some();
-        let excluded: Vec<&str> = query.all("exclude").collect();
-        let mut chosen: Vec<_> = match segments.next() {
-            Some(name) => checks.into_iter().filter(|(check, _)| *check == name).collect(),
-            None => checks.into_iter().filter(|(check, _)| !excluded.contains(check)).collect(),
-        };
-        if chosen.is_empty() {
-            return None;
+        let mut found = Vec::new();
+        for check in CHECKS.into_iter().filter(|check| question.asks(check)) {
+            let is_good = match check {
+                // Only who asks for the store has it asked.
+                "etcd" => is_running && self.stores().await,
+                "watch-cache" => is_running && self.registry.cache.is_fed(),
+                _ => true,
+            };
+            found.push((check, if is_good { Ok(()) } else { Err("reason withheld".to_owned()) }));
         }
-        for (check, good) in &mut chosen {
-            // Only who asks for the store has it asked.
-            *good = *good && (*check != "etcd" || self.stores().await);
-        }
-        let healthy = chosen.iter().all(|(_, good)| *good);
-        let text = match (healthy, verbose) {
-            (true, false) => "ok".to_owned(),
-            _ => report(endpoint, &chosen, healthy),
-        };
-        let code = if healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+        let HealthAnswer { healthy, text } = question.answer(&found)?;
         let mut answer = Response::new(Body::full(text));
-        *answer.status_mut() = code;
+        *answer.status_mut() = if healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
         let headers = answer.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
@@ -222,15 +213,6 @@ impl Inner {
         *last = Some((Instant::now(), good));
         good
     }
-}
-
-fn report(endpoint: &str, checks: &[(&str, bool)], healthy: bool) -> String {
-    let lines = checks.iter().map(|(name, good)| match good {
-        true => format!("[+]{name} ok\n"),
-        false => format!("[-]{name} failed: reason withheld\n"),
-    });
-    let word = if healthy { "passed" } else { "failed" };
-    format!("{}{endpoint} check {word}\n", lines.collect::<String>())
 }
 
 fn version() -> Value {

@@ -12,6 +12,7 @@ use quarterdeck_core::storage::{Expect, Revision, StorageError, Transaction};
 use serde_json::Value;
 
 use super::bootstrap::restore;
+use crate::admission::Operation;
 use crate::registry::Registry;
 
 /// How often it is looked whether all is there that every cluster has.
@@ -71,13 +72,14 @@ impl Housekeeping {
     async fn expire_events(&self) {
         let world = self.registry.cache.world();
         let now = self.registry.clock.now();
+        let Some(kind) = self.registry.resources().by_kind("", "Event").cloned() else { return };
         for (key, event) in world.range(EVENTS, None) {
             if !is_over(&event.value(), now) {
                 continue;
             }
             let removal =
                 Transaction::new().expect(key.clone(), Expect::Modified(event.revision)).delete(key.clone());
-            match self.registry.storage.commit(removal).await {
+            match self.registry.store(removal, (&kind, Operation::Delete)).await {
                 // A conflict means that the event happened again.
                 Ok(_) | Err(StorageError::Conflict { .. }) => {}
                 Err(error) => tracing::warn!(%error, %key, "an old event could not be removed"),

@@ -9,6 +9,8 @@ mod bootstrap;
 mod builder;
 mod dispatch;
 mod housekeeping;
+#[cfg(feature = "otel")]
+mod trace_context;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -212,8 +214,17 @@ where
         let world = self.registry.cache.world();
         let measured = self.registry.figures.begin(world.resources(), &mut request);
         let span = span_of(&request, &id);
+        #[cfg(feature = "otel")]
+        trace_context::adopt(&span, request.headers());
         let mut stack = self.stack.clone();
-        let answer = async move { stack.call(request).await }.instrument(span);
+        let answer = async move {
+            let answer = stack.call(request).await;
+            if let Ok(answer) = &answer {
+                tracing::debug!(code = answer.status().as_u16(), "answered");
+            }
+            answer
+        };
+        let answer = answer.instrument(span);
         let answer = AssertUnwindSafe(answer).catch_unwind();
         Box::pin(async move {
             let mut answer = match answer.await {

@@ -1,11 +1,14 @@
 //! Making many objects of the server's own at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quarterdeck_core::storage::{Expect, StorageError, Transaction};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{Target, metadata};
+use crate::admission::Operation;
 use crate::object::Draft;
 use crate::registry::Registry;
 use crate::resource::Resource;
@@ -51,7 +54,9 @@ impl Registry {
             drafts.push(draft);
         }
         drafts.iter().for_each(|draft| self.cache.announce(draft));
+        let began = Instant::now();
         let committed = self.storage.commit(transaction).await;
+        self.installed(objects, began.elapsed());
         if committed.is_err() {
             drafts.iter().for_each(|draft| self.cache.withdraw(draft));
         }
@@ -59,6 +64,18 @@ impl Registry {
             Ok(_) => Ok(true),
             Err(StorageError::Conflict { .. }) => Ok(false),
             Err(error) => Err(Status::from(error)),
+        }
+    }
+
+    /// Counts how long a commit took, once for each kind that it made.
+    fn installed(&self, objects: &[Ready], took: Duration) {
+        let resources = self.resources();
+        let mut counted: Vec<&Arc<Resource>> = Vec::new();
+        for Ready { resource, .. } in objects {
+            if !counted.iter().any(|known| Arc::ptr_eq(known, resource)) {
+                self.figures.committed(&resources, resource, Operation::Create, took);
+                counted.push(resource);
+            }
         }
     }
 }

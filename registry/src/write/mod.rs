@@ -185,7 +185,7 @@ impl Registry {
 
 impl Registry {
     /// Commits a transaction that writes an object of this kind, and counts how long that takes.
-    async fn store(
+    pub(crate) async fn store(
         &self,
         transaction: Transaction,
         (resource, operation): (&Resource, Operation),

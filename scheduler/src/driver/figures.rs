@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quarterdeck_core::metrics::{Counter, Gauge, Histogram, Metrics, exponential};
+use quarterdeck_core::metrics::{Counter, Gauge, Histogram, Histograms, Metrics, exponential};
 use quarterdeck_core::scheduling::{PodInfo, Symbol};
 use tokio::time::Instant;
 
-use super::queue::Depths;
+use super::queue::{Depths, Waiting};
 
 /// How an attempt to place a pod ended.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,9 @@ pub(super) enum Outcome {
 
 const OUTCOMES: [&str; 3] = ["scheduled", "unschedulable", "error"];
 
+/// From here on, numbers of attempts are counted together.
+const MANY_ATTEMPTS: u32 = 15;
+
 /// What the driver counts.
 pub(super) struct Figures {
     /// Of each scheduler, by outcome.
@@ -26,8 +29,26 @@ pub(super) struct Figures {
     active: Gauge,
     backoff: Gauge,
     unschedulable: Gauge,
-    /// When the attempts began whose pods are being bound.
-    binding: BTreeMap<Symbol, Instant>,
+    /// How long decisions take.
+    decisions: Histogram,
+    /// How long pods waited that were placed, by the number of attempts.
+    waits: Histograms,
+    /// How many attempts it took to place pods.
+    tries: Histogram,
+    preemptions: Counter,
+    victims: Histogram,
+    /// The pods that are being bound.
+    binding: BTreeMap<Symbol, Binding>,
+}
+
+/// A pod that is being bound.
+struct Binding {
+    /// When the attempt began.
+    began: Instant,
+    /// When the pod came.
+    since: Instant,
+    /// The attempt's number.
+    attempt: u32,
 }
 
 impl Figures {
@@ -52,8 +73,57 @@ impl Figures {
             active: pending.with(&["active"]),
             backoff: pending.with(&["backoff"]),
             unschedulable: pending.with(&["unschedulable"]),
+            decisions: metrics
+                .histograms(
+                    "scheduler_scheduling_algorithm_duration_seconds",
+                    "Scheduling algorithm latency in seconds.",
+                    &[],
+                    &bounds,
+                )
+                .with(&[]),
+            waits: metrics.histograms(
+                "scheduler_pod_scheduling_sli_duration_seconds",
+                "E2e latency for a pod being scheduled, from the time the pod enters the scheduling queue and might involve multiple scheduling attempts.",
+                &["attempts"],
+                &exponential(0.01, 2.0, 20),
+            ),
+            tries: metrics
+                .histograms(
+                    "scheduler_pod_scheduling_attempts",
+                    "Number of attempts to successfully schedule a pod.",
+                    &[],
+                    &exponential(1.0, 2.0, 5),
+                )
+                .with(&[]),
+            preemptions: metrics
+                .counters(
+                    "scheduler_preemption_attempts_total",
+                    "Total preemption attempts in the cluster till now.",
+                    &[],
+                )
+                .with(&[]),
+            victims: metrics
+                .histograms(
+                    "scheduler_preemption_victims",
+                    "Number of selected preemption victims.",
+                    &[],
+                    &exponential(1.0, 2.0, 7),
+                )
+                .with(&[]),
             binding: BTreeMap::new(),
         }
+    }
+
+    /// Counts how long a decision took.
+    pub(super) fn decided(&self, took: Duration) {
+        self.decisions.observe_time(took);
+    }
+
+    /// Counts that pods have to leave for another.
+    pub(super) fn preempted(&self, victims: usize) {
+        self.preemptions.inc();
+        #[expect(clippy::cast_precision_loss, reason = "no node has that many pods")]
+        self.victims.observe(victims as f64);
     }
 
     /// Counts an attempt that ended with its decision.
@@ -66,14 +136,20 @@ impl Figures {
     }
 
     /// Notes that a pod is being bound: its attempt, which began then, ends with that.
-    pub(super) fn binds(&mut self, pod: &PodInfo, began: Instant) {
-        self.binding.insert(pod.uid.clone(), began);
+    pub(super) fn binds(&mut self, waiting: &Waiting, began: Instant) {
+        let binding = Binding { began, since: waiting.since, attempt: waiting.attempts.saturating_add(1) };
+        self.binding.insert(waiting.pod.uid.clone(), binding);
     }
 
     /// Counts the attempt of a pod that was, or was not, bound.
     pub(super) fn bound(&mut self, pod: &PodInfo, outcome: Outcome) {
-        if let Some(began) = self.binding.remove(&pod.uid) {
-            self.attempted(&pod.scheduler, outcome, began.elapsed());
+        let Some(Binding { began, since, attempt }) = self.binding.remove(&pod.uid) else { return };
+        self.attempted(&pod.scheduler, outcome, began.elapsed());
+        if let Outcome::Scheduled = outcome {
+            self.tries.observe(f64::from(attempt));
+            let attempts =
+                if attempt < MANY_ATTEMPTS { attempt.to_string() } else { format!("{MANY_ATTEMPTS}+") };
+            self.waits.with(&[&attempts]).observe_time(since.elapsed());
         }
     }
 

@@ -18,8 +18,10 @@ pub(super) struct Waiting {
     pub(super) pod: Arc<PodInfo>,
     /// Its place among those of equal importance.
     arrival: u64,
+    /// When it came.
+    pub(super) since: Instant,
     /// How often it was tried in vain.
-    attempts: u32,
+    pub(super) attempts: u32,
     /// When it is tried again anyway.
     retry_at: Option<Instant>,
     /// Why it is tried before that.
@@ -103,6 +105,7 @@ impl Queue {
                 Waiting {
                     pod,
                     arrival: self.arrivals,
+                    since: Instant::now(),
                     attempts: 0,
                     retry_at: None,
                     hint: None,

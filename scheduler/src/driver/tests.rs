@@ -364,7 +364,8 @@ async fn room_is_made_by_removing_lesser_pods_if_the_scheduler_says_so() {
     let api = FakeApi::default();
     api.node("a", "1");
     api.pod_with("lesser", "1", json!({ "nodeName": "a", "priority": 1 }));
-    let driver = run(SchedulerDriver::new(&api.context()).scheduler("default-scheduler", Ruthless));
+    let context = api.context();
+    let driver = run(SchedulerDriver::new(&context).scheduler("default-scheduler", Ruthless));
     settle().await;
 
     api.pod_with("greater", "1", json!({ "priority": 2 }));
@@ -382,6 +383,19 @@ async fn room_is_made_by_removing_lesser_pods_if_the_scheduler_says_so() {
             format!("lesser Preempted x1: Preempted by pod {uid} on node a"),
         ]
     );
+    let counted = context.metrics.answer(None).text;
+    for line in [
+        "scheduler_preemption_attempts_total 1",
+        "scheduler_preemption_victims_sum 1.0",
+        "scheduler_schedule_attempts_total{result=\"scheduled\",profile=\"default-scheduler\"} 1",
+        "scheduler_schedule_attempts_total{result=\"unschedulable\",profile=\"default-scheduler\"} 1",
+        "scheduler_scheduling_algorithm_duration_seconds_count 2",
+        "scheduler_pod_scheduling_attempts_sum 2.0",
+        "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"2\"} 1",
+        "scheduler_pending_pods{queue=\"active\"} 0",
+    ] {
+        assert!(counted.lines().any(|it| it == line), "{line} is not in\n{counted}");
+    }
     driver.stop().await;
 }
 

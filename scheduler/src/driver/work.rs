@@ -184,8 +184,9 @@ impl Work {
         }
         let began = Instant::now();
         let decision = named.scheduler.schedule(&waiting.pod, cluster);
+        self.figures.decided(began.elapsed());
         if let Decision::Bind(_) = decision {
-            self.figures.binds(&waiting.pod, began);
+            self.figures.binds(&waiting, began);
         } else {
             self.figures.attempted(&waiting.pod.scheduler, Outcome::Unschedulable, began.elapsed());
         }
@@ -235,6 +236,7 @@ impl Work {
             self.queue.put_back(waiting, Until::Time);
             return;
         };
+        self.figures.preempted(victims.len());
         let message = format!("waiting for {} pod(s) of lower priority to leave {node}", victims.len());
         self.report(&mut waiting, message, Some(&node));
         self.queue.put_back(waiting, Until::Room);

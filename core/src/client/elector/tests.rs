@@ -85,3 +85,24 @@ async fn one_that_waits_can_be_stopped() {
 
     assert!(matches!(end, Ok(None)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_leads_is_known_to_collectors() {
+    let api = FakeApi::default();
+    let context = api.context();
+    let (signal, stop) = Stop::channel();
+    let elector = LeaseElector::new(&context, LeaseSettings::new("kube-system", "scheduler", "one"));
+    let told = || context.metrics.answer(None).text.lines().last().unwrap().to_owned();
+
+    let before = told();
+    let (_, during) = tokio::join!(elector.run(stop, until_stopped), async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let during = told();
+        signal.stop();
+        during
+    });
+
+    assert_eq!(before, "leader_election_master_status{name=\"scheduler\"} 0");
+    assert_eq!(during, "leader_election_master_status{name=\"scheduler\"} 1");
+    assert_eq!(told(), before);
+}

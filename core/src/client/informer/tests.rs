@@ -188,3 +188,24 @@ async fn an_object_that_becomes_unreadable_while_it_is_watched_hides_no_other() 
 
     assert_eq!(taken(&log), ["+a/two"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_part_is_ready_once_all_its_informers_have_heard_from_the_server() {
+    let api = FakeApi::default();
+    let context = api.context();
+    let ready = || context.health.answer("/readyz/informer-sync", "").unwrap();
+    assert!(ready().healthy, "nothing is read");
+
+    let informer = context.informers.of::<ConfigMap>();
+    let before = ready();
+    informer.synced().await;
+
+    assert_eq!(
+        before.text,
+        "[-]informer-sync failed: not read yet: /api/v1/configmaps\nreadyz check failed\n"
+    );
+    assert!(ready().healthy);
+    let health = context.health.clone();
+    drop((context, informer));
+    assert!(health.answer("/readyz", "").unwrap().healthy, "health keeps no informer");
+}

@@ -21,6 +21,12 @@ async fn five_processes_are_one_cluster_and_each_can_be_started_again_alone() {
     steps::create(&kubectl, &steps::manifest("process")).await;
     let url = steps::cluster_url(&kubectl).await;
     steps::reach(&kubectl, &url, 3).await;
+    for (name, port, metric) in METRICS {
+        let page = place.ask(&format!("curl -sSf http://127.0.0.1:{port}/metrics")).await;
+        assert!(page.contains(metric), "{name}: {page}");
+        let health = place.ask(&format!("curl -sS http://127.0.0.1:{port}/readyz?verbose")).await;
+        assert!(health.ends_with("readyz check passed\n"), "{name}: {health}");
+    }
 
     apiserver.stop(&place).await;
     apiserver = part(&place, data.path(), "apiserver").await;
@@ -59,6 +65,14 @@ async fn five_processes_are_one_cluster_and_each_can_be_started_again_alone() {
     place.is_clean(&before).await;
 }
 
+/// Where parts show their metrics, and what they count once the walk is done.
+const METRICS: [(&str, u16, &str); 4] = [
+    ("scheduler", 10259, "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"1\"} "),
+    ("controllers", 10257, "workqueue_adds_total{name=\"replication-controller\"} "),
+    ("agent", 10248, "kubelet_running_pods 3\n"),
+    ("proxy", 10256, "quarterdeck_proxy_picks_total{balancer=\"RoundRobin\",result=\"backend\"} "),
+];
+
 /// Starts the five parts of the cluster in `data`.
 pub(crate) async fn start(place: &Place, data: &Path) -> [Running; 5] {
     [
@@ -78,7 +92,9 @@ async fn part(place: &Place, data: &Path, name: &str) -> Running {
     }
     let kubeconfig = text(&data.join("kubeconfigs").join(name));
     let state = text(&data.join("agent"));
-    let mut arguments = vec![name, "--kubeconfig", &kubeconfig];
+    let port = METRICS.iter().find(|(part, ..)| *part == name).map(|(_, port, _)| *port);
+    let shown = format!("127.0.0.1:{}", port.expect("each part has a port"));
+    let mut arguments = vec![name, "--kubeconfig", &kubeconfig, "--metrics-bind-address", &shown];
     let (certificate, key) = (text(&data.join("pki/ca.crt")), text(&data.join("pki/ca.key")));
     if name == "controllers" {
         arguments.extend(["--cluster-signing-cert-file", &certificate, "--cluster-signing-key-file", &key]);

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quarterdeck_core::storage::Revision;
+use tokio::time::Instant;
 
 use super::disk::{Disk, DiskFile, is_full};
 use super::format::{Chain, FILE_HEADER, FRAME_HEADER, Header, Kind, NEW, SPARE, segment_name, write_closed};
@@ -55,6 +57,7 @@ pub(super) struct Log {
     /// place; else the file system has to note which bytes are there now, behind all that others write.
     zeroed: bool,
     spare: Spare,
+    last_sync: Duration,
 }
 
 /// The segment after the present one, filled with zeros.
@@ -142,6 +145,7 @@ impl Log {
             sealed,
             zeroed: false,
             spare: Spare::None,
+            last_sync: Duration::ZERO,
         })
     }
 
@@ -160,6 +164,16 @@ impl Log {
     /// Returns the segments that are not written any more, oldest first.
     pub(super) fn sealed(&self) -> &[Sealed] {
         &self.sealed
+    }
+
+    /// Returns how much of the present segment is written, in bytes.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Returns how long the last sync took of a frame that was appended.
+    pub(super) fn last_sync(&self) -> Duration {
+        self.last_sync
     }
 
     /// Forgets segments that were removed.
@@ -200,7 +214,9 @@ impl Log {
         if let Err(error) = self.file.write(self.offset, frame) {
             return Err(self.undo(error));
         }
+        let began = Instant::now();
         self.file.sync().map_err(AppendError::Failed)?;
+        self.last_sync = began.elapsed();
         self.offset = end;
         self.chain = chain;
         self.last = last;

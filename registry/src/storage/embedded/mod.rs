@@ -7,6 +7,7 @@
 
 mod disk;
 mod error;
+mod figures;
 mod format;
 mod frames;
 mod log;
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
+use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::storage::{
     Commits, Entry, Key, List, Page, Revision, Storage, StorageError, Transaction,
 };
@@ -35,6 +37,7 @@ use super::published::Published;
 use super::versions::Versions;
 use disk::{Disk, OsDisk};
 pub use error::OpenError;
+use figures::Figures;
 use queue::{Queue, unavailable};
 use recovery::{Recovered, recover};
 use writer::Writer;
@@ -100,14 +103,15 @@ impl EmbeddedOptions {
 struct Shared {
     queue: Arc<Queue>,
     published: Arc<Published>,
+    figures: Arc<Figures>,
 }
 
 impl Shared {
     fn new(recovered: Recovered) -> (Self, Writer) {
         let queue = Arc::new(Queue::new(recovered.versions.clone()));
         let published = Arc::new(Published::new(recovered.versions.clone()));
-        let writer = Writer::new(recovered, Arc::clone(&queue), Arc::clone(&published));
-        (Self { queue, published }, writer)
+        let writer = Writer::new(recovered, queue, published);
+        (writer.shared(), writer)
     }
 }
 
@@ -244,5 +248,9 @@ impl Storage for EmbeddedStorage {
 
     async fn revision(&self) -> Result<Revision, StorageError> {
         self.read(|published| published.read(Versions::revision))
+    }
+
+    fn tell(&self, metrics: &Metrics) {
+        self.inner.shared.figures.tell(metrics);
     }
 }

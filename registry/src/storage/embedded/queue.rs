@@ -27,6 +27,8 @@ pub(super) struct Batch {
     /// Room for a frame's header, then the records.
     pub(super) frame: Vec<u8>,
     pub(super) commits: Vec<Arc<Logged>>,
+    /// How often history is forgotten in it.
+    pub(super) compactions: u64,
     pub(super) replies: Vec<(oneshot::Sender<Answer>, Answer)>,
     /// What the batch takes of what may be in flight.
     room: usize,
@@ -36,7 +38,7 @@ impl Batch {
     fn new(mut frame: Vec<u8>) -> Self {
         frame.clear();
         frame.resize(FRAME_HEADER, 0);
-        Self { frame, commits: Vec::new(), replies: Vec::new(), room: 0 }
+        Self { frame, commits: Vec::new(), compactions: 0, replies: Vec::new(), room: 0 }
     }
 
     /// Returns whether there is something to write, and not only something to answer.
@@ -216,6 +218,7 @@ impl Line {
         let _forgotten = self.versions.compact(at)?;
         if self.versions.compacted() > before {
             write_compact(&mut self.batch.frame, at);
+            self.batch.compactions += 1;
         }
         Ok(self.versions.revision())
     }

@@ -9,6 +9,7 @@ use super::super::published::Published;
 use super::super::versions::Versions;
 use super::Shared;
 use super::disk::DiskFile;
+use super::figures::Figures;
 use super::log::{AppendError, Log, Preparation, Sealed};
 use super::queue::{Batch, Queue};
 use super::recovery::Recovered;
@@ -27,16 +28,21 @@ pub(super) struct Writer {
     /// No snapshot is tried before it would make so many bytes of log superfluous: the last one failed.
     patience: u64,
     spare: Vec<u8>,
+    figures: Arc<Figures>,
 }
 
 impl Writer {
     pub(super) fn new(recovered: Recovered, queue: Arc<Queue>, published: Arc<Published>) -> Self {
         let Recovered { log, snapshot, .. } = recovered;
-        Self { queue, published, log, snapshot, patience: 0, spare: Vec::new() }
+        let figures = Arc::default();
+        let writer = Self { queue, published, log, snapshot, patience: 0, spare: Vec::new(), figures };
+        writer.tell_sizes();
+        writer
     }
 
     pub(super) fn shared(&self) -> Shared {
-        Shared { queue: Arc::clone(&self.queue), published: Arc::clone(&self.published) }
+        let Self { queue, published, figures, .. } = self;
+        Shared { queue: Arc::clone(queue), published: Arc::clone(published), figures: Arc::clone(figures) }
     }
 
     /// Waits for a batch and makes it durable. Returns `false` when there will be none.
@@ -49,7 +55,10 @@ impl Writer {
     fn write(&mut self, mut batch: Batch, versions: Versions) {
         if batch.has_records() {
             match self.log.append(&mut batch.frame, versions.revision()) {
-                Ok(()) => self.published.publish(versions, &batch.commits),
+                Ok(()) => {
+                    self.published.publish(versions, &batch.commits);
+                    self.tell(&batch);
+                }
                 Err(AppendError::Full(error)) => {
                     tracing::warn!(%error, "no room for the log: writes are refused until there is");
                     return self.queue.roll_back(batch, self.published.snapshot(), error);
@@ -65,6 +74,22 @@ impl Writer {
         if frame.capacity() <= REUSED {
             self.spare = frame;
         }
+    }
+
+    /// Takes note of a batch that is durable.
+    fn tell(&self, batch: &Batch) {
+        self.figures.synced(self.log.last_sync());
+        self.figures.commits.add(batch.commits.len() as u64);
+        self.figures.compactions.add(batch.compactions);
+        self.tell_sizes();
+    }
+
+    fn tell_sizes(&self) {
+        let sealed = self.log.sealed();
+        let bytes: u64 = sealed.iter().map(|sealed| sealed.bytes).sum();
+        self.figures.log_bytes.set(bytes + self.log.offset());
+        self.figures.log_segments.set(sealed.len() as u64 + 1);
+        self.figures.snapshot_bytes.set(self.snapshot.as_ref().map_or(0, |(_, bytes)| *bytes));
     }
 
     /// Returns the snapshot that is due: one that replaces more log than it takes to write.
@@ -96,8 +121,11 @@ impl Writer {
                 self.log.forget(&covered);
                 self.snapshot = Some((name, bytes));
                 self.patience = 0;
+                self.figures.snapshots.add(1);
+                self.tell_sizes();
             }
             Err(error) => {
+                self.figures.failed_snapshots.add(1);
                 tracing::warn!(%error, "cannot write a snapshot: the log grows until one succeeds");
                 let held: u64 = self.log.sealed().iter().map(|sealed| sealed.bytes).sum();
                 self.patience = held + self.log.segment_bytes();

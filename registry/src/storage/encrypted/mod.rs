@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
+use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::storage::{
     Change, Commit, Commits, Entry, Key, List, Page, Revision, Storage, StorageError, Transaction, Write,
 };
@@ -191,6 +192,10 @@ impl Storage for EncryptedStorage {
 
     async fn revision(&self) -> Result<Revision, StorageError> {
         self.inner.revision().await
+    }
+
+    fn tell(&self, metrics: &Metrics) {
+        self.inner.tell(metrics);
     }
 }
 
