@@ -231,10 +231,10 @@ async fn a_slow_body_holds_no_seat() {
 async fn bodies_of_one_user_find_no_room_beyond_its_share_and_those_of_others_do() {
     let (server, open) = start(600).await;
     open.send_replace(true);
-    // Almost all of what a body may have, and then nothing.
+    // Together almost a user's 64 MiB, and then nothing.
     let held: Vec<_> = (0..22)
         .map(|_| {
-            let piece = Bytes::from(vec![b' '; 3_000_000]);
+            let piece = Bytes::from(vec![b' '; 3_040_000]);
             let first = stream::iter([Ok::<_, Infallible>(http_body::Frame::data(piece))]);
             let body = StreamBody::new(futures::StreamExt::chain(first, stream::pending()));
             let request = Request::post(MAPS).header("content-type", "application/json").body(body);

@@ -330,7 +330,7 @@ async fn each_bad_answer_is_told_apart() {
 async fn rubbish_refusals_and_redirects_are_failures() {
     let why = refused(|_| Reply::raw(500, "broken")).await;
     assert!(
-        why.ends_with("an error on the server (\"broken\") has prevented the request from succeeding"),
+        why.ends_with("an error on the server (\"unknown\") has prevented the request from succeeding"),
         "{why}"
     );
     let why = refused(|_| Reply::raw(200, "<html>")).await;
