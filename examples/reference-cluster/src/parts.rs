@@ -1,7 +1,6 @@
 //! The parts that talk to an API server, each as a process of its own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
 use std::sync::Arc;
 
 use kube::Config;
