@@ -4,8 +4,8 @@
 //! bodies are read here, before a seat is asked for, and what is behind finds them whole. A minimum rate would be the other way;
 //! it would still let a client hold seats, and would cut off those on slow lines.
 //!
-//! What waits here is bounded: a body has [`MAX_BODY`] bytes at most, all of them together [`TOTAL`], and those of one user
-//! [`SHARE`]. The last quarter of all is for small bodies, such as those of leases, alone. Who finds no room is
+//! What waits here is bounded: a body has [`MAX_BODY`] bytes at most, all of them together 256 MiB, and those of one user
+//! 64 MiB. The last quarter of all is for small bodies, such as those of leases, alone. Who finds no room is
 //! told to come back: to wait with half a body would keep others from theirs.
 
 use std::collections::BTreeMap;
