@@ -215,8 +215,13 @@ async fn each_part_shows_its_metrics_and_whether_it_is_well_to_this_machine_alon
         });
         let metrics = metrics.await;
         assert!(metrics.contains("process_resident_memory_bytes "), "{metrics}");
-        let health = get(&address, "/readyz?verbose").await.expect("it is well");
-        assert!(health.contains("[+]informer-sync ok\n[+]api-server ok\n"), "{health}");
+        // The controllers that look after all kinds begin to follow them once they have read which there are.
+        eventually(name, PATIENCE, async || {
+            let health = get(&address, "/readyz?verbose").await?;
+            let is_well = health.contains("[+]informer-sync ok\n[+]api-server ok\n");
+            if is_well { Ok(()) } else { Err(health) }
+        })
+        .await;
         parts.push((part, address));
     }
 
