@@ -5,7 +5,7 @@ CARGO ?= cargo
 # Options of `quarterdeck up`, for instance: make run ARGS="--runtime process --nodes 2"
 ARGS ?=
 
-.PHONY: run test verify bench fuzz fix tools packages images
+.PHONY: run test verify bench attack fuzz fix tools packages images
 
 run: tools images
 	$(CARGO) run --package reference-cluster --bin quarterdeck -- up $(ARGS)
@@ -25,6 +25,10 @@ bench: tools
 	$(CARGO) bench --package quarterdeck-registry --bench http --bench storage
 	$(CARGO) bench --package quarterdeck-scheduler --bench decisions
 	$(CARGO) bench --package quarterdeck-proxy --bench userspace
+
+# Attacks an API server over loopback, for about a minute, and fails if a bound breaks.
+attack:
+	$(CARGO) bench --package quarterdeck-registry --bench http -- attack --rounds 1
 
 # Feeds every decoder with what a fuzzer makes up, for SECONDS each. The sanitizers' flags are unstable, so the stable compiler
 # is told to take them.

@@ -93,6 +93,11 @@ impl Access {
         Ok(Dialer { address: self.address, connector })
     }
 
+    /// Makes what opens connections without TLS, whoever is behind the address.
+    pub(crate) fn undressed(&self) -> Dialer {
+        Dialer { address: self.address, connector: None }
+    }
+
     fn config(&self, protocol: &[u8]) -> Result<ClientConfig, BoxError> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.directory.join(AUTHORITY))?)?;
@@ -112,6 +117,8 @@ impl Access {
     }
 }
 
+/// Where below a server's directory lies what the agent of a node needs.
+pub(crate) const AGENT: &str = "agent";
 const AUTHORITY: &str = "ca.crt";
 const CERTIFICATE: &str = "client.crt";
 const KEY: &str = "client.key";

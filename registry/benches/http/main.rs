@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "what is measured here is real time, which no test pauses")]
 
 mod access;
+mod attack;
 mod connection;
 #[path = "../shared/disk.rs"]
 mod disk;
@@ -27,7 +28,9 @@ mod watch;
 use std::path::Path;
 
 use quarterdeck_core::component::BoxError;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use access::Access;
 use figures::Figures;
 use load::Load;
 use watch::Watch;
@@ -36,6 +39,8 @@ use watch::Watch;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The part that is only run when it is asked for: it tells whether bounds hold, and little of speed.
+const ATTACK: &str = "attack";
 /// How many rounds there are.
 const ROUNDS: usize = 5;
 
@@ -55,6 +60,10 @@ enum Role<'a> {
     Load(Load),
     /// Watches.
     Watch(Watch),
+    /// Floods a server with lists.
+    Flood(Access),
+    /// Uses a processor for nothing.
+    Burn,
 }
 
 /// What is measured.
@@ -68,6 +77,7 @@ struct Plan<'a> {
 }
 
 fn main() -> Result<(), BoxError> {
+    open_many_files()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match role(&arguments)? {
         Role::Measure(plan) => measure(&plan),
@@ -77,7 +87,15 @@ fn main() -> Result<(), BoxError> {
         Role::Fixed(directory) => serve::fixed(directory),
         Role::Load(load) => load::run(&load),
         Role::Watch(watch) => watch::run(&watch),
+        Role::Flood(access) => attack::flood(&access),
+        Role::Burn => attack::burn(),
     }
+}
+
+/// Lets this process have as many connections as it may.
+fn open_many_files() -> Result<(), BoxError> {
+    let limit = getrlimit(Resource::Nofile);
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 fn role(arguments: &[String]) -> Result<Role<'_>, BoxError> {
@@ -89,6 +107,8 @@ fn role(arguments: &[String]) -> Result<Role<'_>, BoxError> {
         ["bare", directory] => Role::Bare(Path::new(directory)),
         ["fixed", directory] => Role::Fixed(Path::new(directory)),
         ["load", ..] => Role::Load(Load::parse(&arguments[1..])?),
+        ["flood", how, address, directory] => Role::Flood(Access::parse(how, address, directory)?),
+        ["burn", ..] => Role::Burn,
         ["watch", ..] => Role::Watch(Watch::parse(&arguments[1..])?),
         _ => Role::Measure(plan(&words)?),
     })
@@ -123,7 +143,9 @@ fn measure(plan: &Plan<'_>) -> Result<(), BoxError> {
     let before = measure::load_average()?;
     for _ in 0..plan.rounds {
         for (name, part) in measure::PARTS {
-            if plan.parts.is_empty() || plan.parts.contains(name) {
+            let is_asked_for =
+                if plan.parts.is_empty() { *name != ATTACK } else { plan.parts.contains(name) };
+            if is_asked_for {
                 part(&mut figures, plan.divisor)?;
             }
         }

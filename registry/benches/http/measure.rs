@@ -5,6 +5,7 @@ use std::time::Instant;
 use quarterdeck_core::component::BoxError;
 
 use crate::access::How;
+use crate::attack;
 use crate::connection;
 use crate::disk;
 use crate::figures::Figures;
@@ -35,6 +36,7 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("deliveries", deliveries),
     ("idle", idle_watches),
     ("security", security::security),
+    (crate::ATTACK, attack::attack),
 ];
 
 fn work(count: usize) -> Work {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use quarterdeck_core::component::BoxError;
 use tempfile::TempDir;
 
-use crate::access::{Access, How};
+use crate::access::{self, Access, How};
 use crate::figures::Rate;
 use crate::load::Work;
 
@@ -53,6 +53,18 @@ impl Child {
         Access::new(how, address, self.directory.path())
     }
 
+    /// Returns how the agent of a node reaches the server.
+    pub(crate) fn agent(&self) -> Access {
+        Access::new(How::Certificate, self.encrypted, &self.directory.path().join(access::AGENT))
+    }
+
+    /// Has another process work against the server, until what is returned is dropped.
+    pub(crate) fn aside(&self, role: &str, how: How) -> Result<Holder, BoxError> {
+        let mut command = command(role)?;
+        command.args(self.access(how).arguments());
+        hold(command)
+    }
+
     /// Has another process send requests, and returns what it measured.
     pub(crate) fn load(&self, how: How, what: &str, work: Work) -> Result<Rate, BoxError> {
         let mut command = command("load")?;
@@ -87,11 +99,12 @@ impl Child {
     pub(crate) fn hold(&self, how: How, watches: usize) -> Result<Holder, BoxError> {
         let mut command = command("watch")?;
         command.arg("never").args(self.access(how).arguments()).args([watches.to_string(), "0".into()]);
-        let (process, mut output) = start(command)?;
-        let holder = Holder(process);
-        let mut line = String::new();
-        output.read_line(&mut line)?;
-        if line.trim() == "ready" { Ok(holder) } else { Err("the watches were not answered".into()) }
+        hold(command)
+    }
+
+    /// Returns how many files the server has open, connections among them.
+    pub(crate) fn open_files(&self) -> Result<usize, BoxError> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())
     }
 
     /// Returns for how long the server's threads were on a core.
@@ -129,8 +142,8 @@ impl Drop for Child {
     }
 }
 
-/// A process that holds watches.
-pub(crate) struct Holder(process::Child);
+/// A process that goes on until this is dropped.
+pub(crate) struct Holder(pub(crate) process::Child);
 
 impl Drop for Holder {
     fn drop(&mut self) {
@@ -138,6 +151,15 @@ impl Drop for Holder {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Starts a process that says when it is ready.
+fn hold(command: Command) -> Result<Holder, BoxError> {
+    let (process, mut output) = start(command)?;
+    let holder = Holder(process);
+    let mut line = String::new();
+    output.read_line(&mut line)?;
+    if line.trim() == "ready" { Ok(holder) } else { Err("a process did not begin".into()) }
 }
 
 fn start(mut command: Command) -> Result<(process::Child, BufReader<ChildStdout>), BoxError> {

@@ -57,7 +57,7 @@ pub(crate) fn serve(directory: &Path, store: Option<&Path>) -> Result<(), BoxErr
     })
 }
 
-/// Listens, and leaves what clients need: a certificate of this user, and perhaps a token.
+/// Listens, and leaves what clients need: a certificate of this user, one of a node's agent, and perhaps a token.
 pub(crate) async fn listen(
     server: &ApiServer,
     directory: &Path,
@@ -69,6 +69,8 @@ pub(crate) async fn listen(
     let plain = Listener::insecure(server.clone(), ANY_PORT).await?;
     let encrypted = Listener::tls(server.clone(), ANY_PORT, config).await?;
     access::leave(directory, &authority, &authority.client(user)?, token)?;
+    let agent = authority.client(&User::node("n"))?;
+    access::leave(&directory.join(access::AGENT), &authority, &agent, None)?;
     announce(plain.local_address()?, encrypted.local_address()?)?;
     let (_signal, stop) = Stop::channel();
     tokio::try_join!(Box::new(plain).run(stop.clone()), Box::new(encrypted).run(stop))?;

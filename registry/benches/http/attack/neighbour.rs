@@ -1,0 +1,173 @@
+//! What others notice of a client that floods the server.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use quarterdeck_core::component::BoxError;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::access::{Access, How};
+use crate::connection::Client;
+use crate::figures::{Figures, Rate};
+use crate::load::Work;
+use crate::objects::MAPS;
+use crate::process::{Child, Holder};
+
+/// How many lists a flood has under way.
+const FLOOD: usize = 64;
+/// How long a flood lasts at most.
+const LIFE: Duration = Duration::from_secs(120);
+/// How often a lease is renewed, and what a renewal may take: upstream's elector gives up after this long.
+const RENEWALS: usize = 100;
+const DEADLINE: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_millis(50);
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+/// What a merge patch is sent as.
+const MERGE: &str = "application/merge-patch+json\r\ncontent-length";
+/// How much longer the slowest of another client's requests may take than beside a process that only burns its share.
+const TIMES: f64 = 3.0;
+/// Where cgroups of version 1 divide processors.
+const CGROUPS: &str = "/sys/fs/cgroup/cpu";
+
+/// An agent renews its lease while another client floods.
+pub(super) fn leases(server: &Child, figures: &mut Figures, divisor: usize) -> Result<(), BoxError> {
+    let client = Client::new(&server.agent())?;
+    let lease = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "n", "namespace": "kube-node-lease"}, "spec": {"holderIdentity": "n"},
+    });
+    let flood = server.aside("flood", How::Certificate)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let times = runtime.block_on(async {
+        let mut connection = client.connect().await?;
+        let mut renew = client.request("POST", LEASES, &lease.to_string());
+        let mut times = Vec::new();
+        let mut every = tokio::time::interval(EVERY);
+        for _ in 0..(RENEWALS / divisor).max(3) {
+            every.tick().await;
+            let begin = Instant::now();
+            timeout(DEADLINE, connection.ask(&renew))
+                .await
+                .map_err(|_| "a lease was not renewed in time")??;
+            times.push(begin.elapsed());
+            let patch = json!({"spec": {"leaseTransitions": times.len()}});
+            renew = client.request("PATCH", &format!("{LEASES}/n"), &patch.to_string());
+            renew =
+                String::from_utf8(renew)?.replace("application/json\r\ncontent-length", MERGE).into_bytes();
+        }
+        Ok::<_, BoxError>(times)
+    })?;
+    drop(flood);
+    figures.times("renewals of a lease beside a flood", "attack", Rate::of(times.iter().sum(), times, 0));
+    Ok(())
+}
+
+/// A client asks while another floods the server from half a core, and while a process burns as much.
+pub(super) fn half_a_core(server: &Child, figures: &mut Figures, divisor: usize) -> Result<(), BoxError> {
+    let mut slowest = Vec::new();
+    for (role, name) in
+        [("burn", "GETs beside half a core that burns"), ("flood", "GETs beside half a core that floods")]
+    {
+        let held = server.aside(role, How::Certificate)?;
+        let half = match HalfCore::of(held.id()) {
+            Ok(half) => half,
+            Err(error) => {
+                println!(
+                    "half a core was not measured: no cgroup of version 1 could be made below {CGROUPS}: {error}"
+                );
+                return Ok(());
+            }
+        };
+        // As another user than the one that floods.
+        let rate = server.load(How::Plain, "get", Work::new(20_000 / divisor, 4))?;
+        figures.times(name, "attack", rate);
+        slowest.push(rate.p99.as_secs_f64());
+        drop(held);
+        drop(half);
+    }
+    let times = slowest[1] / slowest[0];
+    figures.add("p99 beside a flood, above that beside a burner", "attack", "times", times);
+    if times > TIMES { Err(format!("p99 is {times:.1} times that beside a burner").into()) } else { Ok(()) }
+}
+
+/// A cgroup whose processes get half a core. Gone when it is dropped, which has to be after its processes.
+struct HalfCore(PathBuf);
+
+impl HalfCore {
+    fn of(process: u32) -> std::io::Result<Self> {
+        let group = Self(PathBuf::from(CGROUPS).join(format!("quarterdeck-attack-{process}")));
+        fs::create_dir(&group.0)?;
+        fs::write(group.0.join("cpu.cfs_period_us"), "100000")?;
+        fs::write(group.0.join("cpu.cfs_quota_us"), "50000")?;
+        fs::write(group.0.join("cgroup.procs"), process.to_string())?;
+        Ok(group)
+    }
+}
+
+impl Drop for HalfCore {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.0) {
+            eprintln!("{} is left behind: {error}", self.0.display());
+        }
+    }
+}
+
+/// Says that the work begins, and fires when standard input ends, or when it took too long.
+fn until_alone() -> Result<Arc<AtomicBool>, BoxError> {
+    let mut output = std::io::stdout();
+    writeln!(output, "ready")?;
+    output.flush()?;
+    let over = Arc::new(AtomicBool::new(false));
+    let ended = over.clone();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read(&mut [0]);
+        ended.store(true, Ordering::Relaxed);
+    });
+    Ok(over)
+}
+
+/// Burns what it gets of a core, until standard input ends.
+pub(crate) fn burn() -> Result<(), BoxError> {
+    let (over, begin) = (until_alone()?, Instant::now());
+    while !over.load(Ordering::Relaxed) && begin.elapsed() < LIFE {
+        std::hint::spin_loop();
+    }
+    Ok(())
+}
+
+/// Lists as fast as it can on many connections, whatever the answers are, until standard input ends.
+pub(crate) fn flood(access: &Access) -> Result<(), BoxError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = Arc::new(Client::new(access)?);
+        let over = until_alone()?;
+        let mut lists = JoinSet::new();
+        for _ in 0..FLOOD {
+            let (client, over) = (client.clone(), over.clone());
+            lists.spawn(async move {
+                let list = client.request("GET", MAPS, "");
+                while !over.load(Ordering::Relaxed) {
+                    let Ok(mut connection) = client.connect().await else { continue };
+                    // A refusal ends the connection, not the flood.
+                    while !over.load(Ordering::Relaxed) && connection.ask(&list).await.is_ok() {}
+                }
+            });
+        }
+        let all = async { while lists.join_next().await.is_some() {} };
+        let _ = timeout(LIFE, all).await;
+        Ok(())
+    })
+}
+
+impl Holder {
+    /// Returns the process's number.
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
