@@ -143,7 +143,14 @@ impl Drop for Child {
 }
 
 /// A process that goes on until this is dropped.
-pub(crate) struct Holder(pub(crate) process::Child);
+pub(crate) struct Holder(process::Child);
+
+impl Holder {
+    /// Returns the process's number.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
 
 impl Drop for Holder {
     fn drop(&mut self) {

@@ -17,7 +17,7 @@ use crate::connection::Client;
 use crate::figures::{Figures, Rate};
 use crate::load::Work;
 use crate::objects::MAPS;
-use crate::process::{Child, Holder};
+use crate::process::Child;
 
 /// How many lists a flood has under way.
 const FLOOD: usize = 64;
@@ -28,8 +28,6 @@ const RENEWALS: usize = 100;
 const DEADLINE: Duration = Duration::from_secs(10);
 const EVERY: Duration = Duration::from_millis(50);
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
-/// What a merge patch is sent as.
-const MERGE: &str = "application/merge-patch+json\r\ncontent-length";
 /// How much longer the slowest of another client's requests may take than beside a process that only burns its share.
 const TIMES: f64 = 3.0;
 /// Where cgroups of version 1 divide processors.
@@ -57,9 +55,8 @@ pub(super) fn leases(server: &Child, figures: &mut Figures, divisor: usize) -> R
                 .map_err(|_| "a lease was not renewed in time")??;
             times.push(begin.elapsed());
             let patch = json!({"spec": {"leaseTransitions": times.len()}});
-            renew = client.request("PATCH", &format!("{LEASES}/n"), &patch.to_string());
-            renew =
-                String::from_utf8(renew)?.replace("application/json\r\ncontent-length", MERGE).into_bytes();
+            let patch = ("application/merge-patch+json", &*patch.to_string());
+            renew = client.request_of("PATCH", &format!("{LEASES}/n"), patch);
         }
         Ok::<_, BoxError>(times)
     })?;
@@ -163,11 +160,4 @@ pub(crate) fn flood(access: &Access) -> Result<(), BoxError> {
         let _ = timeout(LIFE, all).await;
         Ok(())
     })
-}
-
-impl Holder {
-    /// Returns the process's number.
-    fn id(&self) -> u32 {
-        self.0.id()
-    }
 }
