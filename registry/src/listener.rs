@@ -4,6 +4,7 @@
 //! each request to the server. Over TLS the client's certificate goes along.
 
 mod activity;
+mod bulk;
 mod meter;
 mod prompt;
 mod turns;
@@ -32,6 +33,7 @@ use crate::server::ApiServer;
 use crate::user::User;
 use crate::websocket::Connection;
 use activity::{Activity, Answered, Asked, Connections};
+use bulk::Bulk;
 use meter::Metered;
 use prompt::Prompt;
 use turns::Turns;
@@ -216,7 +218,7 @@ impl Component for Listener {
 
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
         let places = Arc::new(Semaphore::new(self.connections));
-        let (all, mut connections) = (Connections::new(), JoinSet::new());
+        let (all, mut connections, bulk) = (Connections::new(), JoinSet::new(), Bulk::new());
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -237,7 +239,10 @@ impl Component for Listener {
             let connection = Connection { place: Arc::new(place?), stop: stop.clone() };
             let marks = Marks { connection, address: PeerAddress(address) };
             let (server, security, entered) = (self.server.clone(), self.security.clone(), all.enter());
-            connections.spawn(async move { serve(stream, server, security, marks, &entered.activity).await });
+            let bulk = bulk.clone();
+            connections.spawn(async move {
+                serve(stream, server, security, marks, (&entered.activity, bulk)).await;
+            });
         }
         drop(self);
         // Connections that have nothing under way end now; the others as soon as they are done, or after the grace period.
@@ -278,7 +283,7 @@ async fn serve(
     server: ApiServer,
     security: Security,
     marks: Marks,
-    activity: &Arc<Activity>,
+    (activity, bulk): (&Arc<Activity>, Bulk),
 ) {
     // Answers are written whole: waiting for more to send only delays them.
     if let Err(error) = stream.set_nodelay(true) {
@@ -286,7 +291,7 @@ async fn serve(
         return;
     }
     match security {
-        Security::Trusted(user) => speak(stream, server, (user, marks), activity).await,
+        Security::Trusted(user) => speak(stream, server, (user, marks), (activity, bulk)).await,
         #[cfg(feature = "tls")]
         Security::Tls(acceptor) => {
             let mut stop = marks.connection.stop.clone();
@@ -298,8 +303,8 @@ async fn serve(
             };
             match accepted {
                 Ok(Ok(stream)) => match peer_certificate(stream.get_ref().1) {
-                    Some(certificate) => speak(stream, server, (certificate, marks), activity).await,
-                    None => speak(stream, server, ((), marks), activity).await,
+                    Some(certificate) => speak(stream, server, (certificate, marks), (activity, bulk)).await,
+                    None => speak(stream, server, ((), marks), (activity, bulk)).await,
                 },
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -317,8 +322,12 @@ fn peer_certificate(tls: &rustls::ServerConnection) -> Option<crate::tls::PeerCe
 }
 
 /// Speaks HTTP on a connection. Every request carries the marks in its extensions.
-async fn speak<I, M>(stream: I, server: ApiServer, (mark, marks): (M, Marks), activity: &Arc<Activity>)
-where
+async fn speak<I, M>(
+    stream: I,
+    server: ApiServer,
+    (mark, marks): (M, Marks),
+    (activity, bulk): (&Arc<Activity>, Bulk),
+) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     M: Clone + Send + Sync + 'static,
 {
@@ -342,7 +351,7 @@ where
     let builder = http();
     let (stream, outgoing) = turns::held(Prompt::new(Metered::new(stream, activity.clone()), PATIENCE));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-    if let Err(error) = Turns::new(until_over(connection, activity, stop), outgoing).await {
+    if let Err(error) = Turns::new(until_over(connection, activity, stop), outgoing, bulk).await {
         tracing::debug!(%error, "a connection ended");
     }
 }

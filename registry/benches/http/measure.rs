@@ -23,7 +23,7 @@ const IN_FLIGHT: usize = 32;
 
 type Part = fn(&mut Figures, usize) -> Result<(), BoxError>;
 
-/// The parts of a round, by names that can be asked for. Each divides its numbers of requests and objects by its last argument.
+/// The parts of a round, by names that can be asked for, or by what stands before a hyphen in them. Each divides its numbers of requests and objects by its last argument.
 pub(crate) const PARTS: &[(&str, Part)] = &[
     ("disk", disk_alone),
     ("fixed", fixed_answers),
@@ -36,7 +36,10 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("deliveries", deliveries),
     ("idle", idle_watches),
     ("security", security::security),
-    (crate::ATTACK, attack::attack),
+    ("attack-hostile", attack::hostile),
+    ("attack-slow", attack::slow),
+    ("attack-leases", attack::leases),
+    ("attack-half-core", attack::half_a_core),
 ];
 
 fn work(count: usize) -> Work {

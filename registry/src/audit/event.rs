@@ -34,26 +34,113 @@ pub enum Stage {
     Panic,
 }
 
-/// An event of the audit log (`k8s.io/apiserver/pkg/apis/audit/v1`).
+/// A request, as each of its events (`k8s.io/apiserver/pkg/apis/audit/v1`) tells of it. Its text is made once.
+#[derive(Debug)]
+pub(super) struct EventText {
+    text: Vec<u8>,
+    /// Where the stage goes into the text, and where as whom the client acts.
+    stage: usize,
+    impersonated: usize,
+}
+
+/// How many bytes an event takes that tells of no bodies, about.
+const LINE: usize = 1024;
+
+impl EventText {
+    pub(super) fn new(head: &Head<'_>, asked: &Asked<'_>, source: &Source<'_>) -> Self {
+        let mut text = Vec::with_capacity(LINE / 2);
+        append(&mut text, head);
+        let stage = text.len();
+        append(&mut text, asked);
+        let impersonated = text.len();
+        append(&mut text, source);
+        Self { text, stage, impersonated }
+    }
+
+    /// Writes an event.
+    pub(super) fn event(
+        &self,
+        stage: Stage,
+        impersonated: Option<UserInfo<'_>>,
+        outcome: &Outcome<'_>,
+    ) -> Vec<u8> {
+        let mut line = Vec::with_capacity(LINE);
+        line.extend_from_slice(&self.text[..self.stage]);
+        append(&mut line, &Reached { stage });
+        line.extend_from_slice(&self.text[self.stage..self.impersonated]);
+        append(&mut line, &Impersonated { impersonated_user: impersonated });
+        line.extend_from_slice(&self.text[self.impersonated..]);
+        append(&mut line, outcome);
+        line.push(b'}');
+        line
+    }
+}
+
+/// Adds fields to the text of an object that is still open; the first opens it.
+fn append(text: &mut Vec<u8>, fields: &impl Serialize) {
+    let begin = text.len();
+    serde_json::to_writer(&mut *text, fields)
+        .expect("fields and keys that are text make JSON, and memory takes it");
+    text.pop();
+    if text.len() == begin + 1 && begin > 0 {
+        text.pop();
+    } else if begin > 0 {
+        text[begin] = b',';
+    }
+}
+
+/// What an event is, and of which request.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Event<'a> {
-    pub(super) kind: &'static str,
-    pub(super) api_version: &'static str,
-    pub(super) level: Level,
+pub(super) struct Head<'a> {
+    kind: &'static str,
+    api_version: &'static str,
+    level: Level,
     #[serde(rename = "auditID")]
-    pub(super) audit_id: &'a str,
-    pub(super) stage: Stage,
+    audit_id: &'a str,
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn new(level: Level, audit_id: &'a str) -> Self {
+        Self { kind: "Event", api_version: "audit.k8s.io/v1", level, audit_id }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Reached {
+    stage: Stage,
+}
+
+/// What was asked, and by whom.
+#[derive(Debug, Serialize)]
+pub(super) struct Asked<'a> {
     #[serde(rename = "requestURI")]
     pub(super) request_uri: &'a str,
     pub(super) verb: &'a str,
     pub(super) user: UserInfo<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Impersonated<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) impersonated_user: Option<UserInfo<'a>>,
+    impersonated_user: Option<UserInfo<'a>>,
+}
+
+/// Where a request came from.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Source<'a> {
     #[serde(rename = "sourceIPs", skip_serializing_if = "<[String]>::is_empty")]
     pub(super) source_ips: &'a [String],
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(super) user_agent: &'a str,
+}
+
+/// What became of a request so far, and when.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Outcome<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) object_ref: Option<ObjectReference<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]

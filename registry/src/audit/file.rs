@@ -19,6 +19,9 @@ const QUEUE: usize = 10_000;
 const QUEUED: usize = 64 << 20;
 /// How many bytes are written at a time, but for an event that is longer.
 const BATCH: usize = 64 * 1024;
+/// How many pieces that were written are kept for what comes next: memory that one thread takes and another gives back costs more
+/// than what is written into it.
+const SPARE: usize = 8;
 /// How long the writer rests between two looks at the queue: events come in crowds, and waking a thread costs more than
 /// writing a line.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -92,6 +95,8 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Lines {
     batches: Vec<Batch>,
+    /// Empty ones.
+    spare: Vec<Batch>,
     /// How many events, and how many bytes of them, are not written yet.
     events: usize,
     bytes: usize,
@@ -149,10 +154,15 @@ impl Queue {
     }
 
     /// Makes the room free that a batch took.
-    fn release(&self, batch: &Batch) {
+    fn release(&self, mut batch: Batch) {
         let mut lines = self.lines();
         lines.events -= batch.events;
         lines.bytes -= batch.lines.len();
+        if lines.spare.len() < SPARE && batch.lines.capacity() == BATCH {
+            batch.lines.clear();
+            batch.events = 0;
+            lines.spare.push(batch);
+        }
     }
 
     fn close(&self) {
@@ -166,7 +176,9 @@ impl Lines {
         let length = event.len() + 1;
         let has_room = |batch: &Batch| batch.lines.capacity() - batch.lines.len() >= length;
         if !self.batches.last().is_some_and(has_room) {
-            self.batches.push(Batch { lines: Vec::with_capacity(length.max(BATCH)), events: 0 });
+            let spare = if length <= BATCH { self.spare.pop() } else { None };
+            let new = || Batch { lines: Vec::with_capacity(length.max(BATCH)), events: 0 };
+            self.batches.push(spare.unwrap_or_else(new));
         }
         if let Some(batch) = self.batches.last_mut() {
             batch.lines.extend_from_slice(event);
@@ -203,7 +215,7 @@ impl<W: Write> Writer<W> {
             }
             for batch in batches {
                 self.write(&batch);
-                self.queue.release(&batch);
+                self.queue.release(batch);
             }
             self.complain();
             // Whoever records an event need not wake a thread that is about to look anyway.
@@ -300,10 +312,11 @@ mod tests {
         // What finds no more than the bound there is taken.
         assert_eq!(large.dropped(), 92);
         // What is written makes room.
-        let batch = &few.queue.take()[0];
+        let batch = few.queue.take().remove(0);
+        assert_eq!(batch.events, 3);
         few.queue.release(batch);
         few.record(b"event".to_vec());
-        assert_eq!((batch.events, few.dropped()), (3, 97));
+        assert_eq!((few.queue.take()[0].events, few.dropped()), (1, 97));
     }
 
     /// A disk that is full for a while, after so many bytes.

@@ -1,5 +1,6 @@
 //! What is told of one request, from its arrival to the end of its answer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, header};
@@ -9,7 +10,9 @@ use serde_json::Value;
 
 use super::Audit;
 use super::body::{Kind, Tee, Told};
-use super::event::{Event, Level, ObjectReference, ResponseStatus, Stage, UserInfo};
+use super::event::{
+    Asked, EventText, Head, Level, ObjectReference, Outcome, ResponseStatus, Source, Stage, UserInfo,
+};
 use super::policy::Verdict;
 use crate::body::Body;
 use crate::layers::RequestBody;
@@ -24,8 +27,6 @@ pub(crate) struct AuditId(pub(crate) Arc<str>);
 
 /// How an answer lasts that nobody waited for.
 const CLOSED: &str = "Connection closed early";
-/// How many bytes an event takes that tells of no bodies, about.
-const LINE: usize = 1024;
 /// The code of a request whose client went away (nginx's).
 const CLIENT_CLOSED: u16 = 499;
 
@@ -38,12 +39,8 @@ pub(super) struct Record {
     level: Level,
     stages: Stages,
     omits_managed_fields: bool,
-    id: Arc<str>,
-    uri: String,
-    verb: String,
-    user: User,
-    source_ips: Vec<String>,
-    user_agent: String,
+    text: EventText,
+    is_deletion: bool,
     info: Arc<RequestInfo>,
     /// When it arrived, as it is written.
     received: String,
@@ -64,8 +61,8 @@ struct Stages {
 #[derive(Debug)]
 struct Answer {
     code: u16,
-    kind: Kind,
-    body: Tee,
+    /// What it says, if that is told.
+    body: Option<(Tee, Kind)>,
 }
 
 impl Record {
@@ -108,8 +105,24 @@ impl Record {
         verdict: &Verdict<'_>,
     ) -> Self {
         let (uri, extensions) = (request.uri(), request.extensions());
-        let uri = uri.path_and_query().map_or_else(|| uri.to_string(), ToString::to_string);
+        let nobody = User::default();
+        let id = extensions.get::<AuditId>().map(|id| &*id.0);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let text = EventText::new(
+            &Head::new(verdict.level, id.unwrap_or_default()),
+            &Asked {
+                request_uri: &uri
+                    .path_and_query()
+                    .map_or_else(|| uri.to_string().into(), |it| it.as_str().into())
+                    as &Cow<'_, str>,
+                verb: &verb,
+                user: UserInfo::of(extensions.get().unwrap_or(&nobody)),
+            },
+            &Source {
+                source_ips: &source_ips(request.headers(), extensions.get().copied()),
+                user_agent: user_agent.unwrap_or_default(),
+            },
+        );
         Self {
             audit: audit.clone(),
             clock: clock.clone(),
@@ -121,12 +134,8 @@ impl Record {
                 panic: verdict.tells(Stage::Panic),
             },
             omits_managed_fields: verdict.omits_managed_fields,
-            id: extensions.get::<AuditId>().map_or_else(Arc::default, |id| id.0.clone()),
-            uri,
-            verb,
-            user: extensions.get::<User>().cloned().unwrap_or_default(),
-            source_ips: source_ips(request.headers(), extensions.get().copied()),
-            user_agent: user_agent.unwrap_or_default().to_owned(),
+            text,
+            is_deletion: verb.starts_with("delete"),
             info,
             received: micro_time(clock.now()),
             lasts,
@@ -161,21 +170,26 @@ impl Record {
     pub(super) fn see_answer(mut self, mut answer: Response<Body>) -> Response<Body> {
         answer.extensions_mut().insert(super::refusals::Told);
         let code = answer.status().as_u16();
-        let (kind, body) = (Kind::of(answer.headers()), Tee::default());
-        self.answer = Some(Answer { code, kind, body: body.clone() });
+        let tells_body = self.level >= Level::RequestResponse && self.is_of_resource() && !self.lasts;
+        let is_seen = tells_body || self.wants_status(code);
+        let body = is_seen.then(|| (Tee::default(), Kind::of(answer.headers())));
+        if let Some(((tee, _), bytes)) = body.as_ref().zip(answer.body().bytes()) {
+            tee.see(bytes);
+        }
+        let tee = body.as_ref().filter(|_| tells_body).map(|(tee, _)| tee.clone());
+        self.answer = Some(Answer { code, body });
         if self.lasts && self.stages.started {
             self.tell(Stage::ResponseStarted, Some(&ResponseStatus::of(code, None)));
-        }
-        let tells_body = self.level >= Level::RequestResponse && self.is_of_resource() && !self.lasts;
-        if let Some(bytes) = answer.body().bytes().filter(|_| tells_body || self.wants_status(code)) {
-            body.see(bytes);
         }
         if answer.body().is_there() {
             drop(self);
             return answer;
         }
         answer.map(|content| {
-            let content = if tells_body { content.inspect(move |piece| body.see(piece)) } else { content };
+            let content = match tee {
+                Some(tee) => content.inspect(move |piece| tee.see(piece)),
+                None => content,
+            };
             content.holding(self)
         })
     }
@@ -194,8 +208,8 @@ impl Record {
             let status = ResponseStatus::failure(CLIENT_CLOSED, "", CLOSED);
             return self.tell(Stage::ResponseComplete, Some(&status));
         };
-        let told = self.wants_status(answer.code).then(|| answer.body.told(&answer.kind, false));
-        let status = match told {
+        let body = answer.body.as_ref().filter(|_| self.wants_status(answer.code));
+        let status = match body.map(|(tee, kind)| tee.told(kind, false)) {
             Some(Told::All(value)) => ResponseStatus::of(answer.code, Some(&value)),
             _ => ResponseStatus::of(answer.code, None),
         };
@@ -204,7 +218,7 @@ impl Record {
 
     /// Whether an answer may be a Status: nothing else says more than its code, and it is short.
     fn wants_status(&self, code: u16) -> bool {
-        !self.lasts && (code >= 400 || self.verb.starts_with("delete"))
+        !self.lasts && (code >= 400 || self.is_deletion)
     }
 
     fn tell(&self, stage: Stage, status: Option<&ResponseStatus>) {
@@ -222,21 +236,11 @@ impl Record {
             .answer
             .as_ref()
             .filter(|_| is_answered && self.level >= Level::RequestResponse)
-            .and_then(|answer| told(&answer.body, &answer.kind));
+            .and_then(|answer| answer.body.as_ref())
+            .and_then(|(tee, kind)| told(tee, kind));
         let later = (stage != Stage::RequestReceived).then(|| micro_time(self.clock.now()));
         let notes = self.notes.noted();
-        let event = Event {
-            kind: "Event",
-            api_version: "audit.k8s.io/v1",
-            level: self.level,
-            audit_id: &self.id,
-            stage,
-            request_uri: &self.uri,
-            verb: &self.verb,
-            user: UserInfo::of(&self.user),
-            impersonated_user: notes.impersonated.as_ref().map(UserInfo::of),
-            source_ips: &self.source_ips,
-            user_agent: &self.user_agent,
+        let outcome = Outcome {
             object_ref: match &*self.info {
                 RequestInfo::Resource(request) => Some(ObjectReference::of(request, &notes.created)),
                 RequestInfo::Path(_) => None,
@@ -248,11 +252,8 @@ impl Record {
             stage_timestamp: later.as_ref().unwrap_or(&self.received),
             annotations: &notes.annotations,
         };
-        let mut line = Vec::with_capacity(LINE);
-        match serde_json::to_writer(&mut line, &event) {
-            Ok(()) => self.audit.sink.record(line),
-            Err(error) => tracing::error!(%error, "an audit event cannot be written"),
-        }
+        let impersonated = notes.impersonated.as_ref().map(UserInfo::of);
+        self.audit.sink.record(self.text.event(stage, impersonated, &outcome));
     }
 }
 

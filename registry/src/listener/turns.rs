@@ -4,15 +4,19 @@
 //! something for it. With a hundred watches on a connection that is a hundred calls of the operating system, and as many TLS
 //! records, for one event. So what a connection writes while its future is polled waits in [`Held`], and goes out together when
 //! the poll is over, or when there is much of it. If the connection only wrote, the other tasks that are ready run first: they
-//! may be streams that have more.
+//! may be streams that have more. One that has sent much in a turn waits for the next ([`Bulk`]).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 
+use futures::future::BoxFuture;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::bulk::{ALLOWANCE, Bulk};
 
 /// How many bytes wait at most.
 const MOST: usize = 64 * 1024;
@@ -29,6 +33,8 @@ pub(super) fn held<I>(stream: I) -> (Held<I>, Arc<Mutex<Outgoing<I>>>) {
         sent: 0,
         is_dirty: false,
         has_read: false,
+        written: 0,
+        is_over: false,
         holds: true,
         failed: None,
     }));
@@ -45,6 +51,10 @@ pub(super) struct Outgoing<I> {
     is_dirty: bool,
     /// Whether anything was read in this turn.
     has_read: bool,
+    /// How many bytes were written in this turn.
+    written: usize,
+    /// Whether the turn is over, because more was to be written than one allows.
+    is_over: bool,
     /// Whether somebody lets things go at the end of a turn. Afterwards, a flush does.
     holds: bool,
     /// Why a write at the end of a turn failed. The connection learns of it when it uses the stream next.
@@ -79,11 +89,24 @@ impl<I: AsyncWrite + Unpin> Outgoing<I> {
     /// Makes room for so many bytes. Returns whether they are to wait; if not, nothing else does.
     fn prepare(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<bool>> {
         self.check()?;
+        if self.holds && self.written >= ALLOWANCE {
+            // Its next turn wakes the connection.
+            self.is_over = true;
+            return Poll::Pending;
+        }
         if !self.waiting.is_empty() && self.waiting.len() + length > MOST {
             ready!(self.release(cx))?;
         }
         self.is_dirty = true;
         Poll::Ready(Ok(!self.waiting.is_empty() || length < MUCH))
+    }
+
+    /// Counts what was written in this turn.
+    fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = polled {
+            self.written += written;
+        }
+        polled
     }
 }
 
@@ -124,9 +147,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Held<I> {
         let mut outgoing = self.lock();
         if ready!(outgoing.prepare(cx, bytes.len()))? {
             outgoing.waiting.extend_from_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
+            return outgoing.wrote(Poll::Ready(Ok(bytes.len())));
         }
-        Pin::new(&mut outgoing.stream).poll_write(cx, bytes)
+        let bytes = &bytes[..bytes.len().min(ALLOWANCE)];
+        let polled = Pin::new(&mut outgoing.stream).poll_write(cx, bytes);
+        outgoing.wrote(polled)
     }
 
     fn poll_write_vectored(
@@ -139,9 +164,18 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Held<I> {
         if ready!(outgoing.prepare(cx, length))? {
             outgoing.waiting.reserve(length);
             slices.iter().for_each(|slice| outgoing.waiting.extend_from_slice(slice));
-            return Poll::Ready(Ok(length));
+            return outgoing.wrote(Poll::Ready(Ok(length)));
         }
-        Pin::new(&mut outgoing.stream).poll_write_vectored(cx, slices)
+        let mut length = 0;
+        let fits = slices.iter().take_while(|slice| {
+            length += slice.len();
+            length <= ALLOWANCE
+        });
+        let polled = match (fits.count(), slices) {
+            (0, [first, ..]) => Pin::new(&mut outgoing.stream).poll_write(cx, &first[..ALLOWANCE]),
+            (count, _) => Pin::new(&mut outgoing.stream).poll_write_vectored(cx, &slices[..count]),
+        };
+        outgoing.wrote(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -167,14 +201,17 @@ pin_project! {
         #[pin]
         connection: C,
         outgoing: Arc<Mutex<Outgoing<I>>>,
+        bulk: Bulk,
+        // The next turn of a connection whose last one was over.
+        next: Option<BoxFuture<'static, Option<OwnedSemaphorePermit>>>,
         // Whether the tasks that were ready have run since something waits.
         has_yielded: bool,
     }
 }
 
 impl<C, I> Turns<C, I> {
-    pub(super) fn new(connection: C, outgoing: Arc<Mutex<Outgoing<I>>>) -> Self {
-        Self { connection, outgoing, has_yielded: false }
+    pub(super) fn new(connection: C, outgoing: Arc<Mutex<Outgoing<I>>>, bulk: Bulk) -> Self {
+        Self { connection, outgoing, bulk, next: None, has_yielded: false }
     }
 }
 
@@ -183,23 +220,39 @@ impl<C: Future, I: AsyncWrite + Unpin> Future for Turns<C, I> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.project();
+        let turn = match this.next {
+            Some(next) => ready!(next.as_mut().poll(cx)),
+            None => None,
+        };
+        *this.next = None;
         let polled = this.connection.poll(cx);
         let mut outgoing = lock(this.outgoing);
         // Who takes the stream over from here, as an upgrade does, flushes it.
         outgoing.holds = polled.is_pending();
+        outgoing.written = 0;
         let has_read = std::mem::take(&mut outgoing.has_read);
+        let is_over = std::mem::take(&mut outgoing.is_over);
         if outgoing.holds && !has_read && !*this.has_yielded && (1..MUCH).contains(&outgoing.waiting.len()) {
             *this.has_yielded = true;
             // Who wakes itself goes to the end of the line.
             cx.waker().wake_by_ref();
-            return polled;
+        } else {
+            *this.has_yielded = false;
+            if outgoing.failed.is_none()
+                && let Poll::Ready(Err(error)) = outgoing.release(cx)
+            {
+                outgoing.failed = Some(error.kind());
+                cx.waker().wake_by_ref();
+            }
         }
-        *this.has_yielded = false;
-        if outgoing.failed.is_none()
-            && let Poll::Ready(Err(error)) = outgoing.release(cx)
-        {
-            outgoing.failed = Some(error.kind());
-            cx.waker().wake_by_ref();
+        drop(turn);
+        if outgoing.holds && is_over {
+            let mut next = this.bulk.turn();
+            if next.as_mut().poll(cx).is_ready() {
+                cx.waker().wake_by_ref();
+            } else {
+                *this.next = Some(next);
+            }
         }
         polled
     }
@@ -273,7 +326,7 @@ mod tests {
             }
             std::future::pending::<()>().await;
         };
-        let mut turns = pin!(Turns::new(connection, outgoing.clone()));
+        let mut turns = pin!(Turns::new(connection, outgoing.clone(), Bulk::new()));
 
         assert!(poll!(turns.as_mut()).is_pending());
         assert!(writes(&outgoing).is_empty(), "others that are ready run first");
@@ -291,7 +344,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
 
-        assert!(poll!(pin!(Turns::new(connection, outgoing.clone()))).is_pending());
+        assert!(poll!(pin!(Turns::new(connection, outgoing.clone(), Bulk::new()))).is_pending());
 
         assert_eq!(writes(&outgoing), [b"!"]);
     }
@@ -305,15 +358,69 @@ mod tests {
             held.write_all(&little).await.unwrap();
             held.write_all(&much).await.unwrap();
         };
-        Turns::new(connection, outgoing.clone()).await;
+        Turns::new(connection, outgoing.clone(), Bulk::new()).await;
 
         assert_eq!(writes(&outgoing), [little, much]);
+    }
+
+    /// Writes so much as fast as the stream takes it.
+    async fn send(mut held: Held<Socket>, length: usize) {
+        held.write_all(&vec![1; length]).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_sent_much_lets_all_others_that_are_ready_run() {
+        let (held, outgoing) = held(Socket::default());
+        let bulk = Bulk::new();
+        let sender = tokio::spawn(Turns::new(send(held, 4 * ALLOWANCE), outgoing.clone(), bulk));
+        let sent = || writes(&outgoing).concat().len();
+
+        let mut turns = 0;
+        while !sender.is_finished() {
+            let before = sent();
+            tokio::task::yield_now().await;
+            assert!(sent() - before <= ALLOWANCE + MOST, "{} at once", sent() - before);
+            turns += 1;
+        }
+
+        assert_eq!(sent(), 4 * ALLOWANCE);
+        assert!(turns >= 4);
+    }
+
+    #[tokio::test]
+    async fn connections_that_send_much_take_turns() {
+        let bulk = Bulk::new();
+        let connections: Vec<_> = (0..8)
+            .map(|_| {
+                let (held, outgoing) = held(Socket::default());
+                let sender = Turns::new(send(held, 4 * ALLOWANCE), outgoing.clone(), bulk.clone());
+                (tokio::spawn(sender), outgoing)
+            })
+            .collect();
+        let sent =
+            || connections.iter().map(|(_, outgoing)| writes(outgoing).concat().len()).collect::<Vec<_>>();
+
+        let mut most = 0;
+        while !connections.iter().all(|(sender, _)| sender.is_finished()) {
+            let before: usize = sent().iter().sum();
+            tokio::task::yield_now().await;
+            let all = sent();
+            // All have the first turn at once: nobody knows yet who sends much.
+            if all.iter().all(|sent| *sent > ALLOWANCE) {
+                most = most.max(all.iter().sum::<usize>() - before);
+            }
+            let (least, furthest) = (all.iter().min().unwrap(), all.iter().max().unwrap());
+            assert!(furthest - least <= 2 * (ALLOWANCE + MOST), "{all:?}");
+        }
+
+        assert!(most <= 2 * (ALLOWANCE + MOST), "{most} bytes went out before others ran");
     }
 
     #[tokio::test]
     async fn who_takes_a_stream_over_flushes_it() {
         let (mut held, outgoing) = held(Socket::default());
-        Turns::new(async { held.write_all(b"switching").await.unwrap() }, outgoing.clone()).await;
+        Turns::new(async { held.write_all(b"switching").await.unwrap() }, outgoing.clone(), Bulk::new())
+            .await;
 
         held.write_all(b"protocols").await.unwrap();
         assert_eq!(writes(&outgoing), [b"switching"]);
@@ -325,7 +432,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_an_answer_on_a_stream_taken_over_has_sent_the_question() {
         let (mut held, outgoing) = held(Socket::default());
-        Turns::new(async {}, outgoing.clone()).await;
+        Turns::new(async {}, outgoing.clone(), Bulk::new()).await;
         held.write_all(b"question").await.unwrap();
 
         let answered = poll!(pin!(held.read_u8()));
@@ -348,7 +455,7 @@ mod tests {
             }
         });
 
-        let ended = Turns::new(connection, outgoing).await;
+        let ended = Turns::new(connection, outgoing, Bulk::new()).await;
 
         assert_eq!(ended, io::ErrorKind::BrokenPipe);
     }

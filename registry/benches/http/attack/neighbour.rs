@@ -28,6 +28,8 @@ const RENEWALS: usize = 100;
 const DEADLINE: Duration = Duration::from_secs(10);
 const EVERY: Duration = Duration::from_millis(50);
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+/// How many requests another client sends: they take many of the periods by which a cgroup gets its share.
+const REQUESTS: usize = 200_000;
 /// How much longer the slowest of another client's requests may take than beside a process that only burns its share.
 const TIMES: f64 = 3.0;
 /// Where cgroups of version 1 divide processors.
@@ -82,7 +84,7 @@ pub(super) fn half_a_core(server: &Child, figures: &mut Figures, divisor: usize)
             }
         };
         // As another user than the one that floods.
-        let rate = server.load(How::Plain, "get", Work::new(20_000 / divisor, 4))?;
+        let rate = server.load(How::Plain, "get", Work::new(REQUESTS / divisor, 4))?;
         figures.times(name, "attack", rate);
         slowest.push(rate.p99.as_secs_f64());
         drop(held);
