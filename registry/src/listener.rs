@@ -345,7 +345,8 @@ async fn speak<I, M>(
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 activity.leave_http();
             }
-            Ok::<_, Infallible>(answer.map(|body| Answered::new(body, under_way)))
+            let deadline = answer.extensions().get().copied();
+            Ok::<_, Infallible>(answer.map(|body| Answered::new(body, under_way, deadline)))
         }
     });
     let builder = http();
@@ -373,7 +374,7 @@ fn http() -> auto::Builder<TokioExecutor> {
 }
 
 /// Runs a connection until it ends, is over, or has to stop. What is under way then may be finished; a client that takes its time
-/// to go when there is nothing more is left behind.
+/// to go when there is nothing more is left behind, and one that does not read what it asked for is at any time.
 async fn until_over<C: GracefulConnection>(
     connection: C,
     activity: &Activity,
@@ -383,6 +384,7 @@ async fn until_over<C: GracefulConnection>(
     tokio::select! {
         biased;
         ended = connection.as_mut() => return ended,
+        () = activity.is_overdue() => return Ok(()),
         () = activity.is_over() => {}
         () = stop.wait() => {}
     }
@@ -396,6 +398,7 @@ async fn until_over<C: GracefulConnection>(
     tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
+        () = activity.is_overdue() => Ok(()),
         () = left_behind => Ok(()),
     }
 }

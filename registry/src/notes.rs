@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard};
 
+use serde_json::Value;
+
 use crate::user::User;
 
 /// How many bytes of warnings a client gets at most (1 MiB of headers would be refused by most; upstream sends 4 KiB).
@@ -23,8 +25,16 @@ pub(crate) struct Inner {
     pub(crate) annotations: BTreeMap<String, String>,
     /// As whom the client acts, if as somebody else.
     pub(crate) impersonated: Option<User>,
-    /// The name of what the request makes; empty if it makes nothing, or nobody knows yet.
-    pub(crate) created: String,
+    /// How the object calls itself that the client sent.
+    pub(crate) sent: Sent,
+}
+
+/// How an object calls itself; empty where it does not say.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) resource_version: String,
 }
 
 impl Notes {
@@ -74,9 +84,11 @@ impl Notes {
         self.inner().impersonated = Some(user.clone());
     }
 
-    /// Notes the name of what the request makes.
-    pub(crate) fn name_created(&self, name: &str) {
-        name.clone_into(&mut self.inner().created);
+    /// Notes the object that the client sent.
+    pub(crate) fn see_object(&self, object: &Value) {
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        self.inner().sent =
+            Sent { name: text("name"), uid: text("uid"), resource_version: text("resourceVersion") };
     }
 
     /// Returns what is noted so far. Nothing can be noted until that is dropped.

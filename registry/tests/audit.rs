@@ -106,6 +106,27 @@ async fn an_event_says_who_asked_for_what_and_what_became_of_it() {
 }
 
 #[tokio::test]
+async fn a_replacement_is_told_with_what_the_client_took_the_object_for() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Metadata}]").await;
+    let map = json!({"metadata": {"name": "a"}});
+    let mut map = send(&server, "POST", MAPS, &[], map).await.body;
+    events.one();
+    map["data"] = json!({"a": "b"});
+
+    let answer = send(&server, "PUT", &format!("{MAPS}/a"), &[], map.clone()).await;
+
+    assert_eq!(answer.code, StatusCode::OK);
+    let metadata = &map["metadata"];
+    assert_eq!(
+        events.one()["objectRef"],
+        json!({
+            "resource": "configmaps", "namespace": "default", "name": "a", "apiVersion": "v1",
+            "uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"],
+        })
+    );
+}
+
+#[tokio::test]
 async fn a_refusal_says_why_and_who_acts_as_whom() {
     let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Metadata}]").await;
 

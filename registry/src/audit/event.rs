@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::notes::Sent;
 use crate::request::ResourceRequest;
 use crate::user::User;
 
@@ -185,20 +186,26 @@ pub(super) struct ObjectReference<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
+    uid: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     api_group: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     api_version: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    resource_version: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     subresource: &'a str,
 }
 
 impl<'a> ObjectReference<'a> {
-    /// Refers to what a request names; `created` is the name of what it made.
-    pub(super) fn of(request: &'a ResourceRequest, created: &'a str) -> Self {
+    /// Refers to what a request names, in its path or in the object that it sends.
+    pub(super) fn of(request: &'a ResourceRequest, sent: &'a Sent) -> Self {
         Self {
             resource: &request.resource,
             namespace: request.authorized_namespace().unwrap_or_default(),
-            name: request.name.as_deref().unwrap_or(created),
+            name: request.name.as_deref().unwrap_or(&sent.name),
+            uid: &sent.uid,
+            resource_version: &sent.resource_version,
             api_group: &request.group,
             api_version: &request.version,
             subresource: request.subresource.as_deref().unwrap_or_default(),

@@ -242,7 +242,7 @@ impl Record {
         let notes = self.notes.noted();
         let outcome = Outcome {
             object_ref: match &*self.info {
-                RequestInfo::Resource(request) => Some(ObjectReference::of(request, &notes.created)),
+                RequestInfo::Resource(request) => Some(ObjectReference::of(request, &notes.sent)),
                 RequestInfo::Path(_) => None,
             },
             response_status: status,

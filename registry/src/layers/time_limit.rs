@@ -2,7 +2,7 @@
 //!
 //! Every request that does not last by its nature ends within a limit: the server's, or a shorter one that the client asks for
 //! (`?timeout=5s`). What takes longer is dropped where it waits, which leaves no write half done, and is answered with
-//! a 504.
+//! a 504. An answer that has begun is to be read within as much time again ([`Deadline`]).
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tower::{Layer, Service};
 
 use super::RequestBody;
@@ -28,6 +28,11 @@ impl Default for TimeLimit {
         Self(Duration::from_secs(60))
     }
 }
+
+/// Until when an answer that is still being written has to be read. Listeners end the connection of a client that has not: what
+/// it was to be told takes memory. It is in the extensions of such answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadline(pub Instant);
 
 /// Whether a request lasts by its nature: as long as the client wants.
 #[must_use]
@@ -137,7 +142,12 @@ where
         if let Some(answer) = this.answer.as_mut().as_pin_mut()
             && let Poll::Ready(answer) = answer.poll(cx)
         {
-            return Poll::Ready(answer);
+            return Poll::Ready(answer.map(|mut answer| {
+                if let Some(limit) = this.limit.filter(|_| !answer.body().is_there()) {
+                    answer.extensions_mut().insert(Deadline(Instant::now() + limit));
+                }
+                answer
+            }));
         }
         let Some(limit) = *this.limit else { return Poll::Pending };
         if this.end.is_none() {

@@ -1,10 +1,10 @@
 //! What connections are doing: those that rest too long end, and give way to others when places run out; those that send much
-//! and ask nothing are cut off.
+//! and ask nothing are cut off, and so are those that do not read in time what they asked for.
 //!
 //! A connection rests while none of its requests is under way: no answer is awaited, and none is still being sent. TLS handshakes
 //! rest too, since nobody knows yet whether a request will come.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::body::Body;
+use crate::layers::time_limit::Deadline;
 
 /// How long a connection may rest: upstream's figure.
 pub(super) const REST: Duration = Duration::from_secs(90);
@@ -50,6 +51,8 @@ impl Connections {
             told: Notify::new(),
             earned: AtomicI64::new(0),
             is_free: AtomicBool::new(false),
+            unread: Mutex::default(),
+            first_unread: Notify::new(),
         });
         activity.rest();
         self.all().insert(id, activity.clone());
@@ -101,6 +104,16 @@ pub(super) struct Activity {
     earned: AtomicI64,
     /// Whether what it sends is no HTTP any more.
     is_free: AtomicBool,
+    /// Until when answers have to be read that are being written.
+    unread: Mutex<Unread>,
+    /// Tells that there is one that comes before all others.
+    first_unread: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Unread {
+    deadlines: BTreeSet<(Instant, u64)>,
+    next: u64,
 }
 
 impl Activity {
@@ -166,6 +179,26 @@ impl Activity {
         }
     }
 
+    fn unread(&self) -> MutexGuard<'_, Unread> {
+        self.unread.lock().expect("nothing panics while it holds the deadlines")
+    }
+
+    /// Waits until an answer should have been read, and was not.
+    pub(super) async fn is_overdue(&self) {
+        loop {
+            let first = self.unread().deadlines.first().map(|(deadline, _)| *deadline);
+            match first {
+                None => self.first_unread.notified().await,
+                Some(deadline) if deadline <= Instant::now() => return,
+                Some(deadline) => tokio::select! {
+                    biased;
+                    () = self.first_unread.notified() => {}
+                    () = tokio::time::sleep_until(deadline) => {}
+                },
+            }
+        }
+    }
+
     /// Whether the connection was told to give way.
     pub(super) fn gives_way(&self) -> bool {
         self.is_told.load(Ordering::Relaxed)
@@ -225,12 +258,33 @@ impl http_body::Body for Asked {
 /// The body of an answer, whose request is under way until it was sent.
 pub(super) struct Answered {
     body: Body,
-    _under_way: UnderWay,
+    under_way: UnderWay,
+    /// Until when it has to be read.
+    deadline: Option<(Instant, u64)>,
 }
 
 impl Answered {
-    pub(super) fn new(body: Body, under_way: UnderWay) -> Self {
-        Self { body, _under_way: under_way }
+    pub(super) fn new(body: Body, under_way: UnderWay, deadline: Option<Deadline>) -> Self {
+        let deadline = deadline.map(|Deadline(deadline)| {
+            let activity = &under_way.0;
+            let mut unread = activity.unread();
+            let entry = (deadline, unread.next);
+            unread.next += 1;
+            unread.deadlines.insert(entry);
+            if unread.deadlines.first() == Some(&entry) {
+                activity.first_unread.notify_one();
+            }
+            entry
+        });
+        Self { body, under_way, deadline }
+    }
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        if let Some(entry) = self.deadline {
+            self.under_way.0.unread().deadlines.remove(&entry);
+        }
     }
 }
 

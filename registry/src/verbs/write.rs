@@ -20,7 +20,7 @@ pub(super) async fn create(call: &Call) -> Result<Response<Body>> {
     let decoded = body::object(call, options.validation)?;
     let (mut object, mut warnings) = (decoded.object, decoded.warnings);
     place(&mut object, call.namespace.as_deref())?;
-    call.notes.name_created(object["metadata"]["name"].as_str().unwrap_or_default());
+    call.notes.see_object(&object);
     warnings.extend(drop_repeated_owners(&mut object));
     let written = call.registry.create(&call.target(options.dry_run), object).await?;
     respond::written(call, form, &written, &warnings)
@@ -48,6 +48,7 @@ pub(super) async fn update(call: &Call) -> Result<Response<Body>> {
     let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
     let decoded = body::object(call, options.validation)?;
     let (mut object, mut warnings) = (decoded.object, decoded.warnings);
+    call.notes.see_object(&object);
     warnings.extend(drop_repeated_owners(&mut object));
     let target = call.target(options.dry_run);
     let written =

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use quarterdeck_core::component::{BoxError, Component as _, Stop, StopSignal};
-use quarterdeck_registry::ApiServer;
 use quarterdeck_registry::listener::Listener;
+use quarterdeck_registry::{ApiServer, Body, User};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
+use tower::ServiceExt as _;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `GET /livez` to the host `x`, in HPACK.
@@ -158,6 +159,63 @@ async fn a_connection_with_a_request_under_way_does_not_rest() {
     let over = timeout(Duration::from_secs(600), end(&mut stream)).await;
 
     assert!(over.is_err(), "a watch goes on");
+}
+
+/// Keeps so much in a server that no socket takes a list of it whole.
+async fn fill(server: &ApiServer) {
+    for number in 0..40 {
+        let map = serde_json::json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": format!("large-{number}"), "namespace": "default"},
+            "data": {"x": "x".repeat(1_000_000)},
+        });
+        let request = http::Request::post("/api/v1/namespaces/default/configmaps")
+            .header("content-type", "application/json")
+            .body(Body::full(map.to_string()))
+            .unwrap();
+        let answer = server.as_user(User::admin()).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), 201);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_the_list_that_it_asked_for_is_left_behind_after_60_seconds() {
+    let served = serve(|listener| listener).await;
+    fill(&served.server).await;
+    let list = b"GET /api/v1/configmaps HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (mut stalled, mut slow) = (served.connect().await, served.connect().await);
+    stalled.write_all(list).await.unwrap();
+    slow.write_all(list).await.unwrap();
+    stalled.readable().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    let mut all = Vec::new();
+    while !all.ends_with(b"\r\n0\r\n\r\n") {
+        assert_ne!(slow.read_buf(&mut all).await.unwrap(), 0, "{} bytes", all.len());
+    }
+
+    tokio::time::sleep(Duration::from_secs(2)).await;
+
+    let mut some = Vec::new();
+    let _ = stalled.read_to_end(&mut some).await;
+    assert!(some.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(some.len() < all.len() / 2, "{} of {} bytes", some.len(), all.len());
+    ask(&mut slow).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http_2_stream_without_a_window_does_not_keep_what_it_asked_for() {
+    let served = serve(|listener| listener).await;
+    fill(&served.server).await;
+    let path = b"/api/v1/configmaps";
+    let list = [&b"\x82\x86\x04"[..], &[path.len() as u8], path, b"\x01\x01x"].concat();
+    let mut stream = served.connect().await;
+    let begin = Instant::now();
+    let hello = [PREFACE, &frame(SETTINGS, 0, 0, b""), &frame(HEADERS, ACK | END_HEADERS, 1, &list)].concat();
+    stream.write_all(&hello).await.unwrap();
+
+    live(&mut stream).await;
+
+    assert_eq!(begin.elapsed().as_secs(), 60);
 }
 
 #[tokio::test(start_paused = true)]
