@@ -22,6 +22,8 @@ pub mod hash;
 pub mod health;
 pub mod labels;
 pub mod latest;
+#[cfg(feature = "loopback")]
+pub mod loopback;
 pub mod metrics;
 pub mod node;
 pub mod protocol;

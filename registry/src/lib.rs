@@ -16,6 +16,7 @@ pub mod custom;
 mod discovery;
 mod documents;
 mod etag;
+pub mod etcd_v2;
 mod figures;
 pub mod layers;
 pub mod listener;

@@ -1,11 +1,8 @@
 //! What a program shows of itself over HTTP: `/metrics`, and `/livez`, `/readyz` and `/healthz` part by part.
 //!
-//! Start at [`Diagnostics`], a `tower::Service` that any server of HTTP can have under these paths. With the feature
-//! `diagnostics` there is also `DiagnosticsServer`, a component that shows it at a loopback address. An API server and a
-//! node's agent show their own figures, behind their own authentication.
-
-#[cfg(feature = "diagnostics")]
-mod server;
+//! Start at [`Diagnostics`], a `tower::Service` that any server of HTTP can have under these paths. `LoopbackServer`
+//! (feature `loopback`) is a component that shows it to this machine. An API server and a node's agent show their own
+//! figures, behind their own authentication.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -18,9 +15,6 @@ use tower::Service;
 
 use crate::health::Health;
 use crate::metrics::Metrics;
-
-#[cfg(feature = "diagnostics")]
-pub use server::{BindError, DiagnosticsServer};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 

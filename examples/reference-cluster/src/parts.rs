@@ -11,7 +11,8 @@ use quarterdeck_core::certificates::CertificateSigner;
 use quarterdeck_core::client::{Context, MeasuredLayer};
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Stop, Supervisor};
-use quarterdeck_core::diagnostics::{Diagnostics, DiagnosticsServer};
+use quarterdeck_core::diagnostics::Diagnostics;
+use quarterdeck_core::loopback::LoopbackServer;
 use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::random::Random;
 use quarterdeck_proxy::{AddressTable, Mode, Proxy, RoundRobin};
@@ -144,7 +145,7 @@ pub(crate) fn ctrl_c() -> Stop {
 struct Part {
     context: Context,
     kubeconfig: Kubeconfig,
-    diagnostics: Option<DiagnosticsServer>,
+    diagnostics: Option<LoopbackServer<Diagnostics>>,
 }
 
 impl Part {
@@ -191,10 +192,10 @@ impl Part {
 }
 
 /// Opens the socket for metrics and health, if it is asked for.
-fn diagnostics(context: &Context, options: &PartOptions) -> Result<Option<DiagnosticsServer>> {
+fn diagnostics(context: &Context, options: &PartOptions) -> Result<Option<LoopbackServer<Diagnostics>>> {
     let Some(address) = options.metrics_bind_address else { return Ok(None) };
     let diagnostics = Diagnostics::new(context.metrics.clone(), context.health.clone());
-    let server = DiagnosticsServer::bind(diagnostics, address);
+    let server = LoopbackServer::bind("diagnostics", diagnostics, address);
     server.map(Some).map_err(|error| Failure::because("metrics and health have no socket", &error))
 }
 

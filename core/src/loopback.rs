@@ -1,19 +1,24 @@
-//! Diagnostics on a socket.
+//! A service of HTTP for the programs of this machine alone.
 
+use std::convert::Infallible;
+use std::fmt::Debug;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tower::Service;
 
-use super::Diagnostics;
 use crate::component::{BoxError, Component, Stop};
 
 /// How many connections there are at most. Others wait.
@@ -23,24 +28,26 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Shows [`Diagnostics`] at a loopback address, over plain HTTP/1.1.
+/// Shows a tower service at a loopback address, over plain HTTP/1.1.
 ///
-/// Nobody is asked who they are, so no other address is taken: for other machines, have the [`Diagnostics`] behind a server
-/// with TLS and authentication.
+/// Nobody is asked who they are, so no other address is taken: for other machines, have the service behind a server
+/// with TLS and authentication. It has 64 connections at most; others wait.
 ///
 /// # Examples
 ///
 /// ```
 /// use quarterdeck_core::component::{Stop, Supervisor};
-/// use quarterdeck_core::diagnostics::{Diagnostics, DiagnosticsServer};
+/// use quarterdeck_core::diagnostics::Diagnostics;
 /// use quarterdeck_core::health::Health;
+/// use quarterdeck_core::loopback::LoopbackServer;
 /// use quarterdeck_core::metrics::Metrics;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let metrics = Metrics::new();
 /// metrics.with_process();
-/// let server = DiagnosticsServer::bind(Diagnostics::new(metrics, Health::new()), "127.0.0.1:0".parse()?)?;
+/// let diagnostics = Diagnostics::new(metrics, Health::new());
+/// let server = LoopbackServer::bind("diagnostics", diagnostics, "127.0.0.1:0".parse()?)?;
 /// println!("http://{}/metrics", server.local_address());
 ///
 /// let (signal, stop) = Stop::channel();
@@ -51,19 +58,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct DiagnosticsServer {
-    diagnostics: Diagnostics,
+pub struct LoopbackServer<S> {
+    name: String,
+    service: S,
     socket: StdListener,
     address: SocketAddr,
 }
 
-/// Why diagnostics cannot be shown.
+/// Why a service cannot be shown.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
     /// Everybody who reaches the address may read, so it is for this machine alone.
     #[error(
-        "{0} is reachable from other machines: metrics and health are shown without authentication, at a loopback address only"
+        "{0} is reachable from other machines: what is shown without authentication has a loopback address only, such as 127.0.0.1"
     )]
     NotLoopback(SocketAddr),
     /// The address is taken, or not this machine's.
@@ -76,13 +84,13 @@ pub enum BindError {
     },
 }
 
-impl DiagnosticsServer {
-    /// Opens the socket; who connects waits until the component runs. Port 0 is any that is free.
+impl<S> LoopbackServer<S> {
+    /// Opens the socket; who connects waits until the component runs. Port 0 is any that is free. The name is for logs.
     ///
     /// # Errors
     ///
     /// [`BindError`].
-    pub fn bind(diagnostics: Diagnostics, address: SocketAddr) -> Result<Self, BindError> {
+    pub fn bind(name: &str, service: S, address: SocketAddr) -> Result<Self, BindError> {
         if !address.ip().is_loopback() {
             return Err(BindError::NotLoopback(address));
         }
@@ -90,7 +98,7 @@ impl DiagnosticsServer {
         let socket = StdListener::bind(address).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { diagnostics, socket, address })
+        Ok(Self { name: format!("{name} on {address}"), service, socket, address })
     }
 
     /// Returns the address that the server has, with the port that it was given if it asked for any.
@@ -101,9 +109,20 @@ impl DiagnosticsServer {
 }
 
 #[async_trait]
-impl Component for DiagnosticsServer {
+impl<S, B> Component for LoopbackServer<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Debug
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     fn name(&self) -> String {
-        format!("diagnostics on {}", self.address)
+        self.name.clone()
     }
 
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
@@ -124,9 +143,9 @@ impl Component for DiagnosticsServer {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let diagnostics = self.diagnostics.clone();
+                    let service = self.service.clone();
                     connections.spawn(async move {
-                        serve(stream, diagnostics).await;
+                        serve(stream, service).await;
                         drop(place);
                     });
                 }
@@ -141,10 +160,15 @@ impl Component for DiagnosticsServer {
     }
 }
 
-async fn serve(stream: TcpStream, diagnostics: Diagnostics) {
+async fn serve<S, B>(stream: TcpStream, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<BoxError>,
+{
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(diagnostics));
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     if let Err(error) = served.await {
         tracing::debug!(%error, "a connection ended");
     }
@@ -155,6 +179,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
+    use crate::diagnostics::Diagnostics;
     use crate::health::Health;
     use crate::metrics::Metrics;
 
@@ -164,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_loopback_address_is_answered_at_until_the_component_stops() {
-        let server = DiagnosticsServer::bind(diagnostics(), ([127, 0, 0, 1], 0).into()).unwrap();
+        let server = LoopbackServer::bind("diagnostics", diagnostics(), ([127, 0, 0, 1], 0).into()).unwrap();
         let address = server.local_address();
         let (signal, stop) = Stop::channel();
         let task = tokio::spawn(Box::new(server).run(stop));
@@ -189,7 +214,7 @@ mod tests {
     #[test]
     fn an_address_that_others_reach_is_refused() {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:10259"] {
-            let refused = DiagnosticsServer::bind(diagnostics(), address.parse().unwrap());
+            let refused = LoopbackServer::bind("diagnostics", diagnostics(), address.parse().unwrap());
             assert!(matches!(refused, Err(BindError::NotLoopback(_))), "{address}");
         }
     }
@@ -198,7 +223,7 @@ mod tests {
     fn an_address_that_is_taken_is_told_of() {
         let taken = StdListener::bind("127.0.0.1:0").unwrap();
 
-        let refused = DiagnosticsServer::bind(diagnostics(), taken.local_addr().unwrap());
+        let refused = LoopbackServer::bind("diagnostics", diagnostics(), taken.local_addr().unwrap());
 
         assert!(matches!(refused, Err(BindError::Bind { .. })), "{refused:?}");
     }
