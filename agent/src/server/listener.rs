@@ -14,8 +14,8 @@ use hyper_util::server::conn::auto;
 use quarterdeck_core::component::Stop;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::server::{ResolvesServerCert, WantsServerCert, WebPkiClientVerifier};
+use rustls::{ConfigBuilder, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -79,32 +79,78 @@ impl ServerSettings {
         key: &str,
         client_authority: &str,
     ) -> Result<Self, ServeError> {
-        let config = config(certificate, key, client_authority).map_err(ServeError::Certificate)?;
-        Ok(Self { address, config: Arc::new(config) })
+        let single = |config: ConfigBuilder<ServerConfig, WantsServerCert>| {
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(general)?;
+            config.with_single_cert(read(certificate)?, key)
+        };
+        Self::new(address, client_authority, single)
+    }
+
+    /// Does what [`tls`](Self::tls) does, with the certificate that `resolver` has at the time of each handshake, such as a
+    /// [`ServingCertificate`](crate::certificates::ServingCertificate)'s. While it has none, whoever calls is refused.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Certificate`].
+    pub fn resolving(
+        address: SocketAddr,
+        resolver: Arc<dyn ResolvesServerCert>,
+        client_authority: &str,
+    ) -> Result<Self, ServeError> {
+        Self::new(address, client_authority, |config| Ok(config.with_cert_resolver(resolver)))
+    }
+
+    /// Does what [`tls`](Self::tls) does, with a certificate for these names and addresses that nobody but itself vouches for. It
+    /// is for clusters whose API server does not look at agents' certificates: ours does.
+    ///
+    /// # Errors
+    ///
+    /// [`ServeError::Certificate`].
+    pub fn self_signed(
+        address: SocketAddr,
+        names: impl IntoIterator<Item = String>,
+        client_authority: &str,
+    ) -> Result<Self, ServeError> {
+        let names: Vec<String> = names.into_iter().collect();
+        let made = rcgen::generate_simple_self_signed(names).map_err(general);
+        let made = made.map_err(ServeError::Certificate)?;
+        Self::tls(address, &made.cert.pem(), &made.signing_key.serialize_pem(), client_authority)
+    }
+
+    fn new(
+        address: SocketAddr,
+        authority: &str,
+        certify: impl FnOnce(ConfigBuilder<ServerConfig, WantsServerCert>) -> Result<ServerConfig, rustls::Error>,
+    ) -> Result<Self, ServeError> {
+        let config = config(authority).and_then(certify).map_err(ServeError::Certificate)?;
+        Ok(Self { address, config: Arc::new(with_protocols(config)) })
     }
 }
 
-fn config(certificate: &str, key: &str, authority: &str) -> Result<ServerConfig, rustls::Error> {
-    let general = |error: &dyn std::fmt::Display| rustls::Error::General(error.to_string());
-    let read = |pem: &str| -> Result<Vec<CertificateDer<'static>>, rustls::Error> {
-        CertificateDer::pem_slice_iter(pem.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| general(&error))
-    };
+/// Begins the settings of a server that lets in clients with certificates of this authority.
+fn config(authority: &str) -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, rustls::Error> {
     let mut roots = RootCertStore::empty();
     for root in read(authority)? {
         roots.add(root)?;
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-    let verifier = verifier.map_err(|error| general(&error))?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| general(&error))?;
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(read(certificate)?, key)?;
+    let verifier = verifier.map_err(general)?;
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_client_cert_verifier(verifier))
+}
+
+fn with_protocols(mut config: ServerConfig) -> ServerConfig {
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    config
+}
+
+fn read(pem: &str) -> Result<Vec<CertificateDer<'static>>, rustls::Error> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(general)
+}
+
+fn general(error: impl std::fmt::Display) -> rustls::Error {
+    rustls::Error::General(error.to_string())
 }
 
 /// A socket that the server answers on.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may panic, and its modules are its own")]
 
 mod bench;
+mod certificates;
 mod config;
 mod figures;
 mod life;
