@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams, PostParams};
 use quarterdeck::prelude::*;
 use quarterdeck::registry::Authorizer;
+use quarterdeck::registry::layers::administrators::Administrators;
 use quarterdeck::registry::layers::authorization::{Attributes, Decision};
-use quarterdeck::registry::layers::policy::ComponentPolicy;
 
 /// Lets users into the namespace of their name, and read everywhere.
 #[derive(Debug)]
@@ -27,9 +27,10 @@ impl Authorizer for OwnNamespace {
 
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The first authorizer that is named replaces the default ones. Administrators and components are let in as before.
+    // The first authorizer that is named replaces the default ones. Administrators are let in as before; a server with a scheduler,
+    // controllers or agents would be given `NodeAuthorizer` and `Rbac` too.
     let builder =
-        ApiServer::builder(MemoryStorage::new()).authorizer(ComponentPolicy).authorizer(OwnNamespace);
+        ApiServer::builder(MemoryStorage::new()).authorizer(Administrators).authorizer(OwnNamespace);
     let server = builder.start().await?;
     let default = server.client_as(User::new("default"));
     let eve = server.client_as(User::new("eve"));

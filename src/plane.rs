@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use http::header::USER_AGENT;
+use http::{HeaderValue, Request};
 use kube::Client;
+use kube::client::Body;
 use quarterdeck_agent::Agent;
 use quarterdeck_controllers as controllers;
 use quarterdeck_core::balancing::LoadBalancer;
@@ -16,11 +19,10 @@ use quarterdeck_core::runtime::Runtime;
 use quarterdeck_core::scheduling::Scheduler;
 use quarterdeck_core::storage::Storage;
 use quarterdeck_proxy::{AddressTable, Proxy};
-use quarterdeck_registry::layers::policy;
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, StartError, User};
 use quarterdeck_scheduler::SchedulerDriver;
 use tokio::task::JoinSet;
-use tower::Layer as _;
+use tower::{Layer as _, ServiceExt as _};
 
 type Make = Box<dyn FnOnce(&Context) -> Box<dyn Component> + Send>;
 type ConfigureAgent = Box<dyn Fn(&str, Agent) -> Agent + Send>;
@@ -298,7 +300,7 @@ impl ControlPlane {
         let parts = Parts { server: &server, clock: builder.clock, random, map };
         let mut supervisor = Supervisor::new();
         if builder.runs_controllers {
-            let context = parts.context(policy::CONTROLLERS);
+            let context = parts.controllers();
             for controller in controllers::all(&context, builder.controller_options) {
                 supervisor.push(controller);
             }
@@ -416,6 +418,12 @@ fn is_ready(node: &k8s_openapi::api::core::v1::Node) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// Says of a request by which program it was sent: the accounts' names do not say so.
+fn named(mut request: Request<Body>) -> Request<Body> {
+    request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("kube-controller-manager"));
+    request
+}
+
 /// What the parts of one cluster share.
 struct Parts<'a> {
     server: &'a ApiServer,
@@ -425,21 +433,33 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn context(&self, user: &str) -> Context {
-        self.context_of(User::new(user))
+    fn context_of(&self, user: User) -> Context {
+        self.context(user, &MeasuredLayer::new(self.server.metrics(), "in-process"))
     }
 
-    fn context_of(&self, user: User) -> Context {
+    fn context(&self, user: User, measured: &MeasuredLayer) -> Context {
         let random = self.random.fork(&user.name);
-        let measured = MeasuredLayer::new(self.server.metrics(), "in-process");
         let client = Client::new(measured.layer(self.server.as_user(user)), "default");
         let context = Context::new(client, self.clock.clone(), random);
+        let measured = measured.clone();
         context.health.ready("api-server", move || measured.checked());
         context.with_metrics(self.server.metrics().clone())
     }
 
+    /// Returns the context of the default controllers, each of which acts as its own service account. Nobody needs a token for
+    /// that in process, and no account has to be there.
+    fn controllers(&self) -> Context {
+        let measured = MeasuredLayer::new(self.server.metrics(), "in-process");
+        let context = self.context(User::controllers(), &measured);
+        let server = self.server.clone();
+        context.with_accounts(move |account| {
+            let server = server.as_user(User::service_account("kube-system", account)).map_request(named);
+            Client::new(measured.layer(server), "default")
+        })
+    }
+
     fn scheduler(&self, schedulers: Vec<(String, Box<dyn Scheduler>)>) -> SchedulerDriver {
-        let mut driver = SchedulerDriver::new(&self.context(policy::SCHEDULER));
+        let mut driver = SchedulerDriver::new(&self.context_of(User::scheduler()));
         for (name, scheduler) in schedulers {
             driver = driver.scheduler(&name, scheduler);
         }
@@ -452,6 +472,6 @@ impl Parts<'_> {
     }
 
     fn proxy(&self, balancer: Arc<dyn LoadBalancer>) -> Proxy {
-        Proxy::new(&self.context(policy::PROXY), balancer)
+        Proxy::new(&self.context_of(User::proxy()), balancer)
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "cluster/metrics.rs"]
 mod metrics;
+#[path = "cluster/rights.rs"]
+mod rights;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,7 +61,10 @@ fn two_nodes(storage: MemoryStorage, seed: u64) -> (ControlPlaneBuilder, StopSig
     let plane = ControlPlane::builder(storage)
         .random(Random::seeded(seed))
         .node("node-1", first)
-        .controller(|context| Mortal { agent: Agent::new(context, "node-2", second), death })
+        .controller_as(User::node("node-2"), |context| Mortal {
+            agent: Agent::new(context, "node-2", second),
+            death,
+        })
         .clock(clock);
     (plane, signal)
 }

@@ -22,7 +22,7 @@ impl ClusterRoleAggregationController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("clusterrole-aggregation-controller"))
     }
 }
 

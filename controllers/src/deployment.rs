@@ -43,7 +43,7 @@ impl DeploymentController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("deployment-controller"))
     }
 }
 

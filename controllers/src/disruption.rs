@@ -32,7 +32,7 @@ impl DisruptionController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("disruption-controller"))
     }
 }
 

@@ -38,7 +38,7 @@ impl EndpointSliceController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("endpointslice-controller"))
     }
 }
 

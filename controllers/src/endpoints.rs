@@ -35,7 +35,7 @@ impl EndpointsController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("endpoint-controller"))
     }
 }
 

@@ -48,7 +48,7 @@ impl GarbageCollector {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("generic-garbage-collector"))
     }
 }
 

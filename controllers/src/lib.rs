@@ -29,25 +29,33 @@
 //! # }
 //! ```
 //!
-//! | controller | keeps |
-//! | --- | --- |
-//! | [`ReplicationController`], [`ReplicaSetController`] | as many pods as wanted |
-//! | [`DeploymentController`] | a replica set per template, and the rollout from one to the next |
-//! | [`EndpointsController`], [`EndpointSliceController`] | the addresses of the pods behind each service |
-//! | [`NamespaceController`] | nothing in namespaces that are deleted |
-//! | [`ServiceAccountController`], [`RootCaPublisher`] | what every namespace has from the start |
-//! | [`NodeLifecycleController`] | taints on nodes that are lost, and no pods there |
-//! | [`PodGarbageCollector`] | no pods of nodes that are gone |
-//! | [`GarbageCollector`] | nothing that belonged to what is gone |
-//! | [`DisruptionController`] | how many pods of each disruption budget may go |
-//! | [`ClusterRoleAggregationController`] | the rules of the cluster roles that others are collected in |
-//! | [`ResourceQuotaController`] | how much of each quota is used |
-//! | [`VolumeBinder`] | claims bound to the volumes that fit them best |
-//! | [`VolumeProtectionController`] | claims and volumes until nobody uses them |
-//! | [`CertificateApprovingController`] | nodes' requests for certificates approved, where they may make them |
-//! | [`CertificateSigningController`] | certificates in requests that are approved |
-//! | [`CertificateCleanerController`] | no requests that are answered, or that nobody answers |
-//! | [`TokenSecretController`] | tokens in the secrets that are there for them |
+//! A controller has an identity of its own where the context knows how to act as service accounts
+//! ([`Context::with_accounts`]): it reads through the informers that all share, as the context's client, and does everything
+//! else as its account in `kube-system`, for which a Kubernetes API server has a role of the name `system:controller:ACCOUNT`.
+//!
+//! | controller | keeps | account |
+//! | --- | --- | --- |
+//! | [`ReplicationController`] | as many pods as wanted | `replication-controller` |
+//! | [`ReplicaSetController`] | as many pods as wanted | `replicaset-controller` |
+//! | [`DeploymentController`] | a replica set per template, and the rollout from one to the next | `deployment-controller` |
+//! | [`EndpointsController`] | the addresses of the pods behind each service | `endpoint-controller` |
+//! | [`EndpointSliceController`] | the addresses of the pods behind each service | `endpointslice-controller` |
+//! | [`NamespaceController`] | nothing in namespaces that are deleted | `namespace-controller` |
+//! | [`ServiceAccountController`] | a service account in every namespace | `service-account-controller` |
+//! | [`RootCaPublisher`] | the authority's certificate in every namespace | `root-ca-cert-publisher` |
+//! | [`NodeLifecycleController`] | taints on nodes that are lost, and no pods there | `node-controller` |
+//! | [`PodGarbageCollector`] | no pods of nodes that are gone | `pod-garbage-collector` |
+//! | [`GarbageCollector`] | nothing that belonged to what is gone | `generic-garbage-collector` |
+//! | [`DisruptionController`] | how many pods of each disruption budget may go | `disruption-controller` |
+//! | [`ClusterRoleAggregationController`] | the rules of the cluster roles that others are collected in | `clusterrole-aggregation-controller` |
+//! | [`ResourceQuotaController`] | how much of each quota is used | `resourcequota-controller` |
+//! | [`VolumeBinder`] | claims bound to the volumes that fit them best | `persistent-volume-binder` |
+//! | [`ClaimProtectionController`] | claims until nobody uses them | `pvc-protection-controller` |
+//! | [`VolumeProtectionController`] | volumes until they are bound no more | `pv-protection-controller` |
+//! | [`CertificateApprovingController`] | nodes' requests for certificates approved, where they may make them | `certificate-controller` |
+//! | [`CertificateSigningController`] | certificates in requests that are approved | `certificate-controller` |
+//! | [`CertificateCleanerController`] | no requests that are answered, or that nobody answers | `certificate-controller` |
+//! | [`TokenSecretController`] | tokens in the secrets that are there for them | the context's client |
 
 mod certificates;
 mod claim;
@@ -89,7 +97,7 @@ pub use resource_quota::ResourceQuotaController;
 pub use service_account::{RootCaPublisher, ServiceAccountController};
 pub use token_secret::TokenSecretController;
 pub use volume_binder::VolumeBinder;
-pub use volume_protection::VolumeProtectionController;
+pub use volume_protection::{ClaimProtectionController, VolumeProtectionController};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -182,6 +190,7 @@ pub fn all(context: &Context, options: Options) -> Vec<Box<dyn Component>> {
         Box::new(ClusterRoleAggregationController::new(context)),
         Box::new(ResourceQuotaController::new(context)),
         Box::new(VolumeBinder::new(context)),
+        Box::new(ClaimProtectionController::new(context)),
         Box::new(VolumeProtectionController::new(context)),
         Box::new(TokenSecretController::new(context, options.root_ca.clone())),
         Box::new(CertificateApprovingController::new(context)),

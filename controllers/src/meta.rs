@@ -1,11 +1,13 @@
 //! What all controllers say and read in objects' metadata.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::Resource;
-use kube::api::{ObjectMeta, PatchParams, PostParams};
+use kube::api::{Api, ListParams, ObjectMeta, PatchParams, PostParams};
 use quarterdeck_core::random::Random;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 /// The name under which controllers' changes are listed in managed fields, upstream's.
@@ -60,6 +62,15 @@ pub(crate) fn labels(object: &impl Resource) -> &BTreeMap<String, String> {
 
 pub(crate) fn is_terminating(object: &impl Resource) -> bool {
     object.meta().deletion_timestamp.is_some()
+}
+
+/// Asks the server for the object of a name by a list of it alone, for controllers that may list and not get.
+pub(crate) async fn listed<K>(api: &Api<K>, wanted: &str) -> kube::Result<Option<K>>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+{
+    let params = ListParams::default().fields(&format!("metadata.name={wanted}"));
+    Ok(api.list(&params).await?.items.into_iter().find(|object| name(object) == wanted))
 }
 
 /// Returns a name for an object of `owner`, as the API server makes one of `generateName`: cut so that the suffix fits.

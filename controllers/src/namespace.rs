@@ -34,7 +34,7 @@ impl NamespaceController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("namespace-controller"))
     }
 }
 

@@ -55,7 +55,7 @@ impl NodeLifecycleController {
     #[must_use]
     pub fn new(context: &Context) -> Self {
         Self {
-            context: context.clone(),
+            context: context.account("node-controller"),
             grace: Duration::from_secs(40),
             startup_grace: Duration::from_secs(60),
         }

@@ -39,7 +39,7 @@ impl PodGarbageCollector {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self { context: context.clone(), finished: 12_500 }
+        Self { context: context.account("pod-garbage-collector"), finished: 12_500 }
     }
 
     /// Sets how many finished pods are kept (default: 12,500).

@@ -38,7 +38,7 @@ impl ResourceQuotaController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("resourcequota-controller"))
     }
 }
 
@@ -146,8 +146,8 @@ impl Reconcile for Keeper {
         }
         let api: Api<ResourceQuota> = Api::namespaced(self.context.client.clone(), &key.namespace);
         // The quota first, the objects after it: whatever is made meanwhile changes the quota, so that what was counted is
-        // refused and counted again.
-        let Some(mut quota) = api.get_opt(&key.name).await? else { return Ok(Requeue::No) };
+        // refused and counted again. Upstream's role lets this controller list quotas, and not get one.
+        let Some(mut quota) = meta::listed(&api, &key.name).await? else { return Ok(Requeue::No) };
         let kinds = self.kinds_of(&quota).await?;
         kinds.iter().for_each(|kind| self.monitor(kind));
         let used = usage::count(&self.context, &quota, &kinds).await?;

@@ -34,7 +34,7 @@ impl ServiceAccountController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("service-account-controller"))
     }
 }
 
@@ -61,7 +61,7 @@ impl RootCaPublisher {
     /// Makes the publisher of `certificate`, in PEM. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context, certificate: impl Into<String>) -> Self {
-        Self { context: context.clone(), certificate: certificate.into() }
+        Self { context: context.account("root-ca-cert-publisher"), certificate: certificate.into() }
     }
 }
 

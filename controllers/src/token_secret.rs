@@ -23,7 +23,8 @@ const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 /// The longest life that a token can have, which ends with the secret that it is bound to.
 const LIFETIME_SECONDS: i64 = 1 << 32;
 
-/// Keeps the tokens in secrets that are there for them.
+/// Keeps the tokens in secrets that are there for them. It acts as the context's own client does, and not as an account: as
+/// upstream, who makes tokens for accounts makes these too.
 #[derive(Debug)]
 pub struct TokenSecretController {
     context: Context,

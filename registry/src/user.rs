@@ -52,6 +52,40 @@ impl User {
         Self::new("kubernetes-admin").group(MASTERS)
     }
 
+    /// The scheduler.
+    #[must_use]
+    pub fn scheduler() -> Self {
+        Self::new("system:kube-scheduler")
+    }
+
+    /// The controllers in common: who reads for them all, and who makes tokens for the accounts that they write as.
+    #[must_use]
+    pub fn controllers() -> Self {
+        Self::new("system:kube-controller-manager")
+    }
+
+    /// The proxies.
+    #[must_use]
+    pub fn proxy() -> Self {
+        Self::new("system:kube-proxy")
+    }
+
+    /// A service account, as its token makes it known.
+    ///
+    /// ```
+    /// use quarterdeck_registry::User;
+    ///
+    /// let controller = User::service_account("kube-system", "deployment-controller");
+    ///
+    /// assert_eq!(controller.name, "system:serviceaccount:kube-system:deployment-controller");
+    /// assert!(controller.is_in("system:serviceaccounts:kube-system"));
+    /// ```
+    #[must_use]
+    pub fn service_account(namespace: &str, name: &str) -> Self {
+        let user = Self::new(format!("system:serviceaccount:{namespace}:{name}"));
+        user.group(format!("system:serviceaccounts:{namespace}")).group("system:serviceaccounts")
+    }
+
     /// The agent of a node.
     #[must_use]
     pub fn node(name: &str) -> Self {

@@ -19,7 +19,7 @@ use tower::ServiceExt;
 
 const TABLE: &str = include_str!("matrix.txt");
 /// What rights there are beside those that routes need: verb, group and resource.
-const SPECIAL: [(&str, &str, &str); 34] = [
+const SPECIAL: [(&str, &str, &str); 35] = [
     ("approve", "certificates.k8s.io", "signers"),
     ("bind", "rbac.authorization.k8s.io", "clusterroles"),
     ("bind", "rbac.authorization.k8s.io", "roles"),
@@ -31,6 +31,7 @@ const SPECIAL: [(&str, &str, &str); 34] = [
     ("impersonate", "authentication.k8s.io", "uids"),
     ("sign", "certificates.k8s.io", "signers"),
     // Paths that this server does not serve yet, and roles allow.
+    ("create", "", "endpoints/restricted"),
     ("create", "", "pods/attach"),
     ("create", "", "pods/exec"),
     ("create", "", "pods/portforward"),
@@ -350,7 +351,13 @@ fn user(name: &str) -> User {
         "account" => User::new("system:serviceaccount:team:x")
             .group("system:serviceaccounts")
             .group("system:serviceaccounts:team"),
-        name => name.strip_prefix("agent-of-").map_or_else(|| User::new(name), User::node),
+        name => match name.split_once(':') {
+            Some(("account", controller)) => {
+                let name = format!("system:serviceaccount:kube-system:{controller}");
+                User::new(name).group("system:serviceaccounts").group("system:serviceaccounts:kube-system")
+            }
+            _ => name.strip_prefix("agent-of-").map_or_else(|| User::new(name), User::node),
+        },
     }
 }
 

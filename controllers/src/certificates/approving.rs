@@ -30,7 +30,7 @@ impl CertificateApprovingController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("certificate-controller"))
     }
 }
 

@@ -31,7 +31,7 @@ impl CertificateCleanerController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context) -> Self {
-        Self(context.clone())
+        Self(context.account("certificate-controller"))
     }
 }
 

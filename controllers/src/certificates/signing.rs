@@ -41,7 +41,11 @@ impl CertificateSigningController {
     /// Makes the controller. It does nothing until it runs.
     #[must_use]
     pub fn new(context: &Context, signer: Arc<dyn CertificateSigner>) -> Self {
-        Self { context: context.clone(), signer, longest: Duration::from_secs(365 * 24 * 3600) }
+        Self {
+            context: context.account("certificate-controller"),
+            signer,
+            longest: Duration::from_secs(365 * 24 * 3600),
+        }
     }
 
     /// Sets for how long certificates are good at most, and where the request says nothing (default: 365 days).

@@ -2,8 +2,8 @@
 
 use kube::api::{DeleteParams, PostParams};
 use quarterdeck_controllers::{
-    DisruptionController, ReplicationController, ResourceQuotaController, TokenSecretController,
-    VolumeBinder, VolumeProtectionController,
+    ClaimProtectionController, DisruptionController, ReplicationController, ResourceQuotaController,
+    TokenSecretController, VolumeBinder, VolumeProtectionController,
 };
 use serde_json::{Value, json};
 
@@ -22,6 +22,7 @@ async fn cluster() -> Cluster {
             Box::new(DisruptionController::new(context)),
             Box::new(ResourceQuotaController::new(context)),
             Box::new(VolumeBinder::new(context)),
+            Box::new(ClaimProtectionController::new(context)),
             Box::new(VolumeProtectionController::new(context)),
             Box::new(TokenSecretController::new(context, None)),
         ]

@@ -14,7 +14,7 @@ use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Stop, StopSignal, Supervisor};
 use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::{Revision, Storage};
-use quarterdeck_registry::{ApiServer, MemoryStorage};
+use quarterdeck_registry::{ApiServer, MemoryStorage, User};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -38,14 +38,18 @@ impl Cluster {
         let storage = MemoryStorage::new();
         let builder = ApiServer::builder(storage.clone()).clock(clock.clone()).random(random.fork("server"));
         let server = builder.start().await.unwrap();
-        let context = Context::new(server.client(), clock.clone(), random);
+        let context = Context::new(server.client(), clock.clone(), random.clone());
         // Pods are refused without their account, which a controller of its own makes.
         let accounts: Api<ServiceAccount> = Api::default_namespaced(server.client());
         let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
         accounts.create(&PostParams::default(), &account).await.unwrap();
 
+        // Each controller has upstream's rights, and no others.
+        let accounts = server.clone();
+        let own = Context::new(server.client_as(User::controllers()), clock.clone(), random)
+            .with_accounts(move |name| accounts.client_as(User::service_account("kube-system", name)));
         let mut supervisor = Supervisor::new();
-        for component in make(&context) {
+        for component in make(&own) {
             supervisor.push(component);
         }
         let (signal, stop) = Stop::channel();

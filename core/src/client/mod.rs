@@ -4,7 +4,8 @@
 //! A part gets a [`Context`] at assembly. It reads through [`Informers`] (one list and one watch per type, selector and
 //! process, whatever the number of readers), puts keys into a [`WorkQueue`] from the informers' handlers, works on them
 //! with [`work`], writes through [`Context::client`] and tells users about it through a [`Recorder`]. Of several instances
-//! a [`LeaseElector`] lets one work at a time.
+//! a [`LeaseElector`] lets one work at a time. Parts of one process share informers and need not share an identity:
+//! [`Context::account`] is the context of a part that writes as a service account.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -38,6 +39,7 @@
 //!
 //! Everything here is deterministic: stores are ordered, delays have no jitter, time is the [`Clock`]'s and tokio's.
 
+mod accounts;
 mod context;
 mod elector;
 mod informer;
@@ -51,6 +53,7 @@ mod worker;
 #[cfg(test)]
 mod fake;
 
+pub use accounts::TokenAccounts;
 pub use context::Context;
 pub use elector::{LeaseElector, LeaseLost, LeaseSettings};
 pub use informer::{HandlerId, Informer, Subscription, Watched};

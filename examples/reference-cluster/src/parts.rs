@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use kube::Config;
 use kube::client::ClientBuilder;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use quarterdeck_agent::{Agent, ServerSettings};
 use quarterdeck_core::certificates::CertificateSigner;
-use quarterdeck_core::client::{Context, MeasuredLayer};
+use quarterdeck_core::client::{Context, MeasuredLayer, TokenAccounts};
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Stop, Supervisor};
 use quarterdeck_core::diagnostics::Diagnostics;
@@ -42,7 +42,9 @@ pub(crate) async fn controllers(options: &ControllersOptions) -> Result<()> {
     let signer = signer(options)?;
     let mut options = quarterdeck_controllers::Options::default().root_ca(authority);
     options.certificate_signer = signer;
-    let controllers = quarterdeck_controllers::all(&part.context, options);
+    let accounts = part.accounts()?;
+    let context = part.context.clone().with_accounts(move |name| accounts.client(name));
+    let controllers = quarterdeck_controllers::all(&context, options);
     part.run("The controllers", controllers).await
 }
 
@@ -144,6 +146,8 @@ pub(crate) fn ctrl_c() -> Stop {
 /// A part that talks to an API server, before it runs.
 struct Part {
     context: Context,
+    config: Config,
+    measured: MeasuredLayer,
     kubeconfig: Kubeconfig,
     diagnostics: Option<LoopbackServer<Diagnostics>>,
 }
@@ -165,12 +169,22 @@ impl Part {
         metrics.with_process();
         let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
         let measured = MeasuredLayer::new(&metrics, host);
-        let builder = ClientBuilder::try_from(config).map_err(|error| unusable(&error))?;
-        let client = builder.with_layer(&measured).build();
+        let client = client(config.clone(), &measured).map_err(|error| unusable(&error))?;
         let context = Context::new(client, Clock::system(), Random::from_os()).with_metrics(metrics);
-        context.health.ready("api-server", move || measured.checked());
+        let checked = measured.clone();
+        context.health.ready("api-server", move || checked.checked());
         let diagnostics = diagnostics(&context, options)?;
-        Ok(Self { context, kubeconfig, diagnostics })
+        Ok(Self { context, config, measured, kubeconfig, diagnostics })
+    }
+
+    /// Returns the clients of service accounts, whose tokens the part's own user asks for.
+    fn accounts(&self) -> Result<TokenAccounts> {
+        // With the part's certificate on the connection, a token would prove nothing.
+        let mut config = self.config.clone();
+        config.auth_info = AuthInfo::default();
+        let nobody = client(config, &self.measured);
+        let nobody = nobody.map_err(|error| Failure::because("no client for service accounts", &error))?;
+        Ok(TokenAccounts::new(self.context.client.clone(), nobody, self.context.clock.clone()))
     }
 
     /// Runs the part's components until Ctrl-C.
@@ -189,6 +203,11 @@ impl Part {
         }
         report(&supervisor.run(stop).await)
     }
+}
+
+/// Makes a client whose requests are counted.
+fn client(config: Config, measured: &MeasuredLayer) -> kube::Result<Client> {
+    Ok(ClientBuilder::try_from(config)?.with_layer(measured).build())
 }
 
 /// Opens the socket for metrics and health, if it is asked for.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::Supervisor;
 use quarterdeck_core::storage::Storage;
-use quarterdeck_registry::layers::policy;
 use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::node_connector::TlsNodes;
 use quarterdeck_registry::storage::{EmbeddedStorage, EncryptedStorage, Encryption, MemoryStorage};
@@ -207,9 +206,9 @@ fn write_kubeconfigs(options: &ServerOptions, authority: &Authority, url: &str) 
     write_admin_kubeconfig(options, authority, url)?;
     let directory = options.data.join("kubeconfigs");
     let components =
-        [("scheduler", policy::SCHEDULER), ("controllers", policy::CONTROLLERS), ("proxy", policy::PROXY)];
+        [("scheduler", User::scheduler()), ("controllers", User::controllers()), ("proxy", User::proxy())];
     for (name, user) in components {
-        write_kubeconfig(&directory.join(name), authority, url, &User::new(user))?;
+        write_kubeconfig(&directory.join(name), authority, url, &user)?;
     }
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let addresses: Vec<String> =

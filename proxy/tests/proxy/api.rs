@@ -11,7 +11,6 @@ use quarterdeck_core::clock::Clock;
 use quarterdeck_core::random::Random;
 use quarterdeck_core::runtime::{PortMapping, Protocol};
 use quarterdeck_proxy::{AddressTable, Proxy, ProxyPort, RoundRobin, ServiceTable};
-use quarterdeck_registry::layers::policy;
 use quarterdeck_registry::{ApiServer, User};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -36,7 +35,7 @@ impl Cluster {
         });
         addresses.announce("echoes", mappings);
         // The proxy may do what its own user may.
-        let client = server.client_as(User::new(policy::PROXY));
+        let client = server.client_as(User::proxy());
         let context = Context::new(client, Clock::system(), Random::seeded(1));
         let proxy = Proxy::new(&context, RoundRobin::new()).addresses(addresses);
         let proxy = Running::start(ServiceTable::new(), proxy);

@@ -1,7 +1,7 @@
 //! Who may do what: the second gate.
 //!
 //! An [`Authorizer`] allows, denies, or has no opinion; what nobody allows is denied. The defaults are
-//! [`ComponentPolicy`](super::policy::ComponentPolicy), [`NodeAuthorizer`](super::node_authorizer::NodeAuthorizer) and
+//! [`Administrators`](super::administrators::Administrators), [`NodeAuthorizer`](super::node_authorizer::NodeAuthorizer) and
 //! [`Rbac`](crate::rbac::Rbac).
 
 use std::borrow::Cow;

@@ -1,5 +1,6 @@
 //! What every request passes before it is served: one gate per file, each a tower layer.
 
+pub mod administrators;
 pub mod authentication;
 pub mod authorization;
 pub mod bodies;
@@ -7,7 +8,6 @@ pub mod fairness;
 pub mod gate;
 pub mod impersonation;
 pub mod node_authorizer;
-pub mod policy;
 pub mod time_limit;
 
 use bytes::Bytes;

@@ -20,17 +20,11 @@ const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 /// Makes what is missing of the default policy. Kinds that the server does not serve are left out.
 pub(crate) async fn bootstrap(registry: &Registry) -> Result<()> {
     let (resources, world) = (registry.resources(), registry.cache.world());
-    let roles =
-        defaults::roles().map(|role| (role.namespace, kind("Role", role.namespace), role_object(role)));
-    let bindings = defaults::bindings()
-        .map(|binding| (binding.namespace, kind("RoleBinding", binding.namespace), binding_object(binding)));
-    let wanted = roles.chain(bindings).filter_map(|(namespace, kind, mut object)| {
-        let resource = resources.by_kind(GROUP, &kind)?.clone();
-        object["kind"] = kind.into();
+    let roles = defaults::roles().map(|role| (role.namespace, role_object(role)));
+    let bindings = defaults::bindings().map(|binding| (binding.namespace, binding_object(binding)));
+    let wanted = roles.chain(bindings).filter_map(|(namespace, mut object)| {
+        let resource = resources.by_kind(GROUP, object["kind"].as_str()?)?.clone();
         object["apiVersion"] = resource.api_version().into();
-        if let Some(namespace) = namespace {
-            object["metadata"]["namespace"] = namespace.into();
-        }
         Some(Ready { resource, namespace, object })
     });
     let (present, missing): (Vec<_>, Vec<_>) =
@@ -132,11 +126,25 @@ pub(crate) fn rule_value(rule: &PolicyRule) -> Value {
     fields.map(|(name, list)| ((*name).to_owned(), json!(list))).collect::<Map<_, _>>().into()
 }
 
-fn metadata(name: &str, labels: &[(&str, &str)]) -> Value {
+/// Returns the default roles, as they would be stored.
+pub(super) fn default_roles() -> impl Iterator<Item = Value> {
+    defaults::roles().map(role_object)
+}
+
+/// Returns the default bindings, as they would be stored.
+pub(super) fn default_bindings() -> impl Iterator<Item = Value> {
+    defaults::bindings().map(binding_object)
+}
+
+fn metadata(name: &str, namespace: Option<&str>, labels: &[(&str, &str)]) -> Value {
     let mut all: Map<String, Value> =
         labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
     all.insert("kubernetes.io/bootstrapping".into(), "rbac-defaults".into());
-    json!({"name": name, "labels": all, "annotations": {AUTO_UPDATE: "true"}})
+    let mut metadata = json!({"name": name, "labels": all, "annotations": {AUTO_UPDATE: "true"}});
+    if let Some(namespace) = namespace {
+        metadata["namespace"] = namespace.into();
+    }
+    metadata
 }
 
 /// Returns what a default role allows that stands in no namespace.
@@ -156,8 +164,11 @@ fn role_object(role: &Role) -> Value {
             non_resource_urls: own(rule.urls),
         })
     });
-    let mut object =
-        json!({"metadata": metadata(role.name, role.labels), "rules": rules.collect::<Vec<_>>()});
+    let mut object = json!({
+        "kind": kind("Role", role.namespace),
+        "metadata": metadata(role.name, role.namespace, role.labels),
+        "rules": rules.collect::<Vec<_>>(),
+    });
     if !role.aggregates.is_empty() {
         let selectors = role.aggregates.iter().map(|label| json!({"matchLabels": {*label: "true"}}));
         object["aggregationRule"] = json!({"clusterRoleSelectors": selectors.collect::<Vec<_>>()});
@@ -191,7 +202,8 @@ fn binding_object(binding: &Binding) -> Value {
         }
     });
     let mut object = json!({
-        "metadata": metadata(binding.name, &[]),
+        "kind": kind("RoleBinding", binding.namespace),
+        "metadata": metadata(binding.name, binding.namespace, &[]),
         "roleRef": {"apiGroup": GROUP, "kind": kind("Role", binding.namespace), "name": binding.role},
     });
     extend(&mut object, "subjects", subjects.collect());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quarterdeck_core::storage::{Key, Revision};
 use serde_json::Value;
 
+use super::bootstrap::{default_bindings, default_roles};
 use super::rule::PolicyRule;
 use crate::cache::World;
 use crate::object::Object;
@@ -15,6 +16,8 @@ pub(super) const CLUSTER_ROLES: &str = "/registry/clusterroles/";
 pub(super) const CLUSTER_BINDINGS: &str = "/registry/clusterrolebindings/";
 pub(super) const ROLES: &str = "/registry/roles/";
 pub(super) const BINDINGS: &str = "/registry/rolebindings/";
+/// What roles and bindings are stored under.
+pub(super) const PREFIXES: [&str; 4] = [CLUSTER_ROLES, CLUSTER_BINDINGS, ROLES, BINDINGS];
 
 /// What was read of an object of a revision.
 type Read<T> = (Revision, T);
@@ -67,8 +70,9 @@ struct Subject {
 }
 
 impl Index {
-    /// Compiles what a world holds. What did not change since `before` is not read again.
-    pub(super) fn new(world: &World, before: &Self) -> Self {
+    /// Compiles what a world holds, and, of a server that cannot store them, the default roles and bindings. What did not change
+    /// since `before` is not read again.
+    pub(super) fn new(world: &World, before: &Self, with_defaults: bool) -> Self {
         let roles = [CLUSTER_ROLES, ROLES].iter().flat_map(|prefix| world.range(prefix, None));
         let bindings = [CLUSTER_BINDINGS, BINDINGS].iter().flat_map(|prefix| world.range(prefix, None));
         let roles = roles
@@ -76,11 +80,19 @@ impl Index {
         let bindings = bindings.map(|(key, object)| {
             read(key, object, &before.bindings, |binding| Arc::new(Binding::of(binding)))
         });
+        let (mut all_roles, mut all_bindings) = (BTreeMap::new(), BTreeMap::new());
+        if with_defaults {
+            all_roles = defaults(default_roles(), &before.roles, |role| PolicyRule::all_of(role).into());
+            let of = |binding: &Value| Arc::new(Binding::of(binding));
+            all_bindings = defaults(default_bindings(), &before.bindings, of);
+        }
+        all_roles.extend(roles);
+        all_bindings.extend(bindings);
         let mut index = Self {
             revision: world.revision,
             grants: BTreeMap::new(),
-            bindings: bindings.collect(),
-            roles: roles.collect(),
+            bindings: all_bindings,
+            roles: all_roles,
         };
         for (_, binding) in index.bindings.values() {
             let rules = binding.rules(&index.roles);
@@ -119,6 +131,30 @@ fn read<T: Clone>(
     let known = before.get(key).filter(|(revision, _)| *revision == object.revision);
     let value = known.map_or_else(|| read(&object.value()), |(_, known)| known.clone());
     (key.clone(), (object.revision, value))
+}
+
+/// Reads objects of the default policy as if they were stored, or takes what was read of them before.
+fn defaults<T: Clone>(
+    objects: impl Iterator<Item = Value>,
+    before: &BTreeMap<Key, Read<T>>,
+    read: impl Fn(&Value) -> T,
+) -> BTreeMap<Key, Read<T>> {
+    let objects = objects.map(|object| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+        let namespace = text(&object["metadata"]["namespace"]);
+        let key = match kind.as_str() {
+            "ClusterRole" => format!("{CLUSTER_ROLES}{name}"),
+            "ClusterRoleBinding" => format!("{CLUSTER_BINDINGS}{name}"),
+            "Role" => format!("{ROLES}{namespace}/{name}"),
+            _ => format!("{BINDINGS}{namespace}/{name}"),
+        };
+        let key = Key::from(key);
+        let known = before.get(&key).filter(|(revision, _)| *revision == Revision(0));
+        let value = known.map_or_else(|| read(&object), |(_, known)| known.clone());
+        (key, (Revision(0), value))
+    });
+    objects.collect()
 }
 
 impl Binding {

@@ -24,6 +24,7 @@ use crate::audit::{Audit, AuditLayer, RefusalLayer};
 use crate::cache::{Cache, Feed, FeedError};
 use crate::custom::lifecycle::Lifecycle;
 use crate::figures::{self, CountedAudit, Figures};
+use crate::layers::administrators::Administrators;
 use crate::layers::authentication::{Authentication, Authenticator};
 use crate::layers::authorization::{Authorization, Authorizer};
 use crate::layers::bodies::Bodies;
@@ -31,7 +32,6 @@ use crate::layers::fairness::Fairness;
 use crate::layers::gate::GateLayer;
 use crate::layers::impersonation::Impersonation;
 use crate::layers::node_authorizer::NodeAuthorizer;
-use crate::layers::policy::ComponentPolicy;
 use crate::layers::time_limit::{TimeLimit, TimeLimits};
 use crate::rbac::Rbac;
 use crate::rbac::escalation::Escalation;
@@ -266,8 +266,9 @@ impl ApiServerBuilder {
         self
     }
 
-    /// Adds an authorizer (default: [`ComponentPolicy`], [`NodeAuthorizer`], then [`Rbac`]; the first one added replaces them
-    /// all).
+    /// Adds an authorizer (default: [`Administrators`], [`NodeAuthorizer`], then [`Rbac`]; the first one added replaces them
+    /// all). Without [`Rbac`] no component has a right, without [`NodeAuthorizer`] no agent: a cluster that is to go on working
+    /// needs both, or an authorizer that lets them in.
     pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
         self.authorizers.push(Arc::new(authorizer));
         self
@@ -365,7 +366,7 @@ impl ApiServerBuilder {
         let mut authorizers = self.authorizers;
         if authorizers.is_empty() {
             authorizers =
-                vec![Arc::new(ComponentPolicy), Arc::new(NodeAuthorizer::new()), Arc::new(Rbac::new())];
+                vec![Arc::new(Administrators), Arc::new(NodeAuthorizer::new()), Arc::new(Rbac::new())];
         }
         let authorization = Authorization::new(authorizers, cache.clone(), self.storage.clone());
         let mut admission = match self.without.admission {

@@ -21,6 +21,11 @@ async fn five_processes_are_one_cluster_and_each_can_be_started_again_alone() {
     steps::create(&kubectl, &steps::manifest("process")).await;
     let url = steps::cluster_url(&kubectl).await;
     steps::reach(&kubectl, &url, 3).await;
+    // Controllers show tokens of accounts that they had made.
+    let accounts = kubectl.run("get serviceaccounts -n kube-system").await;
+    for account in ["replication-controller", "endpoint-controller", "service-account-controller"] {
+        assert!(accounts.contains(account), "{account} is not in {accounts}");
+    }
     for (name, port, metric) in METRICS {
         let page = place.ask(&format!("curl -sSf http://127.0.0.1:{port}/metrics")).await;
         assert!(page.contains(metric), "{name}: {page}");

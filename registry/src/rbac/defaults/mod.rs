@@ -2,13 +2,14 @@
 //!
 //! Start at [`roles`] and [`bindings`]. `users` has what people are given, `components` what the parts of a
 //! cluster are given, `controllers` what each controller is given. The policy is that of Kubernetes 1.33 with
-//! the features that are on by default.
+//! the features that are on by default. What goes beyond it is in `own`.
 //!
 //! Clients see these objects as they stand here: rules are in upstream's order, and the lists in a rule are
 //! sorted, as upstream sorts them. Writing the objects to the storage is not done here.
 
 mod components;
 mod controllers;
+mod own;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -58,12 +59,12 @@ pub(super) struct Binding {
 
 /// Returns all default roles.
 pub(super) fn roles() -> impl Iterator<Item = &'static Role> {
-    [users::ROLES, components::ROLES, controllers::ROLES].into_iter().flatten()
+    [users::ROLES, components::ROLES, controllers::ROLES, own::ROLES].into_iter().flatten()
 }
 
 /// Returns all default bindings.
 pub(super) fn bindings() -> impl Iterator<Item = &'static Binding> {
-    [users::BINDINGS, components::BINDINGS, controllers::BINDINGS].into_iter().flatten()
+    [users::BINDINGS, components::BINDINGS, controllers::BINDINGS, own::BINDINGS].into_iter().flatten()
 }
 
 type List = &'static [&'static str];

@@ -67,6 +67,17 @@ fn every_controller_has_its_role_by_the_service_account_of_its_name() {
 }
 
 #[test]
+fn what_goes_beyond_upstream_is_named_so_and_only_reads() {
+    let own = roles().filter(|role| role.namespace.is_none() && !role.name.starts_with("system:"));
+    let own: Vec<_> = own.map(|role| role.name).collect();
+
+    assert_eq!(own, ["cluster-admin", "admin", "edit", "view", "quarterdeck:pod-addresses"]);
+    for rule in granted("quarterdeck:pod-addresses") {
+        assert!(rule.verbs.iter().all(|verb| ["list", "watch"].contains(verb)), "{rule:?}");
+    }
+}
+
+#[test]
 fn aggregates_and_labels_meet() {
     let selected: BTreeSet<_> = roles().flat_map(|role| role.aggregates).collect();
     let offered: BTreeSet<_> = roles().flat_map(|role| role.labels).map(|(key, _)| key).collect();
