@@ -26,6 +26,7 @@ pub mod latest;
 pub mod loopback;
 pub mod metrics;
 pub mod node;
+pub mod origin;
 pub mod protocol;
 pub mod quantity;
 pub mod quota;

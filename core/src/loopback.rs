@@ -9,17 +9,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
+use http_body_util::{Either, Full};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tower::Service;
+use tower::{Service, ServiceExt as _};
 
 use crate::component::{BoxError, Component, Stop};
+use crate::origin::is_local;
 
 /// How many connections there are at most. Others wait.
 const CONNECTIONS: usize = 64;
@@ -31,7 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Shows a tower service at a loopback address, over plain HTTP/1.1.
 ///
 /// Nobody is asked who they are, so no other address is taken: for other machines, have the service behind a server
-/// with TLS and authentication. It has 64 connections at most; others wait.
+/// with TLS and authentication. Requests of web pages are refused ([`origin`](crate::origin)). It has 64 connections at most;
+/// others wait.
 ///
 /// # Examples
 ///
@@ -168,10 +171,26 @@ where
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = is_local(request.uri(), request.headers()).then(|| service.clone().oneshot(request));
+        async move {
+            Ok::<_, Infallible>(match answer {
+                Some(answer) => answer.await?.map(Either::Left),
+                None => refusal().map(Either::Right),
+            })
+        }
+    });
+    let served = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = served.await {
         tracing::debug!(%error, "a connection ended");
     }
+}
+
+fn refusal() -> Response<Full<Bytes>> {
+    let why = "this address answers programs of this machine, not web pages: ask for it as 127.0.0.1 or localhost\n";
+    let mut answer = Response::new(Full::from(why));
+    *answer.status_mut() = StatusCode::FORBIDDEN;
+    answer
 }
 
 #[cfg(test)]
@@ -196,17 +215,25 @@ mod tests {
 
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream
-            .write_all(b"GET /livez?verbose HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .write_all(b"GET /livez?verbose HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             .await
             .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut refused = String::new();
+        stream.read_to_string(&mut refused).await.unwrap();
         // A connection on which nothing is asked holds nothing up.
         let _idle = TcpStream::connect(address).await.unwrap();
         signal.stop();
 
         task.await.unwrap().unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(refused.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{refused}");
         assert!(answer.ends_with("[+]ping ok\nlivez check passed\n"), "{answer}");
         assert!(TcpStream::connect(address).await.is_err());
     }

@@ -9,11 +9,15 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _};
 use http_body::{Frame, SizeHint};
 
+/// From how many bytes on a client may take its time with a body that is there.
+const LONG: u64 = 64 * 1024;
+
 /// The body of an answer. Never fails: a stream that has to end early just ends.
 pub struct Body(Kind);
 
 enum Kind {
-    Full(Option<Bytes>),
+    /// With what is kept until the body is dropped.
+    Full(Option<Bytes>, Option<Box<dyn Send>>),
     /// With about how many bytes will come, as far as anybody knows.
     Stream(BoxStream<'static, Bytes>, u64),
 }
@@ -23,13 +27,13 @@ impl Body {
     #[must_use]
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        Self(Kind::Full((!bytes.is_empty()).then_some(bytes)))
+        Self(Kind::Full((!bytes.is_empty()).then_some(bytes), None))
     }
 
     /// Makes an empty body.
     #[must_use]
     pub fn empty() -> Self {
-        Self(Kind::Full(None))
+        Self(Kind::Full(None, None))
     }
 
     /// Makes a body of all that the stream yields, one frame per item.
@@ -45,20 +49,25 @@ impl Body {
     /// Returns about how many bytes the body has; 0 if nobody knows.
     pub(crate) fn about(&self) -> u64 {
         match &self.0 {
-            Kind::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Kind::Full(bytes, _) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Kind::Stream(_, about) => *about,
         }
     }
 
     /// Whether all of the body is there already.
     pub(crate) fn is_there(&self) -> bool {
-        matches!(self.0, Kind::Full(_))
+        matches!(self.0, Kind::Full(..))
+    }
+
+    /// Whether it takes a client more than a moment to read the body.
+    pub(crate) fn is_long(&self) -> bool {
+        !self.is_there() || self.about() > LONG
     }
 
     /// Returns the bytes of a body that is there.
     pub(crate) fn bytes(&self) -> Option<&Bytes> {
         match &self.0 {
-            Kind::Full(bytes) => bytes.as_ref(),
+            Kind::Full(bytes, _) => bytes.as_ref(),
             Kind::Stream(..) => None,
         }
     }
@@ -72,6 +81,9 @@ impl Body {
     /// Keeps something until the body is read to its end, or dropped.
     pub(crate) fn holding(self, held: impl Send + 'static) -> Self {
         let about = self.about();
+        if let Kind::Full(bytes, before) = self.0 {
+            return Self(Kind::Full(bytes, Some(Box::new((before, held)))));
+        }
         let mut held = Some(held);
         let end = futures::stream::poll_fn(move |_| {
             drop(held.take());
@@ -83,7 +95,8 @@ impl Body {
     /// Returns the body's bytes in the pieces in which they would be sent.
     pub(crate) fn into_pieces(self) -> BoxStream<'static, Bytes> {
         match self.0 {
-            Kind::Full(bytes) => Box::pin(futures::stream::iter(bytes)),
+            Kind::Full(bytes, None) => Box::pin(futures::stream::iter(bytes)),
+            Kind::Full(bytes, held) => Self::stream(futures::stream::iter(bytes)).holding(held).into_pieces(),
             Kind::Stream(stream, _) => stream,
         }
     }
@@ -92,7 +105,7 @@ impl Body {
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
-            Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
+            Kind::Full(bytes, _) => write!(f, "Body({} bytes)", bytes.as_ref().map_or(0, Bytes::len)),
             Kind::Stream(..) => f.write_str("Body(stream)"),
         }
     }
@@ -107,7 +120,7 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.0 {
-            Kind::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Full(bytes, _) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Stream(stream, _) => {
                 stream.as_mut().poll_next(cx).map(|item| item.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -115,12 +128,14 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.0, Kind::Full(None))
+        matches!(self.0, Kind::Full(None, _))
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Full(bytes, _) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Kind::Stream(..) => SizeHint::default(),
         }
     }

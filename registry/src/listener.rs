@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use quarterdeck_core::component::{BoxError, Component, Stop};
+use quarterdeck_core::origin::is_local;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,6 +31,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::server::ApiServer;
+use crate::status::Status;
 use crate::user::User;
 use crate::websocket::Connection;
 use activity::{Activity, Answered, Asked, Connections};
@@ -57,10 +59,17 @@ const STREAMS: u32 = 250;
 const RESETS: usize = 20;
 /// How many bytes of headers a request may have.
 const HEADERS: u32 = 32 * 1024;
-/// How often a quiet HTTP/2 client is asked whether it is there, and how long it may take to answer.
-const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15));
+/// How many bytes of a connection of HTTP/1.1 are read or written at a time at most, headers among them.
+const BUFFER: usize = 64 * 1024;
+/// How often a quiet HTTP/2 client is asked whether it is there, and how long it may take to answer: the question waits behind
+/// what it is being sent.
+const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
 /// How long to wait after a connection could not be accepted, for instance for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What a web page is told by a listener that trusts whoever reaches it.
+const OF_PAGE: &str =
+    "this address answers programs of this machine, not web pages: ask for it as 127.0.0.1 or localhost";
 
 /// A socket that a server answers on.
 #[derive(Debug)]
@@ -230,6 +239,8 @@ impl Component for Listener {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
+                    // As a rule there are no file descriptors left.
+                    all.give_way(self.connections.div_ceil(WAYS));
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
@@ -237,7 +248,8 @@ impl Component for Listener {
             let place = place(&places, &all, self.connections.div_ceil(WAYS));
             let Some(place) = stop.or(place).await else { break };
             let connection = Connection { place: Arc::new(place?), stop: stop.clone() };
-            let marks = Marks { connection, address: PeerAddress(address) };
+            let is_trusting = matches!(self.security, Security::Trusted(_));
+            let marks = Marks { connection, address: PeerAddress(address), is_trusting };
             let (server, security, entered) = (self.server.clone(), self.security.clone(), all.enter());
             let bulk = bulk.clone();
             connections.spawn(async move {
@@ -276,6 +288,8 @@ async fn place(
 struct Marks {
     connection: Connection,
     address: PeerAddress,
+    /// Whether whoever reaches the listener is trusted: a web page is not.
+    is_trusting: bool,
 }
 
 async fn serve(
@@ -340,7 +354,13 @@ async fn speak<I, M>(
         request.extensions_mut().insert(marks.connection.clone());
         request.extensions_mut().insert(marks.address);
         let (server, activity) = (server.clone(), own.clone());
+        let is_of_page = marks.is_trusting && !is_local(request.uri(), request.headers());
         async move {
+            if is_of_page {
+                return Ok(Status::forbidden(OF_PAGE)
+                    .into_response()
+                    .map(|body| Answered::new(body, under_way, None)));
+            }
             let answer = server.oneshot(request).await?;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 activity.leave_http();
@@ -360,7 +380,7 @@ async fn speak<I, M>(
 /// How HTTP is spoken.
 fn http() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(BUFFER);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -374,7 +394,7 @@ fn http() -> auto::Builder<TokioExecutor> {
 }
 
 /// Runs a connection until it ends, is over, or has to stop. What is under way then may be finished; a client that takes its time
-/// to go when there is nothing more is left behind, and one that does not read what it asked for is at any time.
+/// to go when there is nothing more is left behind, and so is one that does not read what it asked for.
 async fn until_over<C: GracefulConnection>(
     connection: C,
     activity: &Activity,
@@ -384,7 +404,7 @@ async fn until_over<C: GracefulConnection>(
     tokio::select! {
         biased;
         ended = connection.as_mut() => return ended,
-        () = activity.is_overdue() => return Ok(()),
+        () = activity.is_overdue() => {}
         () = activity.is_over() => {}
         () = stop.wait() => {}
     }
@@ -393,12 +413,15 @@ async fn until_over<C: GracefulConnection>(
     let begin = tokio::time::Instant::now();
     let left_behind = async {
         tokio::time::sleep_until(begin + patience).await;
-        activity.has_rested(Duration::ZERO).await;
+        tokio::select! {
+            biased;
+            () = activity.is_overdue() => {}
+            () = activity.has_rested(Duration::ZERO) => {}
+        }
     };
     tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = activity.is_overdue() => Ok(()),
         () = left_behind => Ok(()),
     }
 }

@@ -29,7 +29,7 @@ impl Default for TimeLimit {
     }
 }
 
-/// Until when an answer that is still being written has to be read. Listeners end the connection of a client that has not: what
+/// Until when an answer has to be read that is more than can be sent at once. Listeners end the connection of a client that has not: what
 /// it was to be told takes memory. It is in the extensions of such answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(pub Instant);
@@ -143,7 +143,7 @@ where
             && let Poll::Ready(answer) = answer.poll(cx)
         {
             return Poll::Ready(answer.map(|mut answer| {
-                if let Some(limit) = this.limit.filter(|_| !answer.body().is_there()) {
+                if let Some(limit) = this.limit.filter(|_| answer.body().is_long()) {
                     answer.extensions_mut().insert(Deadline(Instant::now() + limit));
                 }
                 answer

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -255,9 +255,14 @@ impl http_body::Body for Asked {
     }
 }
 
+/// How many bytes of a body are handed on at a time: what is handed on waits where no deadline is looked at.
+const PIECE: usize = 64 * 1024;
+
 /// The body of an answer, whose request is under way until it was sent.
 pub(super) struct Answered {
     body: Body,
+    /// What is left of a frame of the body that was more than a piece.
+    rest: Bytes,
     under_way: UnderWay,
     /// Until when it has to be read.
     deadline: Option<(Instant, u64)>,
@@ -276,7 +281,7 @@ impl Answered {
             }
             entry
         });
-        Self { body, under_way, deadline }
+        Self { body, rest: Bytes::new(), under_way, deadline }
     }
 }
 
@@ -296,15 +301,31 @@ impl http_body::Body for Answered {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                end => return Poll::Ready(end),
+            };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            }
+        }
+        let length = self.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(length)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
     }
 }
 

@@ -9,7 +9,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures::future::BoxFuture;
 use pin_project_lite::pin_project;
@@ -35,6 +35,7 @@ pub(super) fn held<I>(stream: I) -> (Held<I>, Arc<Mutex<Outgoing<I>>>) {
         has_read: false,
         written: 0,
         is_over: false,
+        writer: None,
         holds: true,
         failed: None,
     }));
@@ -55,6 +56,8 @@ pub(super) struct Outgoing<I> {
     written: usize,
     /// Whether the turn is over, because more was to be written than one allows.
     is_over: bool,
+    /// Who wanted to write more.
+    writer: Option<Waker>,
     /// Whether somebody lets things go at the end of a turn. Afterwards, a flush does.
     holds: bool,
     /// Why a write at the end of a turn failed. The connection learns of it when it uses the stream next.
@@ -90,8 +93,9 @@ impl<I: AsyncWrite + Unpin> Outgoing<I> {
     fn prepare(&mut self, cx: &mut Context<'_>, length: usize) -> Poll<io::Result<bool>> {
         self.check()?;
         if self.holds && self.written >= ALLOWANCE {
-            // Its next turn wakes the connection.
+            // Its next turn wakes the connection; who takes the stream over meanwhile is woken at the end of this one.
             self.is_over = true;
+            self.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
         if !self.waiting.is_empty() && self.waiting.len() + length > MOST {
@@ -246,13 +250,13 @@ impl<C: Future, I: AsyncWrite + Unpin> Future for Turns<C, I> {
             }
         }
         drop(turn);
+        let writer = outgoing.writer.take();
+        if let Some(writer) = writer.filter(|_| !outgoing.holds) {
+            writer.wake();
+        }
         if outgoing.holds && is_over {
-            let mut next = this.bulk.turn();
-            if next.as_mut().poll(cx).is_ready() {
-                cx.waker().wake_by_ref();
-            } else {
-                *this.next = Some(next);
-            }
+            *this.next = Some(this.bulk.turn());
+            cx.waker().wake_by_ref();
         }
         polled
     }

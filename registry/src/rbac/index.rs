@@ -1,7 +1,7 @@
 //! Who is given which roles, compiled from bindings and roles for decisions in microseconds.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use quarterdeck_core::storage::{Key, Revision};
 use serde_json::Value;
@@ -28,26 +28,98 @@ pub(super) struct Index {
     /// The revision of the world that it was made of.
     pub revision: Revision,
     /// By namespace; what holds in the cluster stands under the empty one.
-    grants: BTreeMap<String, Grants>,
+    grants: BTreeMap<String, Arc<Grants>>,
     /// What was read, to be used again while it stays as it is.
     bindings: BTreeMap<Key, Read<Arc<Binding>>>,
     roles: BTreeMap<Key, Read<Arc<[PolicyRule]>>>,
 }
 
-/// The grants of one namespace, or of the cluster, by whom they are given to.
-#[derive(Debug, Default)]
+/// The grants of one namespace, or of the cluster. They are kept while the bindings and the roles that they are made of stay as
+/// they are, and looked up by holder once somebody asks: who changes roles in one namespace keeps nobody waiting in another.
+#[derive(Debug)]
 struct Grants {
-    users: BTreeMap<String, Vec<Arc<Grant>>>,
-    groups: BTreeMap<String, Vec<Arc<Grant>>>,
+    sources: Vec<Source>,
+    holders: OnceLock<Holders>,
+}
+
+/// A binding, with what its role allows or the name of the role that is missing.
+#[derive(Debug)]
+struct Source {
+    binding: Arc<Binding>,
+    rules: Result<Arc<[PolicyRule]>, String>,
+}
+
+/// Who is given something: for each user and group the numbers of a source and of one of its subjects.
+#[derive(Debug, Default)]
+struct Holders {
+    users: BTreeMap<Arc<str>, Vec<(u32, u32)>>,
+    groups: BTreeMap<Arc<str>, Vec<(u32, u32)>>,
 }
 
 /// A role, as somebody is given it.
-#[derive(Debug)]
-pub(super) struct Grant {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grant<'a> {
     /// What the role allows, or the name of the role that is missing.
-    pub rules: Result<Arc<[PolicyRule]>, String>,
-    /// By which binding, in upstream's words.
-    pub why: Arc<str>,
+    pub rules: &'a Result<Arc<[PolicyRule]>, String>,
+    binding: &'a Binding,
+    subject: &'a Subject,
+}
+
+impl Grant<'_> {
+    /// Returns by which binding, in upstream's words.
+    pub(super) fn why(&self) -> String {
+        self.binding.why(self.subject)
+    }
+}
+
+impl Source {
+    fn is_same(&self, other: &Self) -> bool {
+        let rules = match (&self.rules, &other.rules) {
+            (Ok(one), Ok(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one == other,
+        };
+        rules && Arc::ptr_eq(&self.binding, &other.binding)
+    }
+}
+
+impl Grants {
+    /// Makes grants, or takes those of before if they are the same.
+    fn new(sources: Vec<Source>, before: Option<&Arc<Self>>) -> Arc<Self> {
+        let is_same = |before: &&Arc<Self>| {
+            before.sources.len() == sources.len()
+                && before.sources.iter().zip(&sources).all(|(before, now)| before.is_same(now))
+        };
+        match before.filter(is_same) {
+            Some(before) => before.clone(),
+            None => Arc::new(Self { sources, holders: OnceLock::new() }),
+        }
+    }
+
+    fn holders(&self) -> &Holders {
+        self.holders.get_or_init(|| {
+            let mut holders = Holders::default();
+            for (number, source) in (0..).zip(&self.sources) {
+                for (place, subject) in (0..).zip(&source.binding.subjects) {
+                    let of = if subject.is_group { &mut holders.groups } else { &mut holders.users };
+                    of.entry(subject.name.clone()).or_default().push((number, place));
+                }
+            }
+            holders
+        })
+    }
+
+    /// Adds what a user is given. What several bindings give is given once.
+    fn find<'a>(&'a self, user: &User, seen: &mut BTreeSet<*const PolicyRule>, found: &mut Vec<Grant<'a>>) {
+        let holders = self.holders();
+        let of_groups = user.groups.iter().filter_map(|group| holders.groups.get(group.as_str()));
+        let of_user = holders.users.get(user.name.as_str());
+        for (source, subject) in of_user.into_iter().chain(of_groups).flatten() {
+            let Source { binding, rules } = &self.sources[*source as usize];
+            if rules.as_ref().map_or(true, |rules| rules.is_empty() || seen.insert(rules.as_ptr())) {
+                found.push(Grant { rules, binding, subject: &binding.subjects[*subject as usize] });
+            }
+        }
+    }
 }
 
 /// A binding, as it was read.
@@ -64,9 +136,9 @@ struct Binding {
 struct Subject {
     is_group: bool,
     /// What authentication calls it.
-    name: String,
+    name: Arc<str>,
     /// What messages call it.
-    shown: String,
+    shown: Box<str>,
 }
 
 impl Index {
@@ -88,36 +160,26 @@ impl Index {
         }
         all_roles.extend(roles);
         all_bindings.extend(bindings);
-        let mut index = Self {
-            revision: world.revision,
-            grants: BTreeMap::new(),
-            bindings: all_bindings,
-            roles: all_roles,
-        };
-        for (_, binding) in index.bindings.values() {
-            let rules = binding.rules(&index.roles);
-            let grants = index.grants.entry(binding.namespace.clone()).or_default();
-            for subject in &binding.subjects {
-                let grant = Grant { rules: rules.clone(), why: binding.why(subject).into() };
-                let holders = if subject.is_group { &mut grants.groups } else { &mut grants.users };
-                holders.entry(subject.name.clone()).or_default().push(Arc::new(grant));
-            }
+        let mut sources: BTreeMap<&str, Vec<Source>> = BTreeMap::new();
+        for (_, binding) in all_bindings.values() {
+            let source = Source { binding: binding.clone(), rules: binding.rules(&all_roles) };
+            sources.entry(&binding.namespace).or_default().push(source);
         }
-        index
+        let grants = sources.into_iter().map(|(namespace, sources)| {
+            (namespace.to_owned(), Grants::new(sources, before.grants.get(namespace)))
+        });
+        let grants = grants.collect();
+        Self { revision: world.revision, grants, bindings: all_bindings, roles: all_roles }
     }
 
     /// Returns what a user is given in the cluster and, if it is not empty, in a namespace.
-    pub(super) fn grants<'a>(
-        &'a self,
-        user: &'a User,
-        namespace: &'a str,
-    ) -> impl Iterator<Item = &'a Grant> {
+    pub(super) fn grants(&self, user: &User, namespace: &str) -> Vec<Grant<'_>> {
+        let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
         let places = [Some(""), Some(namespace).filter(|namespace| !namespace.is_empty())];
-        let places = places.into_iter().flatten().filter_map(|place| self.grants.get(place));
-        places.flat_map(|grants| {
-            let of_groups = user.groups.iter().filter_map(|group| grants.groups.get(group));
-            grants.users.get(&user.name).into_iter().chain(of_groups).flatten().map(|grant| &**grant)
-        })
+        for grants in places.into_iter().flatten().filter_map(|place| self.grants.get(place)) {
+            grants.find(user, &mut seen, &mut found);
+        }
+        found
     }
 }
 
@@ -177,8 +239,8 @@ impl Binding {
             let is_group = kind == "Group";
             (is_group || kind == "User" || kind == "ServiceAccount").then(|| Subject {
                 is_group,
-                name,
-                shown: format!("{kind} {shown:?}"),
+                name: name.into(),
+                shown: format!("{kind} {shown:?}").into(),
             })
         };
         Self {

@@ -95,9 +95,9 @@ impl Authorizer for Rbac {
         let index = self.index();
         let mut missing = Vec::new();
         for grant in index.grants(attributes.user, attributes.namespace()) {
-            match &grant.rules {
+            match grant.rules {
                 Ok(rules) if rules.iter().any(|rule| rule.allows(attributes.verb, attributes.request)) => {
-                    return Decision::Allow(grant.why.clone());
+                    return Decision::Allow(grant.why().into());
                 }
                 Ok(_) => {}
                 Err(role) if missing.contains(&role) => {}
@@ -118,7 +118,7 @@ impl Authorizer for Rbac {
         let index = self.index();
         let mut known = Rules::default();
         for grant in index.grants(user, namespace) {
-            match &grant.rules {
+            match grant.rules {
                 Ok(rules) => known.rules.extend(rules.iter().cloned()),
                 Err(role) => known.incomplete.push(role.clone()),
             }

@@ -151,6 +151,8 @@ fn covers_path(rule: &str, path: &str) -> bool {
 /// Into how many parts rules are taken apart at most to be compared with what somebody holds: a few thousand make the largest
 /// of the default roles.
 const MAX_PARTS: usize = 20_000;
+/// How often rules are compared with rules at most: a second's work at worst, where the default roles need a thousandth.
+const MAX_COMPARISONS: usize = 20_000_000;
 
 /// There are more parts in some rules than are compared.
 #[derive(Debug)]
@@ -171,9 +173,13 @@ impl PolicyRule {
 ///
 /// [`TooManyParts`] if it would take too long to find out.
 pub(crate) fn missing(held: &[PolicyRule], wanted: &[PolicyRule]) -> Result<Vec<PolicyRule>, TooManyParts> {
+    if wanted.len().saturating_mul(held.len()) > MAX_COMPARISONS {
+        return Err(TooManyParts);
+    }
     // What one rule covers as a whole need not be taken apart.
     let open = || wanted.iter().filter(|wanted| !held.iter().any(|rule| rule.covers(wanted)));
-    if open().map(PolicyRule::count).fold(0, usize::saturating_add) > MAX_PARTS {
+    let parts = open().map(PolicyRule::count).fold(0, usize::saturating_add);
+    if parts > MAX_PARTS || parts.saturating_mul(held.len()) > MAX_COMPARISONS {
         return Err(TooManyParts);
     }
     let parts = open().flat_map(PolicyRule::parts);
@@ -233,6 +239,18 @@ mod tests {
 
     fn request(path: &str) -> RequestInfo {
         RequestInfo::parse(&Method::GET, &path.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_would_take_too_long_to_compare_is_not_compared() {
+        let many = |prefix: &str| {
+            let rule = |number| json!({"apiGroups": [""], "resources": [format!("{prefix}{number}")], "verbs": ["get"]});
+            rules((0..10_000).map(rule).collect())
+        };
+
+        assert!(missing(&many("held"), &many("wanted")).is_err());
+        let everything = rules(json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]));
+        assert!(missing(&everything, &many("wanted")).unwrap().is_empty());
     }
 
     #[test]

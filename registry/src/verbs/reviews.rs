@@ -3,7 +3,7 @@
 //! The kinds are those of `k8s.io/api/authentication/v1` and `k8s.io/api/authorization/v1`, the rules those of
 //! `k8s.io/kubernetes/pkg/registry/{authentication,authorization}`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -134,6 +134,12 @@ fn texts(value: &Value) -> Vec<String> {
     all.filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
 
+/// Keeps the first of those that are the same.
+fn unique(texts: Vec<String>) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    texts.into_iter().filter(|text| seen.insert(text.clone())).collect()
+}
+
 /// The user whom a review is about.
 fn user_of(spec: &Value) -> User {
     let extra = spec["extra"].as_object().into_iter().flatten();
@@ -141,7 +147,7 @@ fn user_of(spec: &Value) -> User {
     User {
         name: text(spec, "user").into(),
         uid: text(spec, "uid").into(),
-        groups: texts(&spec["groups"]),
+        groups: unique(texts(&spec["groups"])),
         extra,
     }
 }

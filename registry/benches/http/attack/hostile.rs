@@ -123,7 +123,7 @@ fn request(random: &Random) -> Vec<u8> {
         3 => head(random),
         4 => {
             let path = PATHS[random.below(PATHS.len())];
-            format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").into_bytes()
+            format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").into_bytes()
         }
         _ => content(random),
     }
@@ -131,19 +131,19 @@ fn request(random: &Random) -> Vec<u8> {
 
 /// Heads that proxies and servers have disagreed about, or that are too much.
 fn head(random: &Random) -> Vec<u8> {
-    let smuggled = "GET /api/v1/secrets HTTP/1.1\r\nhost: a\r\n\r\n";
+    let smuggled = "GET /api/v1/secrets HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let long = "a".repeat(1 << (4 + random.below(14)));
     match random.below(10) {
-        0 => format!("POST {MAPS} HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
-        1 => format!("POST {MAPS} HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabc{smuggled}"),
-        2 => format!("POST {MAPS} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\nabc"),
-        3 => format!("POST {MAPS} HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n{smuggled}"),
-        4 => format!("GET /version HTTP/1.1\nhost: a\n x: folded\n\n{smuggled}"),
-        5 => format!("GET /version HTTP/1.1\r\nhost: a\r\nx: {long}\r\n\r\n"),
-        6 => format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"),
+        0 => format!("POST {MAPS} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}"),
+        1 => format!("POST {MAPS} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabc{smuggled}"),
+        2 => format!("POST {MAPS} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffff\r\nabc"),
+        3 => format!("POST {MAPS} HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n{smuggled}"),
+        4 => format!("GET /version HTTP/1.1\nhost: localhost\n x: folded\n\n{smuggled}"),
+        5 => format!("GET /version HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n"),
+        6 => format!("GET /{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
         7 => format!("GET /version HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(random.below(2000))),
-        8 => format!("GET {MAPS}?watch=1 HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: {long}\r\n\r\n"),
-        _ => format!("{long} {MAPS} HTTP/9.9\r\nhost: a\r\n\r\n"),
+        8 => format!("GET {MAPS}?watch=1 HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: {long}\r\n\r\n"),
+        _ => format!("{long} {MAPS} HTTP/9.9\r\nhost: localhost\r\n\r\n"),
     }
     .into_bytes()
 }
@@ -204,7 +204,7 @@ fn content(random: &Random) -> Vec<u8> {
         _ => body.len(),
     };
     let encoding = if random.below(8) == 0 { "content-encoding: gzip\r\n" } else { "" };
-    format!("{method} {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{encoding}content-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
+    format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{encoding}content-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 /// Aliases of aliases: text that doubles with each line once it is expanded.

@@ -52,11 +52,11 @@ pub(super) fn slow(server: &Child, figures: &mut Figures, count: usize) -> Resul
 /// How a connection begins.
 fn begin(index: usize) -> String {
     match index % 3 {
-        0 => "GET /version HTTP/1.1\r\nhost: a\r\nx: ".to_owned(),
+        0 => "GET /version HTTP/1.1\r\nhost: localhost\r\nx: ".to_owned(),
         1 => format!(
-            "POST {MAPS} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{{"
+            "POST {MAPS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n{{"
         ),
-        _ => format!("GET {MAPS} HTTP/1.1\r\nhost: a\r\n\r\n"),
+        _ => format!("GET {MAPS} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
     }
 }
 

@@ -269,7 +269,7 @@ impl Seat {
         self.fairness.mark(answer.headers_mut(), self.schema);
         match self.permit.take() {
             // A watch has begun; what is there already costs nothing more.
-            Some(permit) if !self.is_watch && !answer.body().is_there() => {
+            Some(permit) if !self.is_watch && answer.body().is_long() => {
                 let TimeLimit(limit) = self.limit;
                 let permit = permit.for_stream(Instant::now() + limit);
                 answer.map(|body| body.holding(permit))
