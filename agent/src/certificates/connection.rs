@@ -21,7 +21,7 @@ use super::credential::Credential;
 use super::error::JoinError;
 
 /// Makes a client of a certificate: one with connections of its own.
-pub type Connect = dyn Fn(&Credential) -> Result<Client, BoxError> + Send + Sync;
+pub(super) type Connect = dyn Fn(&Credential) -> Result<Client, BoxError> + Send + Sync;
 
 /// A client, and the connections that it has at present.
 #[derive(Clone)]

@@ -66,7 +66,7 @@ impl<'a> Joining<'a> {
         let authority = pem(config.root_cert.as_deref().unwrap_or_default());
         if authority.is_empty() {
             return Err(Failure::new(
-                "the kubeconfig names no authority: the agent would believe anybody to be the API server; add certificate-authority-data",
+                "the kubeconfig names no authority, so that the agent cannot tell whether it is the API server that calls it; add certificate-authority-data",
             ));
         }
         let metrics = Metrics::new();
@@ -170,10 +170,11 @@ impl<'a> Joining<'a> {
             JoinError::Untrusted(_) => {
                 format!("correct certificate-authority-data or the server's address in {bootstrap}")
             }
-            JoinError::Denied { name, .. }
-            | JoinError::Failed { name, .. }
-            | JoinError::Unusable { name, .. } => {
+            JoinError::Denied { name, .. } | JoinError::Failed { name, .. } => {
                 format!("`kubectl delete csr {name}` lets it ask again")
+            }
+            JoinError::Unusable { .. } => {
+                "see that the clocks agree, and start it again to ask for another".to_owned()
             }
             JoinError::Refused(_) => "see what the API server has against it".to_owned(),
             JoinError::Request(_) => "choose another name with --hostname-override".to_owned(),
