@@ -21,7 +21,7 @@ use super::credential::Credential;
 use super::error::JoinError;
 
 /// Makes a client of a certificate: one with connections of its own.
-pub type Connect = dyn Fn(&Credential) -> Result<Client, BoxError> + Send + Sync;
+pub(super) type Connect = dyn Fn(&Credential) -> Result<Client, BoxError> + Send + Sync;
 
 /// A client, and the connections that it has at present.
 #[derive(Clone)]
@@ -88,7 +88,7 @@ impl Connection {
             .read(|current| (current.client.clone(), current.switched.1.clone(), current.ended.1.clone()));
         let switched = is_watch(request.uri()).then_some(switched);
         let answer = ended.or(client.send(request)).await.ok_or(CUT_OFF)??;
-        Ok(answer.map(|body| Ending::new(body, switched, ended)))
+        Ok(answer.map(|body| Ending::new(body, switched, ended, self)))
     }
 }
 
@@ -120,13 +120,16 @@ struct Ending {
     /// What was passed on so far ends with a whole event.
     is_between: bool,
     is_over: bool,
+    /// An answer is read to its end although nobody asks anything any more.
+    _connection: Connection,
 }
 
 impl Ending {
-    fn new(inner: Body, switched: Option<Stop>, ended: Stop) -> Self {
+    fn new(inner: Body, switched: Option<Stop>, ended: Stop, connection: Connection) -> Self {
         let wait = |mut stop: Stop| -> Wait { Box::pin(async move { stop.wait().await }) };
         let switched = switched.map(wait);
-        Self { inner, switched, ended: wait(ended), is_between: true, is_over: false }
+        let ended = wait(ended);
+        Self { inner, switched, ended, is_between: true, is_over: false, _connection: connection }
     }
 
     /// Whether the connection's time is over.

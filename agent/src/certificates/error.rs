@@ -111,13 +111,12 @@ impl Verdict {
 fn untrusted(error: &(dyn Error + 'static)) -> Option<rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        // An I/O error is not the source of what it wraps.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let wrapped = wrapped.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(found @ rustls::Error::InvalidCertificate(_)) = wrapped.or_else(|| error.downcast_ref()) {
+        if let Some(found @ rustls::Error::InvalidCertificate(_)) = error.downcast_ref() {
             return Some(found.clone());
         }
-        next = error.source();
+        // What an I/O error wraps is not its source.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = wrapped.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source());
     }
     None
 }

@@ -18,7 +18,6 @@ mod request;
 mod serving;
 mod store;
 
-pub use connection::Connect;
 pub use credential::Credential;
 pub use error::JoinError;
 pub use join::{ClientRotation, Join, Joined};

@@ -1,6 +1,7 @@
 //! What an agent asks for: the subject, names and uses of a certificate.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,7 +40,10 @@ impl Order {
     }
 
     /// Orders the certificate that a node's agent serves with, under these names and addresses.
-    pub(super) fn serving(node: &str, mut names: Vec<String>) -> Self {
+    pub(super) fn serving(node: &str, names: impl IntoIterator<Item = String>) -> Self {
+        // An address is written in one way only.
+        let written = |name: String| name.parse().map_or(name, |address: IpAddr| address.to_string());
+        let mut names: Vec<String> = names.into_iter().map(written).collect();
         names.sort();
         names.dedup();
         Self {

@@ -66,7 +66,14 @@ impl Renewal {
             self.order.check(&credential, now)?;
             Ok(credential)
         });
-        let credential = checked.map_err(|message| JoinError::Unusable { name, message })?;
+        let credential = match checked {
+            Ok(credential) => credential,
+            Err(message) => {
+                // This request would be answered with the same again.
+                self.store.forget_pending_key()?;
+                return Err(JoinError::Unusable { name, message });
+            }
+        };
         self.store.save(&credential, now)?;
         self.store.forget_pending_key()?;
         Ok(credential)
@@ -82,9 +89,7 @@ impl Renewal {
             };
             let reason = crate::host::chain(&error);
             match error {
-                JoinError::Denied { name, .. }
-                | JoinError::Failed { name, .. }
-                | JoinError::Unusable { name, .. } => {
+                JoinError::Denied { name, .. } | JoinError::Failed { name, .. } => {
                     tracing::warn!(
                         reason,
                         "no certificate: the next request follows when this one is deleted, which takes an hour or `kubectl delete csr`"

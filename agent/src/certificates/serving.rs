@@ -90,7 +90,7 @@ impl ServingCertificate {
     ) -> Self {
         let node = node.into();
         let renewal = Renewal {
-            order: Order::serving(&node, names.into_iter().collect()),
+            order: Order::serving(&node, names),
             store: Store::new(directory.into(), "kubelet-server"),
             clock: context.clock.clone(),
             random: context.random.fork("kubelet-server"),

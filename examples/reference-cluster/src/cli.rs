@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use http::HeaderName;
 
 /// A Kubernetes-style cluster: all of it in one process, or one part.
@@ -19,8 +19,9 @@ pub(crate) struct Cli {
 /// What is told of what happens, and how.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LogOptions {
-    /// What is logged to standard error: error, warn, info, debug or trace, for all or per module.
-    #[arg(long, global = true, default_value = "warn", env = "QUARTERDECK_LOG")]
+    /// What is logged to standard error: error, warn, info, debug or trace, for all or per module. (What fails to reach the API
+    /// server is told by whoever asked, with the reason: kube_client says it without.)
+    #[arg(long, global = true, default_value = "warn,kube_client=off", env = "QUARTERDECK_LOG")]
     pub(crate) log: String,
     /// How it is logged.
     #[arg(long, global = true, value_enum, default_value = "text", env = "QUARTERDECK_LOG_FORMAT")]
@@ -272,11 +273,30 @@ pub(crate) struct ProxyPartOptions {
     pub(crate) proxy: ProxyOptions,
 }
 
-/// The options of an agent.
+/// The options of an agent. The names of those about certificates are kubelet's.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct AgentOptions {
     #[command(flatten)]
     pub(crate) part: PartOptions,
+    /// Where the API server is, and a bootstrap token: the agent asks for a certificate with it if the file that --kubeconfig names
+    /// does not exist, writes that file, and joins again with the token should its certificate expire.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bootstrap_kubeconfig: Option<PathBuf>,
+    /// Where the certificates of an agent that joins are kept (default: pki below the agent's state).
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) cert_dir: Option<PathBuf>,
+    /// The name of the node of an agent that joins (default: this machine's).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname_override: Option<String>,
+    /// Whether an agent that joins renews its client certificate before it ends.
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true")]
+    pub(crate) rotate_certificates: bool,
+    /// Whether an agent that joins asks the cluster for its serving certificate, and renews it; the API server believes no other
+    /// (false: it signs its own).
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_value_t = true, default_missing_value = "true")]
+    pub(crate) rotate_server_certificates: bool,
     /// What runs containers.
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) runtime: RuntimeKind,

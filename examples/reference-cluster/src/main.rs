@@ -1,11 +1,14 @@
 //! The reference cluster: one binary that runs all parts of a cluster together (`up`), or each as a process of its own.
 //!
-//! [`cli`] says what can be asked for, [`server`] assembles the API server, [`parts`] the components that talk to it, and
-//! [`up`] all of them in one process.
+//! [`cli`] says what can be asked for, [`server`] assembles the API server, [`parts`] the components that talk to it, [`agent`] and
+//! [`join`] a node's agent, and [`up`] all of them in one process.
 
 mod access;
+mod agent;
+mod bindings;
 mod cli;
 mod error;
+mod join;
 mod logs;
 mod parts;
 mod pod_network;
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
             Command::Apiserver(options) => server::run(options).await,
             Command::Scheduler(options) => parts::scheduler(&options).await,
             Command::Controllers(options) => parts::controllers(&options).await,
-            Command::Agent(options) => parts::agent(&options).await,
+            Command::Agent(options) => agent::run(&options).await,
             Command::Proxy(options) => parts::proxy(&options).await,
         };
         logs.finish().await;

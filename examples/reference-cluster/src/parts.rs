@@ -1,12 +1,11 @@
 //! The parts that talk to an API server, each as a process of its own.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use kube::client::ClientBuilder;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use quarterdeck_agent::{Agent, ServerSettings};
 use quarterdeck_core::certificates::CertificateSigner;
 use quarterdeck_core::client::{Context, MeasuredLayer, TokenAccounts};
 use quarterdeck_core::clock::Clock;
@@ -18,11 +17,9 @@ use quarterdeck_core::random::Random;
 use quarterdeck_proxy::{AddressTable, Mode, Proxy, RoundRobin};
 use quarterdeck_registry::tls::Authority;
 use quarterdeck_scheduler::{DefaultScheduler, SchedulerDriver};
-use secrecy::ExposeSecret as _;
 
-use crate::cli::{AgentOptions, ControllersOptions, PartOptions, ProxyPartOptions};
+use crate::cli::{ControllersOptions, PartOptions, ProxyPartOptions};
 use crate::error::{Failure, Result};
-use crate::runtimes;
 use crate::sockets::proxy_endpoint;
 use crate::up::report;
 
@@ -42,7 +39,7 @@ pub(crate) async fn controllers(options: &ControllersOptions) -> Result<()> {
     let signer = signer(options)?;
     let mut options = quarterdeck_controllers::Options::default().root_ca(authority);
     options.certificate_signer = signer;
-    let accounts = part.accounts()?;
+    let accounts = part.accounts().await?;
     let context = part.context.clone().with_accounts(move |name| accounts.client(name));
     let controllers = quarterdeck_controllers::all(&context, options);
     part.run("The controllers", controllers).await
@@ -58,37 +55,6 @@ fn signer(options: &ControllersOptions) -> Result<Option<Arc<dyn CertificateSign
     let authority = Authority::load(certificate, key, Clock::system().now());
     let authority = authority.map_err(|error| Failure::because("nothing can be signed", &error))?;
     Ok(Some(Arc::new(authority)))
-}
-
-/// Runs a node's agent until Ctrl-C. Its pods end with it, unless they are to go on.
-pub(crate) async fn agent(options: &AgentOptions) -> Result<()> {
-    let part = Part::open(&options.part).await?;
-    let kubeconfig = &part.kubeconfig;
-    let user = kubeconfig.auth_infos.first().map(|user| user.name.clone()).unwrap_or_default();
-    let Some(node) = user.strip_prefix("system:node:") else {
-        let file = options.part.kubeconfig.display();
-        return Err(Failure::new(format!(
-            "{file} is no agent's kubeconfig but that of {user:?}: take one that `quarterdeck apiserver` wrote, kubeconfigs/agent"
-        )));
-    };
-    let address = crate::server::own_address().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    let listen = options.listen.unwrap_or(SocketAddr::new(address, 0));
-    let runtime = runtimes::open(options.runtime, node, &options.data).await?;
-    let (certificate, key) = identity(kubeconfig)?;
-    let settings = ServerSettings::tls(listen, &certificate, &key, &authority(kubeconfig)?);
-    let settings =
-        settings.map_err(|error| Failure::because("the agent's server cannot be set up", &error))?;
-    let agent = Agent::new_shared(&part.context, node, runtime.runtime)
-        .root_dir(options.data.join(node))
-        .addresses(vec![address])
-        .end_pods_on_stop(!options.keep_pods)
-        .serve(settings);
-    let node = node.to_owned();
-    part.run(&format!("The agent of {node}"), vec![Box::new(agent)]).await?;
-    if options.keep_pods {
-        println!("The pods of {node} go on: the agent takes them over when it is started again.");
-    }
-    Ok(())
 }
 
 /// Runs the service proxy until Ctrl-C.
@@ -144,17 +110,16 @@ pub(crate) fn ctrl_c() -> Stop {
 }
 
 /// A part that talks to an API server, before it runs.
-struct Part {
-    context: Context,
-    config: Config,
+pub(crate) struct Part {
+    pub(crate) context: Context,
+    pub(crate) kubeconfig: Kubeconfig,
     measured: MeasuredLayer,
-    kubeconfig: Kubeconfig,
     diagnostics: Option<LoopbackServer<Diagnostics>>,
 }
 
 impl Part {
     /// Reads the kubeconfig, and makes what the part needs of it.
-    async fn open(options: &PartOptions) -> Result<Self> {
+    pub(crate) async fn open(options: &PartOptions) -> Result<Self> {
         let unusable = |error: &dyn std::error::Error| {
             let what = format!(
                 "cannot use the kubeconfig {}: take one that `quarterdeck apiserver` wrote",
@@ -169,26 +134,38 @@ impl Part {
         metrics.with_process();
         let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
         let measured = MeasuredLayer::new(&metrics, host);
-        let client = client(config.clone(), &measured).map_err(|error| unusable(&error))?;
+        let client = client(config, &measured).map_err(|error| unusable(&error))?;
+        Self::with_client(kubeconfig, client, metrics, measured, options)
+    }
+
+    /// Makes what the part needs of a client whose requests are `measured`.
+    pub(crate) fn with_client(
+        kubeconfig: Kubeconfig,
+        client: Client,
+        metrics: Metrics,
+        measured: MeasuredLayer,
+        options: &PartOptions,
+    ) -> Result<Self> {
         let context = Context::new(client, Clock::system(), Random::from_os()).with_metrics(metrics);
         let checked = measured.clone();
         context.health.ready("api-server", move || checked.checked());
         let diagnostics = diagnostics(&context, options)?;
-        Ok(Self { context, config, measured, kubeconfig, diagnostics })
+        Ok(Self { context, kubeconfig, measured, diagnostics })
     }
 
     /// Returns the clients of service accounts, whose tokens the part's own user asks for.
-    fn accounts(&self) -> Result<TokenAccounts> {
+    async fn accounts(&self) -> Result<TokenAccounts> {
+        let failed = |error: &dyn std::error::Error| Failure::because("no client for service accounts", error);
+        let config = Config::from_custom_kubeconfig(self.kubeconfig.clone(), &KubeConfigOptions::default());
+        let mut config = config.await.map_err(|error| failed(&error))?;
         // With the part's certificate on the connection, a token would prove nothing.
-        let mut config = self.config.clone();
         config.auth_info = AuthInfo::default();
-        let nobody = client(config, &self.measured);
-        let nobody = nobody.map_err(|error| Failure::because("no client for service accounts", &error))?;
+        let nobody = client(config, &self.measured).map_err(|error| failed(&error))?;
         Ok(TokenAccounts::new(self.context.client.clone(), nobody, self.context.clock.clone()))
     }
 
     /// Runs the part's components until Ctrl-C.
-    async fn run(self, name: &str, components: Vec<Box<dyn Component>>) -> Result<()> {
+    pub(crate) async fn run(self, name: &str, components: Vec<Box<dyn Component>>) -> Result<()> {
         let stop = ctrl_c();
         let cluster = self.kubeconfig.clusters.first().and_then(|cluster| cluster.cluster.as_ref());
         let server = cluster.and_then(|cluster| cluster.server.as_deref()).unwrap_or_default();
@@ -219,20 +196,13 @@ fn diagnostics(context: &Context, options: &PartOptions) -> Result<Option<Loopba
 }
 
 /// Returns the certificate of the cluster's authority, as PEM.
-fn authority(kubeconfig: &Kubeconfig) -> Result<String> {
+pub(crate) fn authority(kubeconfig: &Kubeconfig) -> Result<String> {
     let cluster = kubeconfig.clusters.first().and_then(|cluster| cluster.cluster.as_ref());
     decode(cluster.and_then(|cluster| cluster.certificate_authority_data.clone()))
 }
 
-/// Returns the certificate and the key of the user, as PEM.
-fn identity(kubeconfig: &Kubeconfig) -> Result<(String, String)> {
-    let user = kubeconfig.auth_infos.first().and_then(|user| user.auth_info.as_ref());
-    let certificate = user.and_then(|user| user.client_certificate_data.clone());
-    let key = user.and_then(|user| user.client_key_data.as_ref()).map(|key| key.expose_secret().to_owned());
-    Ok((decode(certificate)?, decode(key)?))
-}
-
-fn decode(data: Option<String>) -> Result<String> {
+/// Reads what a kubeconfig has as base64.
+pub(crate) fn decode(data: Option<String>) -> Result<String> {
     use base64::Engine as _;
     let bytes =
         base64::engine::general_purpose::STANDARD.decode(data.unwrap_or_default()).unwrap_or_default();

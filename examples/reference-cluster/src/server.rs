@@ -17,6 +17,7 @@ use quarterdeck_registry::tls::{Authority, Identity, ServiceAccountKey, kubeconf
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
 
 use crate::access::{Access, proxy_authorities};
+use crate::bindings;
 use crate::cli::{ServerOptions, StorageKind};
 use crate::error::{Failure, Result};
 use crate::parts::ctrl_c;
@@ -65,6 +66,7 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     let server =
         builder.start().await.map_err(|error| Failure::because("the API server did not start", &error))?;
     attach(&nodes, &server, &identities.authority)?;
+    bindings::make(&server, &options.access).await;
     let listeners = listen(&options, &server, &identities, sockets)?;
     let stop = ctrl_c();
     println!("The API server is ready at {url}");
@@ -227,7 +229,7 @@ fn write_kubeconfigs(options: &ServerOptions, authority: &Authority, url: &str) 
 }
 
 /// Writes a file that only its owner reads, in place of an earlier one.
-fn write_private(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     let failed = |error: std::io::Error| {
         Failure::new(format!("cannot write {}: {error}; check that its directory is yours", path.display()))
     };

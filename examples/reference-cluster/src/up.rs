@@ -8,6 +8,7 @@ use quarterdeck_core::runtime::RuntimeInfo;
 use quarterdeck_proxy::RoundRobin;
 
 use crate::access::Access;
+use crate::bindings;
 use crate::cli::{Part, UpOptions};
 use crate::error::{Failure, Result};
 use crate::parts::{ctrl_c, set_up_proxy};
@@ -46,6 +47,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     let plane = plane.build().map_err(|error| Failure::because("the cluster cannot be assembled", &error))?;
     let cluster =
         plane.start().await.map_err(|error| Failure::because("the cluster did not start", &error))?;
+    bindings::make(cluster.server(), &options.server.access).await;
     let listeners = match server::listen(&options.server, cluster.server(), &identities, sockets) {
         Ok(listeners) => listeners,
         Err(error) => {

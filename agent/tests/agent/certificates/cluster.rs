@@ -10,7 +10,7 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::client::Body;
 use kube::{Client, Resource};
 use quarterdeck_agent::certificates::{Credential, Join};
@@ -128,6 +128,14 @@ impl Cluster {
         connect(&self.server, move |request| {
             request.headers_mut().insert(AUTHORIZATION, bearer.clone());
         })
+    }
+
+    /// Has the token end now.
+    pub(super) async fn expire_token(&self) {
+        let secrets: Api<Secret> = Api::namespaced(self.server.client(), "kube-system");
+        let end = json!({"stringData": {"expiration": self.clock.now().to_string()}});
+        let name = format!("bootstrap-token-{}", &TOKEN[..6]);
+        secrets.patch(&name, &PatchParams::default(), &Patch::Merge(end)).await.unwrap();
     }
 
     /// Makes clients that show a certificate, and notes which.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, DeleteParams, PostParams};
 use quarterdeck_agent::certificates::JoinError;
+use quarterdeck_core::clock::Clock;
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -137,7 +138,10 @@ async fn who_shows_no_good_token_or_may_not_ask_is_told_so() {
         "{forbidden:?}"
     );
     cluster.welcome().await;
-    join(TOKEN).await.unwrap();
+    cluster.expire_token().await;
+    let expired = join(TOKEN).await;
+    assert!(matches!(expired, Err(JoinError::Unauthorized)), "{expired:?}");
+    assert!(cluster.asked().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -181,6 +185,27 @@ async fn a_request_that_its_signer_fails_is_told_of() {
         matches!(&failed, Err(JoinError::Failed { message, .. }) if message == "Test: by hand"),
         "{failed:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_is_of_no_use_is_not_kept_and_the_next_request_is_another() {
+    let (cluster, place, shown) = (Cluster::start().await, tempdir().unwrap(), Shown::default());
+    cluster.welcome().await;
+    // Certificates begin five minutes early: so much a clock may be behind, and no more.
+    let start = cluster.clock.now();
+    let behind = Clock::following_tokio(start - jiff::SignedDuration::from_mins(6));
+    let join = || cluster.join("node-1", place.path(), &shown).bootstrap(cluster.with_token(TOKEN));
+
+    let refused = join().clock(behind).run().await;
+
+    assert!(
+        matches!(&refused, Err(JoinError::Unusable { message, .. }) if message.contains("is good from")),
+        "{refused:?}"
+    );
+    assert!(!current(place.path()).exists());
+    let joined = join().run().await.unwrap();
+    assert_eq!(who(&joined.client).await.unwrap().0, "system:node:node-1");
+    assert_eq!(cluster.asked().await.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

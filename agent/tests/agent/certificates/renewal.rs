@@ -166,6 +166,21 @@ async fn what_is_under_way_has_a_minute_and_is_cut_off_before_the_old_certificat
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_is_read_to_its_end_although_its_client_is_gone() {
+    let (cluster, shown) = (Cluster::start().await, Shown::default());
+    cluster.welcome().await;
+    let (node, _place) = joined(&cluster, &shown).await;
+    let request = Request::get("/api/v1/services").body(Body::empty()).unwrap();
+    let answer = node.client.send(request).await.unwrap();
+
+    drop(node);
+    tokio::time::sleep(SECOND).await;
+
+    let list = answer.into_body().collect_bytes().await.unwrap();
+    assert!(list.ends_with(b"}") || list.ends_with(b"}\n"), "{list:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_that_nobody_knows_any_more_joins_again_as_at_first() {
     let (mut cluster, shown) = (Cluster::start().await, Shown::default());
     cluster.welcome_once().await;

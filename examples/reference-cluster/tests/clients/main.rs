@@ -1,7 +1,7 @@
 //! kube-rs as programs use it: a client that knows nothing but a kubeconfig, and a server behind TLS.
 //!
 //! [`front`] is the way from one to the other. [`objects`] is about the client, [`watching`] about watchers and what is made of
-//! them, [`controller`] about controllers, [`pods`] about what needs nodes, [`election`] about leaders.
+//! them, [`controller`] about controllers, [`pods`] about what needs nodes, [`election`] about leaders, [`renewal`] about nodes' connections.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod controller;
@@ -9,6 +9,7 @@ mod election;
 mod front;
 mod objects;
 mod pods;
+mod renewal;
 mod watching;
 
 use std::time::Duration;

@@ -2,7 +2,8 @@
 //!
 //! [`place`] is where things run, [`running`] what runs there, [`kubectl`] the way in. The walks are in [`process`],
 //! [`unprivileged`], [`docker`], [`processes`] and [`bounds`]; [`crash`] kills, [`custom`] defines kinds, [`apply`] is about
-//! kubectl's server-side apply, [`certificates`] about `kubectl certificate`, [`flags`] and [`refusals`] about what is asked of `up`,
+//! kubectl's server-side apply, [`certificates`] about `kubectl certificate`, [`joining`] about agents
+//! with bootstrap tokens, [`flags`] and [`refusals`] about what is asked of `up`,
 //! [`observability`] about what is told.
 //!
 //! Tests take turns, because they share the machine. Most need root; what a machine cannot do is said and left out.
@@ -14,6 +15,7 @@ mod crash;
 mod custom;
 mod docker;
 mod flags;
+mod joining;
 mod kubectl;
 mod observability;
 mod place;
