@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::client::ClientBuilder;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -181,6 +183,8 @@ impl Part {
         // With the part's certificate on the connection, a token would prove nothing.
         let mut config = self.config.clone();
         config.auth_info = AuthInfo::default();
+        // The accounts' names do not say which program it is.
+        config.headers.push((USER_AGENT, HeaderValue::from_static("kube-controller-manager")));
         let nobody = client(config, &self.measured);
         let nobody = nobody.map_err(|error| Failure::because("no client for service accounts", &error))?;
         Ok(TokenAccounts::new(self.context.client.clone(), nobody, self.context.clock.clone()))
