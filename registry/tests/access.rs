@@ -292,6 +292,49 @@ async fn default_roles_are_repaired_at_the_start_and_may_be_left_alone() {
 }
 
 #[tokio::test]
+async fn components_have_what_their_bindings_give_them_and_nothing_else() {
+    let server = ApiServer::in_memory().await.unwrap();
+    for component in ["kube-scheduler", "kube-controller-manager", "node-proxier"] {
+        let user = if component == "node-proxier" { "kube-proxy" } else { component };
+        let (user, services) = (format!("system:{user}"), "/api/v1/services");
+        assert!(can(&server, &user, services).await, "{user}");
+
+        let path = format!("{RBAC}/clusterrolebindings/system:{component}");
+        let (code, _) = call(&server, "DELETE", &path, Value::Null).await;
+
+        assert_eq!(code, StatusCode::OK);
+        while can(&server, &user, services).await {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// It can store roles of namespaces alone: those count, and the default ones hold though nobody can see or change them.
+#[tokio::test]
+async fn default_roles_hold_on_a_server_that_cannot_store_them() {
+    let kinds = ["namespaces", "pods", "configmaps", "secrets"];
+    let roles = ["roles.rbac.authorization.k8s.io", "rolebindings.rbac.authorization.k8s.io"];
+    let builder = ApiServer::builder(MemoryStorage::new()).only(kinds.into_iter().chain(roles));
+    let server = builder.start().await.unwrap();
+    let deployments = "system:serviceaccount:kube-system:deployment-controller";
+    let collector = "system:serviceaccount:kube-system:generic-garbage-collector";
+    let secrets = format!("{NS}/secrets");
+
+    assert!(can(&server, "system:kube-scheduler", "/api/v1/pods").await);
+    assert!(!can(&server, "system:kube-scheduler", &secrets).await);
+    assert!(can(&server, deployments, "/api/v1/pods").await && !can(&server, deployments, &secrets).await);
+    assert!(can(&server, collector, &secrets).await);
+    assert!(!can(&server, "ann", "/api/v1/pods").await);
+    grant(&server, "r", "ann", json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]}]))
+        .await;
+    assert!(can(&server, "ann", &secrets).await && !can(&server, "ann", "/api/v1/pods").await);
+    assert!(
+        can(&server, "system:kube-scheduler", "/api/v1/pods").await,
+        "they hold when the index is made anew"
+    );
+}
+
+#[tokio::test]
 async fn nobody_passes_unknown_unless_anonymous_users_are_let_in() {
     let ask = async |server: &ApiServer, path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();

@@ -68,6 +68,10 @@ impl TokenAccounts {
     }
 
     /// Returns a client that acts as the service account `name` in `kube-system`. Nothing is asked yet.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a tokio runtime.
     #[must_use]
     pub fn client(&self, name: &str) -> Client {
         let tokens = Arc::new(Tokens {

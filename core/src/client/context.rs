@@ -58,6 +58,10 @@ impl Context {
 
     /// Returns the context of a part that has the service account of a name in `kube-system`: it acts as the account, and reads
     /// through the informers that all share. Where the context knows no accounts, it is the same context.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a tokio runtime where the context knows accounts: clients need one.
     #[must_use]
     pub fn account(&self, name: &str) -> Self {
         let mut own = self.clone();

@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::client::ClientBuilder;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -160,6 +162,8 @@ impl Part {
         let mut config = config.await.map_err(|error| failed(&error))?;
         // With the part's certificate on the connection, a token would prove nothing.
         config.auth_info = AuthInfo::default();
+        // The accounts' names do not say which program it is.
+        config.headers.push((USER_AGENT, HeaderValue::from_static("kube-controller-manager")));
         let nobody = client(config, &self.measured).map_err(|error| failed(&error))?;
         Ok(TokenAccounts::new(self.context.client.clone(), nobody, self.context.clock.clone()))
     }

@@ -19,6 +19,26 @@ pub(super) const BINDINGS: &str = "/registry/rolebindings/";
 /// What roles and bindings are stored under.
 pub(super) const PREFIXES: [&str; 4] = [CLUSTER_ROLES, CLUSTER_BINDINGS, ROLES, BINDINGS];
 
+/// Which part of the default policy a server cannot store, for it does not serve the kinds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unstored {
+    pub cluster: bool,
+    pub namespaces: bool,
+}
+
+impl Unstored {
+    /// Says it of a server that stores something below these prefixes.
+    pub(super) fn beside(stored: &[&str]) -> Self {
+        let lacks = |prefixes: [&str; 2]| prefixes.iter().any(|prefix| !stored.contains(prefix));
+        Self { cluster: lacks([CLUSTER_ROLES, CLUSTER_BINDINGS]), namespaces: lacks([ROLES, BINDINGS]) }
+    }
+
+    /// Whether an object of the default policy is of that part.
+    fn has(self, object: &Value) -> bool {
+        if object["metadata"]["namespace"].is_null() { self.cluster } else { self.namespaces }
+    }
+}
+
 /// What was read of an object of a revision.
 type Read<T> = (Revision, T);
 
@@ -142,9 +162,9 @@ struct Subject {
 }
 
 impl Index {
-    /// Compiles what a world holds, and, of a server that cannot store them, the default roles and bindings. What did not change
-    /// since `before` is not read again.
-    pub(super) fn new(world: &World, before: &Self, with_defaults: bool) -> Self {
+    /// Compiles what a world holds, and what it cannot hold of the default roles and bindings. What did not change since `before`
+    /// is not read again.
+    pub(super) fn new(world: &World, before: &Self, unstored: Unstored) -> Self {
         let roles = [CLUSTER_ROLES, ROLES].iter().flat_map(|prefix| world.range(prefix, None));
         let bindings = [CLUSTER_BINDINGS, BINDINGS].iter().flat_map(|prefix| world.range(prefix, None));
         let roles = roles
@@ -152,11 +172,14 @@ impl Index {
         let bindings = bindings.map(|(key, object)| {
             read(key, object, &before.bindings, |binding| Arc::new(Binding::of(binding)))
         });
-        let (mut all_roles, mut all_bindings) = (BTreeMap::new(), BTreeMap::new());
-        if with_defaults {
-            all_roles = defaults(default_roles(), &before.roles, |role| PolicyRule::all_of(role).into());
+        let mut all_roles = BTreeMap::new();
+        let mut all_bindings = BTreeMap::new();
+        if unstored.cluster || unstored.namespaces {
+            let roles = default_roles().filter(|role| unstored.has(role));
+            all_roles = defaults(roles, &before.roles, |role| PolicyRule::all_of(role).into());
+            let bindings = default_bindings().filter(|binding| unstored.has(binding));
             let of = |binding: &Value| Arc::new(Binding::of(binding));
-            all_bindings = defaults(default_bindings(), &before.bindings, of);
+            all_bindings = defaults(bindings, &before.bindings, of);
         }
         all_roles.extend(roles);
         all_bindings.extend(bindings);

@@ -20,7 +20,7 @@ use crate::cache::{Cache, Log};
 use crate::layers::authorization::{Attributes, Authorizer, Decision};
 use crate::user::User;
 pub(crate) use bootstrap::{default_rules, rule_value};
-use index::Index;
+use index::{Index, Unstored};
 pub use rule::PolicyRule;
 pub(crate) use rule::{TooManyParts, describe, missing, quoted};
 
@@ -35,8 +35,8 @@ pub struct Rules {
     pub incomplete: Vec<String>,
 }
 
-/// Decides by the roles and bindings that are stored. On a server without all kinds of them, the default ones hold as well, as they
-/// are: nobody can change them there, and its components go on working.
+/// Decides by the roles and bindings that are stored. Default ones that a server cannot store, for it does not serve both their kinds,
+/// hold as they are: nobody can change them there, and its components go on working.
 #[derive(Debug, Default)]
 pub struct Rbac {
     watched: OnceLock<Watched>,
@@ -50,8 +50,8 @@ pub struct Rbac {
 struct Watched {
     cache: Cache,
     logs: Vec<Arc<Log>>,
-    /// Whether the default roles and bindings hold without being stored.
-    with_defaults: bool,
+    /// What holds without being stored.
+    unstored: Unstored,
 }
 
 impl Rbac {
@@ -65,7 +65,7 @@ impl Rbac {
     /// the last of them may already be made of a world that has it: then it is made once more than needed, never too seldom.
     fn index(&self) -> Arc<Index> {
         let index = self.index.load_full();
-        let Some(Watched { cache, logs, with_defaults }) = self.watched.get() else { return index };
+        let Some(Watched { cache, logs, unstored }) = self.watched.get() else { return index };
         let changed = logs.iter().map(|log| log.last()).max().unwrap_or(Revision(0));
         if changed <= index.revision {
             return index;
@@ -75,7 +75,7 @@ impl Rbac {
         if changed <= index.revision {
             return index;
         }
-        let index = Arc::new(Index::new(&cache.world(), &index, *with_defaults));
+        let index = Arc::new(Index::new(&cache.world(), &index, *unstored));
         self.index.store(index.clone());
         index
     }
@@ -84,11 +84,12 @@ impl Rbac {
 #[async_trait]
 impl Authorizer for Rbac {
     fn start(&self, cache: &Cache) {
-        let logs: Vec<_> = index::PREFIXES.iter().filter_map(|prefix| cache.log_of(prefix)).collect();
-        let with_defaults = logs.len() < index::PREFIXES.len();
-        let watched = self.watched.set(Watched { cache: cache.clone(), logs, with_defaults });
+        let stored = index::PREFIXES.iter().filter_map(|prefix| Some((*prefix, cache.log_of(prefix)?)));
+        let (stored, logs): (Vec<_>, Vec<_>) = stored.unzip();
+        let unstored = Unstored::beside(&stored);
+        let watched = self.watched.set(Watched { cache: cache.clone(), logs, unstored });
         assert!(watched.is_ok(), "an authorizer belongs to one server");
-        self.index.store(Arc::new(Index::new(&cache.world(), &Index::default(), with_defaults)));
+        self.index.store(Arc::new(Index::new(&cache.world(), &Index::default(), unstored)));
     }
 
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
