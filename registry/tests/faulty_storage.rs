@@ -48,7 +48,7 @@ struct Writer {
 
 impl Writer {
     fn new(server: &ApiServer, seed: u64, number: usize) -> Self {
-        let (random, name) = (Random::seeded(seed ^ number as u64 * 77), format!("map-{number}"));
+        let (random, name) = (Random::seeded(seed).fork(&number.to_string()), format!("map-{number}"));
         let possible = BTreeSet::from([None]);
         Self { server: server.clone(), random, name, possible, count: 0, refused: 0 }
     }
