@@ -1,10 +1,11 @@
 //! The reference cluster: one binary that runs all parts of a cluster together (`up`), or each as a process of its own.
 //!
 //! [`cli`] says what can be asked for, [`server`] assembles the API server, [`parts`] the components that talk to it, and
-//! [`up`] all of them in one process.
+//! [`up`] all of them in one process. [`copies`] makes and restores copies of the store.
 
 mod access;
 mod cli;
+mod copies;
 mod error;
 mod logs;
 mod parts;
@@ -44,6 +45,8 @@ fn main() -> ExitCode {
             Command::Controllers(options) => parts::controllers(&options).await,
             Command::Agent(options) => parts::agent(&options).await,
             Command::Proxy(options) => parts::proxy(&options).await,
+            Command::Backup(options) => copies::backup(&options),
+            Command::Restore(options) => copies::restore(&options),
         };
         logs.finish().await;
         outcome
