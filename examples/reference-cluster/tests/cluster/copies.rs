@@ -180,7 +180,6 @@ async fn a_full_disk_refuses_writes_until_there_is_room() {
     let again = Running::ready(&place, &arguments).await;
     let list: Value = serde_json::from_str(&place.ask(&format!("curl -s {maps}")).await).expect("a list");
     let items = list["items"].as_array().map(Vec::len);
-    // The default one of the namespace comes with it.
     assert_eq!(items, Some(acknowledged + 1), "what was acknowledged is there, and what was refused is not");
     again.stop(&place).await;
 }
