@@ -10,7 +10,7 @@ use futures::StreamExt as _;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use quarterdeck_core::random::Random;
-use quarterdeck_core::storage::{Change, List, Revision, Storage};
+use quarterdeck_core::storage::{Change, List, Revision, Storage, Transaction};
 use quarterdeck_core::testing::storage::{FaultPlan, FaultyStorage};
 use quarterdeck_registry::{ApiServer, Body, MemoryStorage, User};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ struct Writer {
 
 impl Writer {
     fn new(server: &ApiServer, seed: u64, number: usize) -> Self {
-        let (random, name) = (Random::seeded(seed ^ number as u64 * 77), format!("map-{number}"));
+        let (random, name) = (Random::seeded(seed).fork(&number.to_string()), format!("map-{number}"));
         let possible = BTreeSet::from([None]);
         Self { server: server.clone(), random, name, possible, count: 0, refused: 0 }
     }
@@ -256,4 +256,38 @@ async fn service_whose_creation_was_answered_with_an_error_has_its_address_or_is
     assert!(refused > 10, "only {refused} were refused");
     assert_eq!(addresses.len(), claimed.len(), "an address is claimed by nobody");
     assert!(addresses.iter().all(|address| claimed.contains(address)), "{addresses:?}, {claimed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_outlives_an_outage_of_its_store_and_its_watchers_miss_nothing() {
+    let (storage, server) = start(5).await;
+    storage.set_plan(FaultPlan::calm());
+    let (events, mut seen) = mpsc::unbounded_channel();
+    let _watching = tokio::spawn(watch(server.clone(), events));
+    let map = |name: &str| json!({"metadata": {"name": name}});
+    assert_eq!(call(&server, "POST", MAPS, map("before")).await.0, StatusCode::CREATED);
+    assert_eq!(seen.recv().await.unwrap().1, "before");
+    // What another server commits meanwhile.
+    let stored = storage.inner().get(&format!("{STORED_MAPS}before").as_str().into()).await.unwrap().unwrap();
+    let text = String::from_utf8(stored.value.to_vec()).unwrap().replace("before", "meanwhile");
+
+    storage.set_plan(FaultPlan::calm().refuse(100).cut_watches(100));
+    let meanwhile = Transaction::new().put(format!("{STORED_MAPS}meanwhile"), text);
+    storage.inner().commit(meanwhile).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    for (method, path, body) in [("POST", MAPS, map("refused")), ("GET", MAPS, Value::Null)] {
+        let (code, body) = call(&server, method, path, body).await;
+        assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE, "{method}: {body}");
+    }
+    assert!(seen.try_recv().is_err(), "nothing is shown that was not read");
+
+    storage.set_plan(FaultPlan::calm());
+    assert_eq!(call(&server, "POST", MAPS, map("after")).await.0, StatusCode::CREATED);
+    for name in ["meanwhile", "after"] {
+        let next = tokio::time::timeout(Duration::from_secs(60), seen.recv()).await;
+        assert_eq!(next.unwrap().unwrap().1, name);
+    }
+    let (_, list) = call(&server, "GET", MAPS, Value::Null).await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 3, "{list}");
+    server.shutdown().await;
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use http::HeaderName;
+use quarterdeck_registry::storage::SyncPolicy;
 
 /// A Kubernetes-style cluster: all of it in one process, or one part.
 #[derive(Debug, Parser)]
@@ -59,6 +60,10 @@ pub(crate) enum Command {
     Agent(AgentOptions),
     /// Runs the service proxy alone.
     Proxy(ProxyPartOptions),
+    /// Copies the store of a data directory, while a server runs on it or not.
+    Backup(BackupOptions),
+    /// Makes a store of a copy, in a data directory that has none.
+    Restore(RestoreOptions),
 }
 
 impl Command {
@@ -71,6 +76,8 @@ impl Command {
             Self::Controllers(_) => "controllers",
             Self::Agent(_) => "agent",
             Self::Proxy(_) => "proxy",
+            Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
         }
     }
 }
@@ -119,6 +126,10 @@ pub(crate) struct ServerOptions {
     /// Where objects are kept.
     #[arg(long, value_enum, default_value = "embedded")]
     pub(crate) storage: StorageKind,
+    /// When a write has to be on the disk: always, before it is answered; never, but when the system does it by itself; or at
+    /// intervals such as 100ms. All but always may lose answered writes when the machine crashes.
+    #[arg(long, default_value_t = SyncPolicy::EveryCommit, value_name = "WHEN")]
+    pub(crate) fsync: SyncPolicy,
     /// Which objects are encrypted in the store, and with which keys (apiserver.config.k8s.io/v1 EncryptionConfiguration; default:
     /// none). Those not encrypted with the first key are written again at the start.
     #[arg(long, value_name = "FILE")]
@@ -309,6 +320,28 @@ pub(crate) struct AgentOptions {
     /// Where the agent answers the API server, with TLS (default: this machine's address, any port).
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
+}
+
+/// The options of a copy.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BackupOptions {
+    /// The data directory whose store is copied.
+    #[arg(long, default_value_os_t = default_data(), env = "QUARTERDECK_DATA")]
+    pub(crate) data: PathBuf,
+    /// Where the copy is made: an empty or a new directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) to: PathBuf,
+}
+
+/// The options of a restore.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RestoreOptions {
+    /// The copy that `quarterdeck backup` made.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) from: PathBuf,
+    /// The data directory that gets the store; it must have none.
+    #[arg(long, default_value_os_t = default_data(), env = "QUARTERDECK_DATA")]
+    pub(crate) data: PathBuf,
 }
 
 /// Where data is kept unless told otherwise: the system's place for it, or the user's.

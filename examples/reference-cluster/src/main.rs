@@ -2,11 +2,13 @@
 //!
 //! [`cli`] says what can be asked for, [`server`] assembles the API server, [`parts`] the components that talk to it, [`agent`] and
 //! [`join`] a node's agent, and [`up`] all of them in one process.
+//! [`copies`] makes and restores copies of the store.
 
 mod access;
 mod agent;
 mod bindings;
 mod cli;
+mod copies;
 mod error;
 mod join;
 mod logs;
@@ -47,6 +49,8 @@ fn main() -> ExitCode {
             Command::Controllers(options) => parts::controllers(&options).await,
             Command::Agent(options) => agent::run(&options).await,
             Command::Proxy(options) => parts::proxy(&options).await,
+            Command::Backup(options) => copies::backup(&options),
+            Command::Restore(options) => copies::restore(&options),
         };
         logs.finish().await;
         outcome

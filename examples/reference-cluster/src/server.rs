@@ -12,13 +12,14 @@ use quarterdeck_core::component::Supervisor;
 use quarterdeck_core::storage::Storage;
 use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::node_connector::TlsNodes;
-use quarterdeck_registry::storage::{EmbeddedStorage, EncryptedStorage, Encryption, MemoryStorage};
+use quarterdeck_registry::storage::{EmbeddedOptions, EncryptedStorage, Encryption, MemoryStorage};
 use quarterdeck_registry::tls::{Authority, Identity, ServiceAccountKey, kubeconfig};
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
 
 use crate::access::{Access, proxy_authorities};
 use crate::bindings;
 use crate::cli::{ServerOptions, StorageKind};
+use crate::copies;
 use crate::error::{Failure, Result};
 use crate::parts::ctrl_c;
 use crate::sockets::Sockets;
@@ -104,8 +105,7 @@ pub(crate) async fn storage(options: &ServerOptions) -> Result<Arc<dyn Storage>>
     let below: Arc<dyn Storage> = match options.storage {
         StorageKind::Memory => Arc::new(MemoryStorage::new()),
         StorageKind::Embedded => {
-            let directory = options.data.join("storage");
-            let opened = EmbeddedStorage::open(&directory);
+            let opened = EmbeddedOptions::default().sync(options.fsync).open(copies::store(&options.data));
             Arc::new(opened.map_err(|error| Failure::because("cannot open the store", &error))?)
         }
     };

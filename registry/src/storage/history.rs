@@ -38,6 +38,9 @@ impl Default for Retention {
 pub(super) struct Logged {
     pub(super) revision: Revision,
     pub(super) changes: Box<[Changed]>,
+    /// What the history costs that ends with it, as if nothing had ever been forgotten. So what is forgotten is known without
+    /// looking at each commit.
+    total: usize,
 }
 
 /// A change of one key: what was there, and what is there now. One of the two is something.
@@ -89,11 +92,14 @@ pub(super) struct History {
     compacted: Revision,
     log: Vector<Arc<Logged>>,
     marks: Vector<(Revision, Entries)>,
-    bytes: usize,
+    /// What all commits cost that there ever were, and those of them that are forgotten.
+    total: usize,
+    forgotten: usize,
 }
 
 /// History that was forgotten. Dropping it takes time in proportion to it: do so without holding a lock.
 #[must_use]
+#[derive(Debug)]
 pub(super) struct Forgotten {
     _log: Vector<Arc<Logged>>,
     _marks: Vector<(Revision, Entries)>,
@@ -102,7 +108,7 @@ pub(super) struct Forgotten {
 impl History {
     /// Starts a history of which everything up to `compacted` is forgotten.
     pub(super) fn new(compacted: Revision, retention: Retention) -> Self {
-        Self { retention, compacted, log: Vector::new(), marks: Vector::new(), bytes: 0 }
+        Self { retention, compacted, log: Vector::new(), marks: Vector::new(), total: 0, forgotten: 0 }
     }
 
     pub(super) fn compacted(&self) -> Revision {
@@ -110,30 +116,41 @@ impl History {
     }
 
     /// Appends the next commit, after which the store holds `entries`.
-    pub(super) fn push(&mut self, logged: Arc<Logged>, entries: &Entries) {
-        debug_assert_eq!(logged.revision.0, self.compacted.0 + self.log.len() as u64 + 1);
-        self.bytes += cost(&logged);
-        if logged.revision.0.is_multiple_of(COMMITS_PER_MARK) {
-            self.marks.push_back((logged.revision, entries.clone()));
+    pub(super) fn push(
+        &mut self,
+        revision: Revision,
+        changes: Box<[Changed]>,
+        entries: &Entries,
+    ) -> Arc<Logged> {
+        debug_assert_eq!(revision.0, self.compacted.0 + self.log.len() as u64 + 1);
+        self.total += changes.iter().map(Changed::cost).sum::<usize>();
+        let logged = Arc::new(Logged { revision, changes, total: self.total });
+        if revision.0.is_multiple_of(COMMITS_PER_MARK) {
+            self.marks.push_back((revision, entries.clone()));
         }
-        self.log.push_back(logged);
+        self.log.push_back(Arc::clone(&logged));
         while self.log.len() > 1
-            && (self.log.len() > self.retention.commits || self.bytes > self.retention.bytes)
+            && (self.log.len() > self.retention.commits || self.bytes() > self.retention.bytes)
         {
             let oldest = self.log.pop_front().expect("the log holds more than one commit");
-            self.bytes -= cost(&oldest);
+            self.forgotten = oldest.total;
             self.compacted = oldest.revision;
         }
         self.drop_marks();
+        logged
     }
 
-    /// Forgets the commits up to `at`, which is not beyond the last one.
+    fn bytes(&self) -> usize {
+        self.total - self.forgotten
+    }
+
+    /// Forgets the commits up to `at`, which is not beyond the last one. Takes the same short time however many they are.
     pub(super) fn compact(&mut self, at: Revision) -> Forgotten {
         let count = usize::try_from(at.0.saturating_sub(self.compacted.0)).unwrap_or(usize::MAX);
         let kept = self.log.split_off(count.min(self.log.len()));
         let log = std::mem::replace(&mut self.log, kept);
         self.compacted = self.compacted.max(at);
-        self.bytes -= log.iter().map(|logged| cost(logged)).sum::<usize>();
+        self.forgotten = log.last().map_or(self.forgotten, |logged| logged.total);
         let marks = self.marks.clone();
         self.drop_marks();
         Forgotten { _log: log, _marks: marks }
@@ -179,10 +196,6 @@ impl History {
         }
         entries
     }
-}
-
-fn cost(logged: &Logged) -> usize {
-    logged.changes.iter().map(Changed::cost).sum()
 }
 
 fn undo(entries: &mut Entries, logged: &Logged, prefix: &str) {

@@ -17,7 +17,9 @@ mod published;
 mod versions;
 
 #[cfg(feature = "embedded")]
-pub use embedded::{EmbeddedOptions, EmbeddedStorage, OpenError};
+pub use embedded::{
+    Copied, EmbeddedOptions, EmbeddedStorage, OpenError, ParseSyncPolicyError, Repair, SyncPolicy,
+};
 #[cfg(feature = "encryption")]
 pub use encrypted::{DecryptError, EncryptedStorage, Encryption, EncryptionError, EncryptionKey, Provider};
 pub use history::Retention;

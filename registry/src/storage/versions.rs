@@ -50,6 +50,12 @@ impl Versions {
         self.history.compacted()
     }
 
+    /// Returns the entries as they are now.
+    #[cfg(feature = "embedded")]
+    pub(super) fn entries(&self) -> &Entries {
+        &self.entries
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -93,10 +99,8 @@ impl Versions {
         if changes.is_empty() {
             return None;
         }
-        let logged = Arc::new(Logged { revision, changes: changes.into_boxed_slice() });
         self.revision = revision;
-        self.history.push(Arc::clone(&logged), &self.entries);
-        Some(logged)
+        Some(self.history.push(revision, changes.into_boxed_slice(), &self.entries))
     }
 
     fn put(&mut self, revision: Revision, key: Key, value: Bytes) -> Changed {

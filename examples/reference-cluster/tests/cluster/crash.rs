@@ -60,7 +60,8 @@ async fn what_was_acknowledged_outlives_kill_9_under_write_load() {
     server.stop(&place).await;
 }
 
-fn configmaps(address: &str) -> Api<ConfigMap> {
+/// Returns the config maps of the server that listens there without TLS.
+pub(crate) fn configmaps(address: &str) -> Api<ConfigMap> {
     let config = Config::new(format!("http://{address}").parse().expect("it is a URL"));
     Api::namespaced(Client::try_from(config).expect("a client needs nothing more"), "default")
 }

@@ -4,13 +4,14 @@
 //! [`unprivileged`], [`docker`], [`processes`] and [`bounds`]; [`crash`] kills, [`custom`] defines kinds, [`apply`] is about
 //! kubectl's server-side apply, [`certificates`] about `kubectl certificate`, [`joining`] about agents
 //! with bootstrap tokens, [`flags`] and [`refusals`] about what is asked of `up`,
-//! [`observability`] about what is told.
+//! [`observability`] about what is told, [`copies`] about backups.
 //!
 //! Tests take turns, because they share the machine. Most need root; what a machine cannot do is said and left out.
 
 mod apply;
 mod bounds;
 mod certificates;
+mod copies;
 mod crash;
 mod custom;
 mod docker;

@@ -72,6 +72,11 @@ impl Running {
         assert!(found == Ok(true), "{} does not say {words:?} ({found:?}): {:#?}", self.what, self.said);
     }
 
+    /// Returns the number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.pid
+    }
+
     /// Presses Ctrl-C; it has to end well.
     pub(crate) async fn stop(mut self, place: &Place) {
         place.signal("INT", self.pid).await;

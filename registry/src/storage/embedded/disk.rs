@@ -14,7 +14,10 @@ use super::error::OpenError;
 use super::format;
 
 /// The name of the file whose lock says that the directory is in use.
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
+
+/// A file system's own directory, at the top of a volume that was mounted for the store.
+pub(super) const LOST_AND_FOUND: &str = "lost+found";
 
 /// A directory of files. What was not synced may be lost or torn: names by [`Disk::sync`], bytes by
 /// [`DiskFile::sync`].
@@ -77,10 +80,26 @@ impl OsDisk {
         let path = directory.join(LOCK);
         let lock = options().create(true).open(&path).map_err(|error| OpenError::io(&path, error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { directory: directory.to_owned() }),
+            Ok(()) => {
+                tell_holder(&lock);
+                Ok(Self { directory: directory.to_owned(), _lock: lock })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+                Err(OpenError::Locked { directory: directory.to_owned(), lock: path, holder })
+            }
             Err(TryLockError::Error(error)) => Err(OpenError::io(&path, error)),
         }
+    }
+}
+
+/// Writes this process' number into the file that it locked, for the error of the next. It is the lock that counts: a full
+/// disk keeps nobody from it.
+fn tell_holder(lock: &File) {
+    let text = format!("{}\n", std::process::id());
+    let told = lock.set_len(0).and_then(|()| lock.write_all_at(text.as_bytes(), 0));
+    if let Err(error) = told {
+        tracing::debug!(%error, "cannot say in the lock who holds it");
     }
 }
 
@@ -102,8 +121,7 @@ fn refuse_foreign(directory: &Path) -> Result<(), OpenError> {
         if name == LOCK || format::is_ours(&name) {
             return Ok(());
         }
-        // A file system's own directory, at the top of a volume that was mounted for the store.
-        if name != "lost+found" {
+        if name != LOST_AND_FOUND {
             foreign = Some(name);
         }
     }

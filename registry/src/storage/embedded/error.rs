@@ -1,19 +1,27 @@
 //! Why a directory cannot be opened as a store.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::is_full;
 
-/// Why [`EmbeddedStorage`](super::EmbeddedStorage) could not be opened. Nothing in the directory was changed.
+/// Why [`EmbeddedStorage`](super::EmbeddedStorage) could not be opened, copied or restored. Nothing that was there was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// Another process has the directory open.
-    #[error("{} is in use by another process: stop it, or choose another directory", directory.display())]
+    #[error(
+        "{} is in use by {}, which holds {}: stop it, or choose another directory",
+        directory.display(), Holder(*holder), lock.display()
+    )]
     Locked {
         /// The directory.
         directory: PathBuf,
+        /// The file that the other process has locked.
+        lock: PathBuf,
+        /// The number of that process, if it told it.
+        holder: Option<u32>,
     },
     /// The process may not read or write there.
     #[error("no permission for {}: change its owner, or choose another directory", path.display())]
@@ -30,6 +38,18 @@ pub enum OpenError {
         directory: PathBuf,
         /// What is there instead.
         found: String,
+    },
+    /// Something is where a copy should be made.
+    #[error("{} is not empty: choose an empty or a new directory, nothing is overwritten", directory.display())]
+    NotEmpty {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// There is no store where one should be read.
+    #[error("there is no store in {}: name the directory that holds one", directory.display())]
+    NoStore {
+        /// The directory.
+        directory: PathBuf,
     },
     /// The data was written in a format that this version does not know.
     #[error("{} has format version {found}, this program reads {supported}: use the version that wrote it", file.display())]
@@ -70,6 +90,18 @@ pub enum OpenError {
         /// What the operating system said.
         source: io::Error,
     },
+}
+
+/// A process, as an error names it.
+struct Holder(Option<u32>);
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(process) => write!(f, "process {process}"),
+            None => f.write_str("another process"),
+        }
+    }
 }
 
 impl OpenError {

@@ -8,7 +8,8 @@
 //! made), segment number or revision (u64), sequence of the first frame or count of entries (u64), checksum of the
 //! frame before the first one (u32), zeros. Its checksum covers it with zeros in its own place.
 //!
-//! A frame is 32 bytes of header, records, and zeros up to a multiple of 8. The header: magic (u32), bytes of records
+//! A frame is 32 bytes of header, records, and zeros up to a multiple of 8. The header: magic (u32; one of two: all frames
+//! before it were synced when it was written, or some may not have been), bytes of records
 //! (u32), sequence (u64), header checksum of the frame before (u32), checksum of the records (u32), checksum of the header
 //! so far (u32), zeros. Both checksums are CRC-32C and cover the store's number too. So nobody can make a value that
 //! passes for a frame, and a frame that was written over half of another does not continue in the rest of it.
@@ -30,7 +31,10 @@ pub(super) const FRAME_HEADER: usize = 32;
 /// What a frame's length is a multiple of.
 pub(super) const ALIGNMENT: usize = 8;
 
-const FRAME_MAGIC: [u8; 4] = *b"QdFr";
+/// The magic of a frame before which all was synced: if it is there, so is all before it, or it was damaged.
+const SYNCED_MAGIC: [u8; 4] = *b"QdFr";
+/// The magic of a frame before which something was not synced yet: a crash may have taken that and left this.
+const LOOSE_MAGIC: [u8; 4] = *b"QdFl";
 const LOG: &str = "log-";
 const SNAPSHOT: &str = "snapshot-";
 /// The end of the name of a file that is being made.
@@ -160,13 +164,23 @@ pub(super) struct Chain {
     pub(super) previous: u32,
 }
 
+/// Whether all frames before one are synced when it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Before {
+    Synced,
+    Loose,
+}
+
 impl Chain {
     /// Makes the bytes a frame: they begin with room for the header. Returns the chain behind it.
-    pub(super) fn seal(self, frame: &mut Vec<u8>) -> Self {
+    pub(super) fn seal(self, frame: &mut Vec<u8>, before: Before) -> Self {
         let records =
             u32::try_from(frame.len() - FRAME_HEADER).expect("what is in flight is far below 4 GiB");
         frame[..FRAME_HEADER].fill(0);
-        frame[0..4].copy_from_slice(&FRAME_MAGIC);
+        frame[0..4].copy_from_slice(match before {
+            Before::Synced => &SYNCED_MAGIC,
+            Before::Loose => &LOOSE_MAGIC,
+        });
         frame[4..8].copy_from_slice(&records.to_le_bytes());
         frame[8..16].copy_from_slice(&self.sequence.to_le_bytes());
         frame[16..20].copy_from_slice(&self.previous.to_le_bytes());
@@ -189,16 +203,22 @@ impl Chain {
         (u32_at(frame, 20) == self.checksum(&frame[FRAME_HEADER..])).then(|| self.behind(frame))
     }
 
-    /// Returns whether `bytes` begin with a whole frame that comes later than the next one.
+    /// Returns whether `bytes` begin with a whole frame that comes later than the next one, and was written when that was
+    /// synced.
     pub(super) fn is_later(self, bytes: &[u8]) -> bool {
         let Some(records) = self.records(bytes) else { return false };
         let frame = bytes.get(..FRAME_HEADER + records);
-        u64_at(bytes, 8) > self.sequence && frame.is_some_and(|frame| self.follow(frame).is_some())
+        bytes[0..4] == SYNCED_MAGIC
+            && u64_at(bytes, 8) > self.sequence
+            && frame.is_some_and(|frame| self.follow(frame).is_some())
     }
 
     /// Returns how many bytes of records follow, if these bytes begin with the header of a frame.
     fn records(self, bytes: &[u8]) -> Option<usize> {
-        let header = bytes.get(..FRAME_HEADER).filter(|header| header[0..4] == FRAME_MAGIC)?;
+        let header = bytes.get(..FRAME_HEADER)?;
+        if header[0..4] != SYNCED_MAGIC && header[0..4] != LOOSE_MAGIC {
+            return None;
+        }
         (u32_at(header, 24) == self.checksum(&header[0..24])).then(|| u32_at(header, 4) as usize)
     }
 

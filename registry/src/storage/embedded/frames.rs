@@ -97,9 +97,9 @@ impl<'a> Frames<'a> {
         Ok(Next::End)
     }
 
-    /// Returns where a whole frame follows that comes later than the next one. Frames are written one at a time, each
-    /// after the sync of the one before. So if there is one, the damaged one before it was synced and acknowledged;
-    /// if there is none, the damage is what a crash left of a write that nobody was told of.
+    /// Returns where a whole frame follows that comes later than the next one, and that was written when all before it was
+    /// synced. So if there is one, the damaged one before it was synced, and acknowledged; if there is none, the damage is
+    /// what a crash left of writes that were not.
     pub(super) fn later_frame(&self) -> io::Result<Option<u64>> {
         let length = usize::try_from(self.length.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let mut rest = vec![0; length];

@@ -8,7 +8,10 @@ use quarterdeck_core::storage::Revision;
 use tokio::time::Instant;
 
 use super::disk::{Disk, DiskFile, is_full};
-use super::format::{Chain, FILE_HEADER, FRAME_HEADER, Header, Kind, NEW, SPARE, segment_name, write_closed};
+use super::format::{
+    Before, Chain, FILE_HEADER, FRAME_HEADER, Header, Kind, NEW, SPARE, segment_name, write_closed,
+};
+use super::policy::SyncPolicy;
 
 /// Room is taken in steps of so many bytes: a sync of bytes whose room was taken before is faster.
 const STEP: u64 = 16 << 20;
@@ -57,7 +60,13 @@ pub(super) struct Log {
     /// place; else the file system has to note which bytes are there now, behind all that others write.
     zeroed: bool,
     spare: Spare,
-    last_sync: Duration,
+    policy: SyncPolicy,
+    /// Since when something waits for a sync.
+    unsynced: Option<Instant>,
+    /// Whether a sync failed.
+    failed: bool,
+    /// How long the last sync took, until somebody wants to know.
+    last_sync: Option<Duration>,
 }
 
 /// The segment after the present one, filled with zeros.
@@ -113,7 +122,12 @@ pub(super) struct End {
 
 impl Log {
     /// Makes the first segment of a new store.
-    pub(super) fn create(disk: Arc<dyn Disk>, store: u64, segment_bytes: u64) -> io::Result<Self> {
+    pub(super) fn create(
+        disk: Arc<dyn Disk>,
+        store: u64,
+        segment_bytes: u64,
+        policy: SyncPolicy,
+    ) -> io::Result<Self> {
         let chain = Chain { store, sequence: 1, previous: 0 };
         let file = make_segment(&*disk, 1, chain)?;
         let end = End {
@@ -125,12 +139,19 @@ impl Log {
             closed: false,
             sealed: Vec::new(),
         };
-        Self::resume(disk, end, segment_bytes)
+        Self::resume(disk, end, segment_bytes, policy)
     }
 
     /// Goes on where a log ends.
-    pub(super) fn resume(disk: Arc<dyn Disk>, end: End, segment_bytes: u64) -> io::Result<Self> {
-        let End { file, number, offset, chain, last, closed, sealed } = end;
+    pub(super) fn resume(
+        disk: Arc<dyn Disk>,
+        end: End,
+        segment_bytes: u64,
+        policy: SyncPolicy,
+    ) -> io::Result<Self> {
+        let End { mut file, number, offset, chain, last, closed, sealed } = end;
+        // A process that was killed may have left what is not synced, and from now on it is shown.
+        file.sync()?;
         let allocated = file.length()?;
         Ok(Self {
             disk,
@@ -145,7 +166,10 @@ impl Log {
             sealed,
             zeroed: false,
             spare: Spare::None,
-            last_sync: Duration::ZERO,
+            policy,
+            unsynced: None,
+            failed: false,
+            last_sync: None,
         })
     }
 
@@ -171,9 +195,30 @@ impl Log {
         self.offset
     }
 
-    /// Returns how long the last sync took of a frame that was appended.
-    pub(super) fn last_sync(&self) -> Duration {
-        self.last_sync
+    /// Returns how long the last sync took, once.
+    pub(super) fn last_sync(&mut self) -> Option<Duration> {
+        self.last_sync.take()
+    }
+
+    /// Returns in what time a sync is due; `None` if nothing waits for one, or none can be done.
+    pub(super) fn sync_due(&self) -> Option<Duration> {
+        match self.policy {
+            SyncPolicy::Interval(interval) if !self.failed => {
+                self.unsynced.map(|since| interval.saturating_sub(since.elapsed()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes all durable that was appended.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.unsynced.is_some() {
+            let began = Instant::now();
+            self.file.sync().inspect_err(|_| self.failed = true)?;
+            self.last_sync = Some(began.elapsed());
+            self.unsynced = None;
+        }
+        Ok(())
     }
 
     /// Forgets segments that were removed.
@@ -202,21 +247,23 @@ impl Log {
         };
     }
 
-    /// Appends a frame and syncs it. `frame` begins with room for its header; `last` is the revision behind it.
+    /// Appends a frame, and syncs it if that is the policy. `frame` begins with room for its header; `last` is the revision behind it.
     pub(super) fn append(&mut self, frame: &mut Vec<u8>, last: Revision) -> Result<(), AppendError> {
         let better = !self.zeroed && matches!(self.spare, Spare::Ready(_));
         if self.offset >= self.segment_bytes || better {
             self.roll()?;
         }
-        let chain = self.chain.seal(frame);
+        let before = if self.unsynced.is_some() { Before::Loose } else { Before::Synced };
+        let chain = self.chain.seal(frame, before);
         let end = self.offset + frame.len() as u64;
         self.reserve(end)?;
         if let Err(error) = self.file.write(self.offset, frame) {
             return Err(self.undo(error));
         }
-        let began = Instant::now();
-        self.file.sync().map_err(AppendError::Failed)?;
-        self.last_sync = began.elapsed();
+        self.unsynced.get_or_insert_with(Instant::now);
+        if self.policy == SyncPolicy::EveryCommit {
+            self.sync().map_err(AppendError::Failed)?;
+        }
         self.offset = end;
         self.chain = chain;
         self.last = last;
@@ -249,6 +296,7 @@ impl Log {
         match self.file.truncate(self.offset).and_then(|()| self.file.sync()) {
             Ok(()) => {
                 self.allocated = self.offset;
+                self.unsynced = None;
                 AppendError::Full(error)
             }
             Err(error) => AppendError::Failed(error),
@@ -257,6 +305,8 @@ impl Log {
 
     /// Starts the next segment.
     fn roll(&mut self) -> Result<(), AppendError> {
+        // Only the last segment may be torn.
+        self.sync().map_err(AppendError::Failed)?;
         let number = self.number + 1;
         let (made, zeroed) = match std::mem::replace(&mut self.spare, Spare::None) {
             Spare::Ready(file) => (finish_segment(&*self.disk, file, SPARE, number, self.chain), true),
@@ -294,11 +344,14 @@ impl Log {
         write_closed(&mut frame);
         self.append(&mut frame, self.last)?;
         self.closed = true;
-        self.file.truncate(self.offset).and_then(|()| self.file.sync()).map_err(AppendError::Failed)
+        self.file.truncate(self.offset).and_then(|()| self.file.sync()).map_err(AppendError::Failed)?;
+        self.unsynced = None;
+        Ok(())
     }
 }
 
-fn make_segment(disk: &dyn Disk, number: u64, chain: Chain) -> io::Result<Box<dyn DiskFile>> {
+/// Makes an empty segment that goes on after `chain`.
+pub(super) fn make_segment(disk: &dyn Disk, number: u64, chain: Chain) -> io::Result<Box<dyn DiskFile>> {
     let new = format!("{}{NEW}", segment_name(number));
     let file = create_afresh(disk, &new)?;
     finish_segment(disk, file, &new, number, chain)

@@ -2,15 +2,17 @@
 //!
 //! Start at [`EmbeddedStorage`]. A commit takes this way: `queue` checks and applies it, and lets it wait with others;
 //! `writer`, one thread, takes all that wait at once, has `log` append them as one frame and sync it, publishes them to
-//! readers, and answers their callers. `snapshot` replaces what of the log nobody can ask for any more, and `recovery`
-//! reads everything back. `format` says what the bytes mean; `disk` is the seam to the operating system.
+//! readers, and answers their callers. `snapshot` replaces what of the log nobody can ask for any more, `recovery`
+//! reads everything back, and `backup` makes copies. `format` says what the bytes mean; `disk` is the seam to the operating system.
 
+mod backup;
 mod disk;
 mod error;
 mod figures;
 mod format;
 mod frames;
 mod log;
+mod policy;
 mod queue;
 mod recovery;
 mod snapshot;
@@ -35,10 +37,13 @@ use tokio::sync::watch;
 use super::history::Retention;
 use super::published::Published;
 use super::versions::Versions;
+pub use backup::Copied;
 use disk::{Disk, OsDisk};
 pub use error::OpenError;
 use figures::Figures;
+pub use policy::{ParseSyncPolicyError, SyncPolicy};
 use queue::{Queue, unavailable};
+pub use recovery::Repair;
 use recovery::{Recovered, recover};
 use writer::Writer;
 
@@ -47,11 +52,12 @@ use writer::Writer;
 pub struct EmbeddedOptions {
     retention: Retention,
     segment_bytes: u64,
+    sync: SyncPolicy,
 }
 
 impl Default for EmbeddedOptions {
     fn default() -> Self {
-        Self { retention: Retention::default(), segment_bytes: 64 << 20 }
+        Self { retention: Retention::default(), segment_bytes: 64 << 20, sync: SyncPolicy::EveryCommit }
     }
 }
 
@@ -71,6 +77,13 @@ impl EmbeddedOptions {
         self
     }
 
+    /// Syncs commits to the disk by this policy (default: [`SyncPolicy::EveryCommit`]).
+    #[must_use]
+    pub fn sync(mut self, policy: SyncPolicy) -> Self {
+        self.sync = policy;
+        self
+    }
+
     /// Opens the store in a directory, which is made if it is missing. Blocks while it reads what is there.
     ///
     /// # Errors
@@ -83,7 +96,14 @@ impl EmbeddedOptions {
 
     fn open_disk(self, disk: Arc<dyn Disk>) -> Result<EmbeddedStorage, OpenError> {
         let root = disk.path("");
-        let recovered = recover(disk, self.retention, self.segment_bytes)?;
+        let mut recovered = recover(disk, self)?;
+        let repair = recovered.repair.take();
+        if let Some(Repair { file, offset }) = &repair {
+            tracing::warn!(
+                file = %file.display(), offset,
+                "cut off the end of the log: the write of it was interrupted before anybody was told that it is durable"
+            );
+        }
         let (shared, writer) = Shared::new(recovered);
         let (closed, is_closed) = watch::channel(false);
         let thread = thread::Builder::new()
@@ -93,7 +113,7 @@ impl EmbeddedOptions {
                 writer.run();
             })
             .map_err(|error| OpenError::io(&root, error))?;
-        let inner = Inner { shared, thread: Mutex::new(Some(thread)), closed: is_closed };
+        let inner = Inner { shared, thread: Mutex::new(Some(thread)), closed: is_closed, repair };
         Ok(EmbeddedStorage { inner: Arc::new(inner) })
     }
 }
@@ -131,7 +151,8 @@ impl Drop for Stopped {
 
 /// A store that lives in a directory and survives its process. Clones are the same store; dropping the last one closes it.
 ///
-/// A commit returns once it is on the disk (`fdatasync`), together with all that were made meanwhile. Readers see it
+/// A commit returns once it is on the disk (`fdatasync`), together with all that were made meanwhile; another [`SyncPolicy`]
+/// is faster and loses something when the machine crashes. Readers see it
 /// from that moment on, not before. All that is stored is held in memory too; reads never touch the disk.
 ///
 /// When the disk is full, commits fail with [`StorageError::Full`] until there is room. When it fails to write or sync,
@@ -167,6 +188,7 @@ struct Inner {
     shared: Shared,
     thread: Mutex<Option<JoinHandle<()>>>,
     closed: watch::Receiver<bool>,
+    repair: Option<Repair>,
 }
 
 impl Inner {
@@ -194,6 +216,12 @@ impl EmbeddedStorage {
     /// [`OpenError`] says what is wrong with the directory; nothing in it was changed then.
     pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
         EmbeddedOptions::default().open(directory)
+    }
+
+    /// Returns what was repaired when the store was opened, if anything was.
+    #[must_use]
+    pub fn repair(&self) -> Option<&Repair> {
+        self.inner.repair.as_ref()
     }
 
     /// Closes the store, whatever clones there are, and returns when all commits in flight were answered and the directory

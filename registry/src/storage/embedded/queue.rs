@@ -6,12 +6,13 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use quarterdeck_core::component::BoxError;
 use quarterdeck_core::storage::{Revision, StorageError, Transaction};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::super::history::Logged;
+use super::super::history::{Forgotten, Logged};
 use super::super::versions::{Versions, size, validate};
 use super::format::{FRAME_HEADER, write_commit, write_compact};
 
@@ -27,8 +28,8 @@ pub(super) struct Batch {
     /// Room for a frame's header, then the records.
     pub(super) frame: Vec<u8>,
     pub(super) commits: Vec<Arc<Logged>>,
-    /// How often history is forgotten in it.
-    pub(super) compactions: u64,
+    /// History that is forgotten in it. To drop it takes a while: not what anybody should wait for.
+    pub(super) forgotten: Vec<Forgotten>,
     pub(super) replies: Vec<(oneshot::Sender<Answer>, Answer)>,
     /// What the batch takes of what may be in flight.
     room: usize,
@@ -38,13 +39,21 @@ impl Batch {
     fn new(mut frame: Vec<u8>) -> Self {
         frame.clear();
         frame.resize(FRAME_HEADER, 0);
-        Self { frame, commits: Vec::new(), compactions: 0, replies: Vec::new(), room: 0 }
+        Self { frame, commits: Vec::new(), forgotten: Vec::new(), replies: Vec::new(), room: 0 }
     }
 
     /// Returns whether there is something to write, and not only something to answer.
     pub(super) fn has_records(&self) -> bool {
         self.frame.len() > FRAME_HEADER
     }
+}
+
+/// Why the writer finds no batch.
+pub(super) enum NoBatch {
+    /// None came in the time that it may wait.
+    Late,
+    /// None will come: the store closes.
+    Closing,
 }
 
 struct Line {
@@ -127,19 +136,32 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// Takes the batch that waits, with the versions behind it. Waits for one; returns `None` when the store closes and
-    /// none is left. `frame` is memory to use for the next.
-    pub(super) fn take(&self, frame: Vec<u8>) -> Option<(Batch, Versions)> {
+    /// Takes the batch that waits, with the versions behind it. Waits for one, for so long if there is a bound. `frame` is
+    /// memory to use for the next.
+    pub(super) fn take(
+        &self,
+        frame: Vec<u8>,
+        at_most: Option<Duration>,
+    ) -> Result<(Batch, Versions), NoBatch> {
         let mut line = self.lock();
         while line.batch.replies.is_empty() {
             if line.closing {
-                return None;
+                return Err(NoBatch::Closing);
             }
-            line = self.work.wait(line).expect("nothing panics while it holds the line");
+            let Some(at_most) = at_most else {
+                line = self.work.wait(line).expect("nothing panics while it holds the line");
+                continue;
+            };
+            let (woken, waited) =
+                self.work.wait_timeout(line, at_most).expect("nothing panics while it holds the line");
+            line = woken;
+            if waited.timed_out() && line.batch.replies.is_empty() && !line.closing {
+                return Err(NoBatch::Late);
+            }
         }
         line.busy = true;
         let batch = std::mem::replace(&mut line.batch, Batch::new(frame));
-        Some((batch, line.versions.clone()))
+        Ok((batch, line.versions.clone()))
     }
 
     /// Says that the batch that was taken is durable and published.
@@ -215,10 +237,10 @@ impl Line {
 
     fn compact(&mut self, at: Revision) -> Answer {
         let before = self.versions.compacted();
-        let _forgotten = self.versions.compact(at)?;
+        let forgotten = self.versions.compact(at)?;
         if self.versions.compacted() > before {
             write_compact(&mut self.batch.frame, at);
-            self.batch.compactions += 1;
+            self.batch.forgotten.push(forgotten);
         }
         Ok(self.versions.revision())
     }

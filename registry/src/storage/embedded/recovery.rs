@@ -4,13 +4,14 @@
 //! reported. Any other damage is refused.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::Revision;
 
-use super::super::history::Retention;
 use super::super::versions::Versions;
+use super::EmbeddedOptions;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::format::{
@@ -27,14 +28,23 @@ pub(super) struct Recovered {
     pub(super) log: Log,
     /// The name and size of the snapshot that the log goes on from.
     pub(super) snapshot: Option<(String, u64)>,
+    /// What was cut off, if the last write was interrupted.
+    pub(super) repair: Option<Repair>,
+}
+
+/// What opening a store repaired: the end of its log was written when the process or the machine stopped, so that nobody was
+/// told that it is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repair {
+    /// The file of the log that was cut off.
+    pub file: PathBuf,
+    /// How many bytes of it were kept.
+    pub offset: u64,
 }
 
 /// Reads back a store, or makes one in an empty directory.
-pub(super) fn recover(
-    disk: Arc<dyn Disk>,
-    retention: Retention,
-    segment: u64,
-) -> Result<Recovered, OpenError> {
+pub(super) fn recover(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<Recovered, OpenError> {
     let root = disk.path("");
     let names = disk.list().map_err(|error| OpenError::io(&root, error))?;
     let mut segments: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
@@ -46,21 +56,21 @@ pub(super) fn recover(
         names.into_iter().filter(|name| name.ends_with(NEW) && format::is_ours(name)).collect();
     superfluous.extend(snapshots.into_iter().map(format::snapshot_name));
     let recovered = if segments.is_empty() && latest.is_none() {
-        create(disk, retention, segment)?
+        create(disk, options)?
     } else {
         let snapshot = latest.map(|revision| snapshot::read(&*disk, revision)).transpose()?;
-        Replay::new(disk, snapshot, retention)?.run(&segments, segment)?
+        Replay::new(disk, snapshot, options)?.run(&segments)?
     };
     // Last, so that an error on the way leaves everything as it was.
     remove(&*recovered.log.disk().clone(), &superfluous)?;
     Ok(recovered)
 }
 
-fn create(disk: Arc<dyn Disk>, retention: Retention, segment: u64) -> Result<Recovered, OpenError> {
+fn create(disk: Arc<dyn Disk>, options: EmbeddedOptions) -> Result<Recovered, OpenError> {
     let path = disk.path(&segment_name(1));
-    let log =
-        Log::create(disk, Random::from_os().u64(), segment).map_err(|error| OpenError::io(&path, error))?;
-    Ok(Recovered { versions: Versions::new(retention), log, snapshot: None })
+    let log = Log::create(disk, Random::from_os().u64(), options.segment_bytes, options.sync)
+        .map_err(|error| OpenError::io(&path, error))?;
+    Ok(Recovered { versions: Versions::new(options.retention), log, snapshot: None, repair: None })
 }
 
 fn remove(disk: &dyn Disk, names: &[String]) -> Result<(), OpenError> {
@@ -85,10 +95,17 @@ struct Replay {
     covered: Revision,
     sealed: Vec<Sealed>,
     closed: bool,
+    repair: Option<Repair>,
+    options: EmbeddedOptions,
 }
 
 impl Replay {
-    fn new(disk: Arc<dyn Disk>, snapshot: Option<Snapshot>, retention: Retention) -> Result<Self, OpenError> {
+    fn new(
+        disk: Arc<dyn Disk>,
+        snapshot: Option<Snapshot>,
+        options: EmbeddedOptions,
+    ) -> Result<Self, OpenError> {
+        let retention = options.retention;
         let mut replay = Self {
             disk,
             versions: Versions::new(retention),
@@ -97,6 +114,8 @@ impl Replay {
             covered: Revision(0),
             sealed: Vec::new(),
             closed: false,
+            repair: None,
+            options,
         };
         if let Some(Snapshot { store, revision, entries, name, bytes }) = snapshot {
             replay.versions = Versions::restored(entries, revision, retention);
@@ -107,7 +126,7 @@ impl Replay {
         Ok(replay)
     }
 
-    fn run(mut self, numbers: &[u64], segment_bytes: u64) -> Result<Recovered, OpenError> {
+    fn run(mut self, numbers: &[u64]) -> Result<Recovered, OpenError> {
         let Some((&last, earlier)) = numbers.split_last() else {
             return Err(self.missing(1));
         };
@@ -146,8 +165,10 @@ impl Replay {
             sealed: self.sealed,
         };
         let path = self.disk.path(&segment_name(last));
-        let log = Log::resume(self.disk, end, segment_bytes).map_err(|error| OpenError::io(&path, error))?;
-        Ok(Recovered { versions: self.versions, log, snapshot: self.snapshot })
+        let EmbeddedOptions { segment_bytes, sync, .. } = self.options;
+        let log = Log::resume(self.disk, end, segment_bytes, sync);
+        let log = log.map_err(|error| OpenError::io(&path, error))?;
+        Ok(Recovered { versions: self.versions, log, snapshot: self.snapshot, repair: self.repair })
     }
 
     fn missing(&self, number: u64) -> OpenError {
@@ -199,11 +220,8 @@ impl Replay {
         };
         let (offset, chain) = (frames.offset(), frames.chain());
         if torn {
-            tracing::warn!(
-                file = %path.display(), offset,
-                "cut off the end of the log: the write of it was interrupted before it was acknowledged"
-            );
             file.truncate(offset).and_then(|()| file.sync()).map_err(failed)?;
+            self.repair = Some(Repair { file: path, offset });
         }
         Ok((file, offset, chain))
     }

@@ -11,7 +11,8 @@ use super::super::versions::Versions;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::format::{
-    Chain, FILE_HEADER, FRAME_HEADER, Header, Kind, NEW, Records, UNREADABLE, snapshot_name, write_entry,
+    Before, Chain, FILE_HEADER, FRAME_HEADER, Header, Kind, NEW, Records, UNREADABLE, snapshot_name,
+    write_entry,
 };
 use super::frames::{Frames, Next};
 use super::log::create_afresh;
@@ -47,7 +48,7 @@ impl Job {
         let entries = self.versions.earliest();
         let name = snapshot_name(revision);
         let new = format!("{name}{NEW}");
-        let written = self.write(&new, revision, &entries);
+        let written = write(&*self.disk, &new, self.store, revision, &entries);
         if written.is_err() {
             // What it took may be what the log needs. If even this fails, the next start tidies up.
             let _ = self.disk.remove(&new);
@@ -63,29 +64,36 @@ impl Job {
         }
         Ok(Written { name, bytes, covered: self.covered })
     }
+}
 
-    fn write(&self, name: &str, revision: Revision, entries: &Entries) -> io::Result<u64> {
-        let mut file = create_afresh(&*self.disk, name)?;
-        let (number, first) = (revision.0, entries.len() as u64);
-        let header = Header { kind: Kind::Snapshot, store: self.store, number, first, previous: 0 };
-        file.write(0, &header.encode())?;
-        let mut chain = Chain { store: self.store, sequence: 0, previous: 0 };
-        let mut offset = FILE_HEADER as u64;
-        let mut frame = vec![0; FRAME_HEADER];
-        let mut entries = entries.values().peekable();
-        while let Some(entry) = entries.next() {
-            write_entry(&mut frame, entry);
-            if frame.len() >= FRAME || entries.peek().is_none() {
-                chain = chain.seal(&mut frame);
-                file.write(offset, &frame)?;
-                file.sync()?;
-                offset += frame.len() as u64;
-                frame.truncate(FRAME_HEADER);
-            }
+/// Writes the entries of a store at a revision to a file and syncs it.
+pub(super) fn write(
+    disk: &dyn Disk,
+    name: &str,
+    store: u64,
+    revision: Revision,
+    entries: &Entries,
+) -> io::Result<u64> {
+    let mut file = create_afresh(disk, name)?;
+    let (number, first) = (revision.0, entries.len() as u64);
+    let header = Header { kind: Kind::Snapshot, store, number, first, previous: 0 };
+    file.write(0, &header.encode())?;
+    let mut chain = Chain { store, sequence: 0, previous: 0 };
+    let mut offset = FILE_HEADER as u64;
+    let mut frame = vec![0; FRAME_HEADER];
+    let mut entries = entries.values().peekable();
+    while let Some(entry) = entries.next() {
+        write_entry(&mut frame, entry);
+        if frame.len() >= FRAME || entries.peek().is_none() {
+            chain = chain.seal(&mut frame, Before::Synced);
+            file.write(offset, &frame)?;
+            file.sync()?;
+            offset += frame.len() as u64;
+            frame.truncate(FRAME_HEADER);
         }
-        file.sync()?;
-        Ok(offset)
     }
+    file.sync()?;
+    Ok(offset)
 }
 
 /// What a snapshot file holds.

@@ -5,13 +5,14 @@ use std::mem;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use super::super::history::Forgotten;
 use super::super::published::Published;
 use super::super::versions::Versions;
 use super::Shared;
 use super::disk::DiskFile;
 use super::figures::Figures;
 use super::log::{AppendError, Log, Preparation, Sealed};
-use super::queue::{Batch, Queue};
+use super::queue::{Batch, NoBatch, Queue};
 use super::recovery::Recovered;
 use super::snapshot::{Job, Written};
 
@@ -28,6 +29,8 @@ pub(super) struct Writer {
     /// No snapshot is tried before it would make so many bytes of log superfluous: the last one failed.
     patience: u64,
     spare: Vec<u8>,
+    /// History that was forgotten and is to be dropped when nobody waits.
+    litter: Vec<Forgotten>,
     figures: Arc<Figures>,
 }
 
@@ -35,7 +38,8 @@ impl Writer {
     pub(super) fn new(recovered: Recovered, queue: Arc<Queue>, published: Arc<Published>) -> Self {
         let Recovered { log, snapshot, .. } = recovered;
         let figures = Arc::default();
-        let writer = Self { queue, published, log, snapshot, patience: 0, spare: Vec::new(), figures };
+        let (spare, litter) = (Vec::new(), Vec::new());
+        let writer = Self { queue, published, log, snapshot, patience: 0, spare, litter, figures };
         writer.tell_sizes();
         writer
     }
@@ -45,11 +49,28 @@ impl Writer {
         Shared { queue: Arc::clone(queue), published: Arc::clone(published), figures: Arc::clone(figures) }
     }
 
-    /// Waits for a batch and makes it durable. Returns `false` when there will be none.
+    /// Waits for a batch, or for the time to sync, and does it. Returns `false` when there will be none.
     pub(super) fn turn(&mut self) -> bool {
-        let Some((batch, versions)) = self.queue.take(mem::take(&mut self.spare)) else { return false };
-        self.write(batch, versions);
+        match self.queue.take(mem::take(&mut self.spare), self.log.sync_due()) {
+            Ok((batch, versions)) => self.write(batch, versions),
+            Err(NoBatch::Late) => {}
+            Err(NoBatch::Closing) => return false,
+        }
+        if self.log.sync_due().is_some_and(|due| due.is_zero()) {
+            self.sync();
+        }
         true
+    }
+
+    /// Makes durable what was acknowledged before, as the policy has it.
+    pub(super) fn sync(&mut self) {
+        match self.log.sync() {
+            Ok(()) => self.tell_sync(),
+            Err(error) => {
+                tracing::error!(%error, "cannot sync the log: writes are refused until the store is opened again");
+                self.queue.fail(None, error);
+            }
+        }
     }
 
     fn write(&mut self, mut batch: Batch, versions: Versions) {
@@ -70,6 +91,7 @@ impl Writer {
             }
         }
         self.queue.done();
+        self.litter.append(&mut batch.forgotten);
         let frame = self.queue.answer(batch);
         if frame.capacity() <= REUSED {
             self.spare = frame;
@@ -77,11 +99,17 @@ impl Writer {
     }
 
     /// Takes note of a batch that is durable.
-    fn tell(&self, batch: &Batch) {
-        self.figures.synced(self.log.last_sync());
+    fn tell(&mut self, batch: &Batch) {
+        self.tell_sync();
         self.figures.commits.add(batch.commits.len() as u64);
-        self.figures.compactions.add(batch.compactions);
+        self.figures.compactions.add(batch.forgotten.len() as u64);
         self.tell_sizes();
+    }
+
+    fn tell_sync(&mut self) {
+        if let Some(took) = self.log.last_sync() {
+            self.figures.synced(took);
+        }
     }
 
     fn tell_sizes(&self) {
@@ -143,6 +171,11 @@ impl Writer {
         self.log.equip(result);
     }
 
+    /// Returns what is to be dropped.
+    fn litter(&mut self) -> Option<Vec<Forgotten>> {
+        (!self.litter.is_empty()).then(|| mem::take(&mut self.litter))
+    }
+
     /// Ends the log in good order, if it is in good order.
     pub(super) fn close(mut self) {
         if self.queue.has_failed() {
@@ -160,6 +193,7 @@ impl Writer {
     pub(super) fn run(mut self) {
         let mut snapshot = Aside::new("storage-snapshot");
         let mut spare = Aside::new("storage-spare");
+        let mut forget = Aside::new("storage-forget");
         while self.turn() {
             if let Some(result) = snapshot.finished() {
                 self.snapshotted(result);
@@ -178,7 +212,18 @@ impl Writer {
             {
                 self.prepared(Err(error));
             }
+            drop(forget.finished());
+            if forget.is_idle()
+                && let Some(litter) = self.litter()
+                && let Err(error) = forget.start(|| {
+                    drop(litter);
+                    Ok(())
+                })
+            {
+                tracing::debug!(%error, "history was dropped while commits waited");
+            }
         }
+        drop(forget.wait());
         if let Some(result) = snapshot.wait() {
             self.snapshotted(result);
         }

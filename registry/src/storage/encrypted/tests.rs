@@ -42,6 +42,11 @@ quarterdeck_core::storage_suite!(of_all, async || {
     EncryptedStorage::new(MemoryStorage::new(), encryption)
 });
 quarterdeck_core::storage_suite!(of_secrets, async || over(&MemoryStorage::new(), [key("a", 1)]));
+quarterdeck_core::storage_suite!(of_all_over_a_slow_store, async || {
+    let delays = FaultPlan::calm().delay(2, std::time::Duration::from_millis(1));
+    let encryption = Encryption::none().rule([""], [key("a", 1)]).unwrap();
+    EncryptedStorage::new(FaultyStorage::new(MemoryStorage::new(), delays, 1), encryption)
+});
 
 #[tokio::test(start_paused = true)]
 async fn histories_over_a_store_that_fails_at_times_are_linearizable() {

@@ -59,6 +59,67 @@ async fn fork_and_source_go_their_own_ways() {
 }
 
 #[tokio::test]
+async fn forks_take_no_time_and_no_room_of_what_they_share() {
+    let store = MemoryStorage::new();
+    for index in 0..20_000 {
+        store.commit(put(format!("/k/{index}"), "x")).await.unwrap();
+    }
+
+    // Copied entry by entry, these would be a hundred million entries.
+    let mut forks = Vec::new();
+    for index in 0..5000 {
+        let fork = forks.last().unwrap_or(&store).fork();
+        fork.commit(put(format!("/k/{index}"), "fork")).await.unwrap();
+        forks.push(fork);
+    }
+
+    for (index, fork) in forks.iter().enumerate().step_by(1000) {
+        let own = fork.get(&Key::from(format!("/k/{index}"))).await.unwrap().unwrap();
+        let next = fork.get(&Key::from(format!("/k/{}", index + 1))).await.unwrap().unwrap();
+        assert_eq!((own.value, next.value), ("fork".into(), "x".into()));
+        assert_eq!(fork.revision().await.unwrap().0, 20_001 + index as u64);
+    }
+    assert_eq!(store.revision().await.unwrap(), Revision(20_000));
+}
+
+#[tokio::test]
+async fn fork_forgets_by_its_own_bound_and_its_source_keeps_what_it_has() {
+    let source = MemoryStorage::with_retention(Retention { commits: 10, bytes: usize::MAX });
+    for index in 0..10 {
+        source.commit(put("/a", index.to_string())).await.unwrap();
+    }
+
+    let fork = source.fork();
+    for index in 0..10 {
+        fork.commit(put("/a", index.to_string())).await.unwrap();
+    }
+    fork.compact(Revision(15)).await.unwrap();
+
+    assert!(matches!(fork.list(List::prefix("").at(Revision(14))).await, Err(StorageError::Compacted(_))));
+    assert!(fork.list(List::prefix("").at(Revision(15))).await.is_ok());
+    assert!(source.list(List::prefix("").at(Revision(1))).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_compacted_gives_its_room_to_later_history() {
+    let store = MemoryStorage::with_retention(Retention { commits: usize::MAX, bytes: 64 << 10 });
+    let value = "x".repeat(1 << 10);
+    for _ in 0..40 {
+        store.commit(put("/a", value.clone())).await.unwrap();
+    }
+    store.compact(Revision(40)).await.unwrap();
+    for _ in 0..40 {
+        store.commit(put("/a", value.clone())).await.unwrap();
+    }
+
+    assert!(store.list(List::prefix("").at(Revision(41))).await.is_ok(), "40 commits are within the bound");
+    for _ in 0..40 {
+        store.commit(put("/a", value.clone())).await.unwrap();
+    }
+    assert!(matches!(store.list(List::prefix("").at(Revision(41))).await, Err(StorageError::Compacted(_))));
+}
+
+#[tokio::test]
 async fn watch_ends_as_soon_as_it_is_behind_what_is_kept() {
     let store = MemoryStorage::with_retention(Retention { commits: 10, bytes: usize::MAX });
     let mut on_the_edge = store.watch("", Revision(0)).await.unwrap();

@@ -1,11 +1,12 @@
 //! Random concurrent histories, and whether a simple model explains them.
 //!
-//! [`check_history`] lets several tasks use a store at once (`clients`), each of which notes what it asked, when, and what it
-//! was told. A `referee` reads all commits by a watch of everything. As revisions give commits an order, no search is
+//! [`check_history`] lets several tasks use a store at once (`clients`, `followers`), each of which notes what it asked, when,
+//! and what it was told. A `referee` reads all commits by a watch of everything. As revisions give commits an order, no search is
 //! needed: `model` does the commits one after the other and keeps every state that there ever was, and `judge` compares
 //! each answer with these states, and the order of the states with the order of time.
 
 mod clients;
+mod followers;
 mod judge;
 mod model;
 mod referee;
@@ -18,7 +19,8 @@ use tokio::task::JoinSet;
 use super::{PATIENCE, in_time};
 use crate::random::Random;
 use crate::storage::{Commit, Entry, Expect, Key, List, Page, Revision, Storage, Transaction};
-use clients::{Client, Follower};
+use clients::Client;
+use followers::Follower;
 use referee::Referee;
 
 /// How many histories the suite checks of each store.

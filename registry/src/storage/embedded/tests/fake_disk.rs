@@ -205,6 +205,16 @@ impl FakeDisk {
         self.lock().fail_syncs = true;
     }
 
+    /// Lets syncs work again. What was not synced until now still is not.
+    pub(super) fn work_again(&self) {
+        self.lock().fail_syncs = false;
+    }
+
+    /// Returns another disk with the same files, as programs see them, all synced.
+    pub(super) fn copy(&self) -> FakeDisk {
+        FakeDisk::holding(self.files())
+    }
+
     /// Returns whether a finished file has bytes that were not synced.
     pub(super) fn is_dirty(&self) -> bool {
         let state = self.lock();

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{FutureExt as _, StreamExt as _};
@@ -13,7 +14,7 @@ use quarterdeck_core::storage::{Expect, List, Revision, Storage, StorageError, T
 use super::super::super::history::Retention;
 use super::super::format::{FILE_HEADER, segment_name};
 use super::super::recovery::recover;
-use super::super::{EmbeddedOptions, EmbeddedStorage, OpenError, Shared};
+use super::super::{EmbeddedOptions, EmbeddedStorage, OpenError, Shared, SyncPolicy};
 use super::fake_disk::FakeDisk;
 use super::on;
 
@@ -106,7 +107,8 @@ async fn second_process_is_told_that_the_directory_is_in_use() {
 
     let error = EmbeddedStorage::open(directory.path()).unwrap_err();
 
-    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    let OpenError::Locked { lock, holder, .. } = &error else { panic!("{error}") };
+    assert_eq!((lock, *holder), (&directory.path().join("lock"), Some(std::process::id())), "{error}");
     store.close().await;
     EmbeddedStorage::open(directory.path()).unwrap();
 }
@@ -122,6 +124,67 @@ async fn directory_with_other_things_is_left_alone() {
     assert!(matches!(other, OpenError::NotADataDirectory { .. }), "{other}");
     assert!(matches!(file, OpenError::NotADataDirectory { .. }), "{file}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing was made there");
+}
+
+#[tokio::test]
+async fn directory_that_may_not_be_made_is_named() {
+    // Nobody may make a directory there, root neither.
+    let error = EmbeddedStorage::open("/sys/quarterdeck").unwrap_err();
+
+    assert!(matches!(&error, OpenError::Permission { path, .. } if path.ends_with("quarterdeck")), "{error}");
+}
+
+#[test]
+fn policies_are_read_as_they_are_written() {
+    for text in ["always", "never", "100ms", "2s"] {
+        assert_eq!(text.parse::<SyncPolicy>().unwrap().to_string(), text);
+    }
+    for text in ["", "sometimes", "0s", "-1s", "5"] {
+        assert!(text.parse::<SyncPolicy>().unwrap_err().to_string().contains("100ms"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn store_that_never_syncs_does_when_it_closes_and_one_with_an_interval_in_time() {
+    let disk = FakeDisk::default();
+    let open = |policy| EmbeddedOptions::default().sync(policy).open_disk(Arc::new(disk.clone())).unwrap();
+    let store = open(SyncPolicy::Never);
+    let before = disk.syncs();
+    for index in 0..50 {
+        store.commit(put(format!("/k/{index}"), "x")).await.unwrap();
+    }
+    assert_eq!((disk.syncs(), disk.is_dirty()), (before, true), "nothing was synced");
+    store.close().await;
+    assert!(!disk.is_dirty(), "closing syncs");
+
+    let store = open(SyncPolicy::Interval(Duration::from_millis(20)));
+    let before = disk.syncs();
+    store.commit(put("/last", "x")).await.unwrap();
+    let synced = tokio::time::timeout(Duration::from_secs(20), async {
+        while disk.is_dirty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+
+    synced.await.expect("an interval ends");
+    assert_eq!(disk.syncs(), before + 1);
+}
+
+#[tokio::test]
+async fn sync_that_fails_in_an_interval_refuses_writes_from_then_on() {
+    let disk = FakeDisk::default();
+    let policy = SyncPolicy::Interval(Duration::from_millis(1));
+    let store = EmbeddedOptions::default().sync(policy).open_disk(Arc::new(disk.clone())).unwrap();
+    disk.fail_syncs();
+
+    let refused = tokio::time::timeout(Duration::from_secs(20), async {
+        while store.commit(put("/a", "1")).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+
+    refused.await.expect("the failure is noticed");
+    assert_eq!(store.get(&"/a".into()).await.unwrap().unwrap().value, "1", "reads go on");
 }
 
 #[tokio::test]
@@ -207,9 +270,12 @@ async fn torn_end_is_cut_off_and_the_store_goes_on() {
     let torn = FakeDisk::holding(files);
     let store = on(&torn);
     assert_eq!(store.revision().await.unwrap(), Revision(2));
+    let repair = store.repair().expect("the repair is reported");
+    assert!(repair.file.ends_with(segment_name(1)) && repair.offset < end as u64, "{repair:?}");
     store.commit(put("/again", "x")).await.unwrap();
     store.close().await;
 
+    assert_eq!(on(&torn).repair(), None);
     assert_eq!(on(&torn).revision().await.unwrap(), Revision(3));
 }
 
@@ -275,7 +341,8 @@ async fn failed_sync_refuses_writes_until_the_store_is_opened_again() {
 fn disk_use_stays_bounded() {
     let disk = FakeDisk::default();
     let retention = Retention { commits: 50, bytes: usize::MAX };
-    let open = || recover(Arc::new(disk.clone()), retention, 8 << 10).unwrap();
+    let options = EmbeddedOptions::default().retention(retention).segment_bytes(8 << 10);
+    let open = || recover(Arc::new(disk.clone()), options).unwrap();
     let (shared, mut writer) = Shared::new(open());
     let mut most = 0;
 

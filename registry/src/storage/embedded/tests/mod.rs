@@ -1,5 +1,7 @@
 //! The contract suite on the embedded store, and what is particular to it: crashes, damage, full and broken disks.
 
+mod backup;
+mod boundaries;
 mod crash;
 mod fake_disk;
 mod files;
