@@ -28,7 +28,8 @@ pub type Commits = BoxStream<'static, Result<Commit, StorageError>>;
 /// 2. **All or nothing.** A transaction of which a condition fails changes nothing and names a condition that failed and
 ///    what was found there. One that succeeds is seen whole by every reader, or not yet.
 /// 3. **Reads are linearizable.** `get`, `revision` and `list` without a revision see every commit that was acknowledged
-///    before they were called.
+///    before they were called, or that a read or a watch had shown to anybody. Commits take effect between their call and
+///    their answer, in the order of their revisions.
 /// 4. **Lists are ordered.** A list yields the keys under its prefix in byte order. `after` and `limit` cut pages out of it,
 ///    and a page tells whether more follow, and how many.
 /// 5. **The past stays readable.** A list at an earlier revision that is not compacted shows what was there then. A
@@ -44,10 +45,19 @@ pub type Commits = BoxStream<'static, Result<Commit, StorageError>>;
 /// 9. **Deleting is a write.** A deleted key is absent, its deletion is a change in watches, and a key written again
 ///    after it has a new `created` revision. A transaction that would delete what is not there changes nothing for
 ///    that key.
-/// 10. **A dropped future abandons the wait, never half a write.** The commit happens whole, or not at all.
+/// 10. **A dropped future abandons the wait, never half a write.** The commit happens whole, then or later, or not at all.
+///     A dropped stream ends its watch, which holds up nobody from then on.
+/// 11. **What is bounded says so at the bound.** A transaction of up to [`Transaction::SMALLEST_BOUND`] bytes of keys and
+///     values, [`Transaction::FEWEST`] conditions and as many writes is always taken; a larger one is taken whole or is
+///     [`StorageError::Invalid`]. History that nobody compacts may be forgotten, the oldest first: asking for it is
+///     [`StorageError::Compacted`], and what is later than a revision that can be read can be read. No store collects
+///     without a bound: callers beyond what it takes at once wait in line, watches end (7), and where there is no room left
+///     commits are [`StorageError::Full`] while reads go on.
 ///
 /// What an error says of a write: [`StorageError::Conflict`], [`StorageError::Invalid`], [`StorageError::Unreadable`] and
-/// [`StorageError::Full`] mean that nothing was written; [`StorageError::Unavailable`] leaves it open.
+/// [`StorageError::Full`] mean that nothing was written; [`StorageError::Unavailable`] leaves it open: the commit happened
+/// whole, or will, or never does. It is also how reads and watches say that the backend cannot be reached; a watch that ends
+/// so goes on in a new one, after the last revision that it yielded.
 #[async_trait]
 pub trait Storage: Debug + Send + Sync + 'static {
     /// Returns the entry at `key`, if there is one.

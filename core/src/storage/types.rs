@@ -141,6 +141,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Every store takes a transaction with up to so many bytes of keys and values: 1 MiB.
+    pub const SMALLEST_BOUND: usize = 1 << 20;
+    /// Every store takes a transaction with up to so many conditions, and with so many writes.
+    pub const FEWEST: usize = 64;
+
     /// Makes a transaction that does nothing.
     #[must_use]
     pub fn new() -> Self {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use imbl::OrdMap;
@@ -15,6 +16,10 @@ use crate::resource::Resource;
 /// How many commits are published together at most, if they are there already.
 const AT_ONCE: usize = 64;
 
+/// How long a store that cannot be reached is left alone at first, and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Follows a store and publishes what it sees. Made by [`Feed::start`], driven by [`Feed::run`].
 #[derive(Debug)]
 pub struct Feed {
@@ -25,6 +30,8 @@ pub struct Feed {
     unsettled: BTreeSet<String>,
     /// Whether a definition changed since the last world was published.
     redefined: bool,
+    /// Whether all has to be read again before the feed can go on.
+    behind: bool,
     /// The logs that changed since the last world was published.
     touched: Vec<Arc<Log>>,
 }
@@ -47,40 +54,59 @@ impl Feed {
     pub async fn start(cache: Cache, storage: Arc<dyn Storage>) -> Result<Self, FeedError> {
         let world = World::clone(&cache.world());
         let (unsettled, touched) = (BTreeSet::new(), Vec::new());
-        let mut feed = Self { cache, storage, world, unsettled, redefined: true, touched };
+        let mut feed = Self { cache, storage, world, unsettled, redefined: true, behind: true, touched };
         feed.reload().await?;
         Ok(feed)
     }
 
-    /// Follows the store until it is time to stop.
+    /// Follows the store until it is time to stop. A store that cannot be reached is asked again, less and less often; then
+    /// the feed goes on where it was, so that nobody sees a change twice or misses one.
     ///
     /// # Errors
     ///
-    /// [`FeedError::Storage`] if the store does not answer. A reader that fell too far behind starts over by itself.
+    /// [`FeedError::Storage`] if what is stored cannot be read. A reader that fell too far behind starts over by itself.
     pub async fn run(mut self, mut stop: Stop) -> Result<(), FeedError> {
+        let mut pause = SHORTEST_PAUSE;
         loop {
-            let watch = self.storage.watch(ROOT, self.world.revision).await;
-            let error = match watch {
-                Ok(commits) => {
-                    let mut commits = commits.ready_chunks(AT_ONCE);
-                    loop {
-                        let applied = match stop.or(commits.next()).await {
-                            None => return Ok(()),
-                            Some(Some(ready)) => self.apply(ready).await,
-                            Some(None) => {
-                                Err(StorageError::Unavailable("the watch of the store ended".into()))
-                            }
-                        };
-                        if let Err(error) = applied {
-                            break error;
-                        }
-                    }
-                }
-                Err(error) => error,
-            };
+            let reached = self.world.revision;
+            let Some(error) = stop.or(self.follow()).await else { return Ok(()) };
+            if self.world.revision > reached {
+                pause = SHORTEST_PAUSE;
+            }
             match error {
-                StorageError::Compacted(_) => self.reload().await?,
+                StorageError::Compacted(_) => self.behind = true,
+                StorageError::Unavailable(error) => {
+                    if pause == SHORTEST_PAUSE {
+                        tracing::warn!(%error, "the store cannot be reached: reads wait until it can");
+                    }
+                    if stop.or(tokio::time::sleep(pause)).await.is_none() {
+                        return Ok(());
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
                 other => return Err(other.into()),
+            }
+        }
+    }
+
+    /// Follows the store until that fails.
+    async fn follow(&mut self) -> StorageError {
+        if self.behind
+            && let Err(FeedError::Storage(error)) = self.reload().await
+        {
+            return error;
+        }
+        let mut commits = match self.storage.watch(ROOT, self.world.revision).await {
+            Ok(commits) => commits.ready_chunks(AT_ONCE),
+            Err(error) => return error,
+        };
+        loop {
+            let applied = match commits.next().await {
+                Some(ready) => self.apply(ready).await,
+                None => Err(StorageError::Unavailable("the watch of the store ended".into())),
+            };
+            if let Err(error) = applied {
+                return error;
             }
         }
     }
@@ -96,6 +122,8 @@ impl Feed {
                         self.apply_change(change, commit.revision);
                     }
                     if let Err(error) = self.settle(commit.revision).await {
+                        // A part of the commit is in the world, which is not published.
+                        self.behind = true;
                         outcome = Err(error);
                         break;
                     }
@@ -107,7 +135,7 @@ impl Feed {
                 }
             }
         }
-        if let Some(revision) = seen {
+        if let Some(revision) = seen.filter(|_| !self.behind) {
             self.publish(revision);
         }
         outcome
@@ -231,6 +259,7 @@ impl Feed {
         for log in &self.touched {
             log.reset(page.revision);
         }
+        self.behind = false;
         self.publish(page.revision);
         Ok(())
     }

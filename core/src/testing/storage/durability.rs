@@ -1,6 +1,7 @@
 //! Clause 10: what a dropped future leaves behind.
 
 use std::pin::pin;
+use std::task::Poll;
 
 use futures::poll;
 
@@ -58,12 +59,32 @@ pub async fn clause_10_dropped_reads_leave_the_store_intact(store: impl Storage)
     assert_eq!(get(&store, "/w/a").await.expect("the key exists").value, "2", "clause 10: reads go on");
 }
 
-async fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) {
+/// Clause 10: watches whose streams are dropped, read or not, hold up no writer and no other watch.
+pub async fn clause_10_dropped_watches_hold_up_nobody(store: impl Storage) {
+    const WRITES: usize = 300;
+    let mut kept = watch(&store, "/w/", Revision(0)).await;
+    let mut read = watch(&store, "/w/", Revision(0)).await;
+    let unread = watch(&store, "/w/", Revision(0)).await;
+    let first = commit(&store, Transaction::new().put("/w/a", "first")).await;
+    assert_eq!(next_commit(&mut read).await.revision, first, "clause 6: a watch yields the first commit");
+    assert_eq!(next_commit(&mut kept).await.revision, first, "clause 6: a watch yields the first commit");
+
+    drop((read, unread));
+
+    for index in 0..WRITES {
+        let at = commit(&store, Transaction::new().put("/w/a", index.to_string())).await;
+        assert_eq!(next_commit(&mut kept).await.revision, at, "clause 10: a watch that is kept goes on");
+    }
+}
+
+/// Polls a future so many times and returns what came of it; drops it if nothing did.
+pub(super) async fn poll_and_drop<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
     let mut future = pin!(future);
     for _ in 0..polls {
-        if poll!(future.as_mut()).is_ready() {
-            return;
+        if let Poll::Ready(output) = poll!(future.as_mut()) {
+            return Some(output);
         }
         in_time(tokio::task::yield_now()).await;
     }
+    None
 }

@@ -3,7 +3,10 @@
 //! Run all of it with [`storage_suite!`](crate::storage_suite), or a single case by its name. Each case wants a store that
 //! was never written, and panics with the number of the clause that is broken.
 
+mod bounds;
 mod durability;
+mod faults;
+mod history;
 mod lists;
 mod transactions;
 mod watches;
@@ -17,12 +20,19 @@ use crate::storage::{
     Change, Commit, Commits, Entry, Key, List, Page, Revision, Storage, StorageError, Transaction,
 };
 
-pub use durability::*;
+pub use bounds::*;
+pub use durability::{
+    clause_10_dropped_commit_happens_whole_or_not_at_all, clause_10_dropped_reads_leave_the_store_intact,
+    clause_10_dropped_watches_hold_up_nobody,
+};
+pub use faults::{FaultPlan, FaultyStorage};
+pub use history::{check_history, random_histories_are_linearizable};
 pub use lists::*;
 pub use transactions::*;
 pub use watches::*;
 
-/// Generates a module `$name` with one test per case of the contract of [`Storage`](crate::storage::Storage).
+/// Generates a module `$name` with one test per case of the contract of [`Storage`](crate::storage::Storage), and one of random
+/// concurrent histories ([`check_history`](crate::testing::storage::check_history)).
 ///
 /// `$make` is an async closure that returns a store that was never written, so that one line does:
 /// `quarterdeck_core::storage_suite!(memory, async || MemoryStorage::new());`. The crate that uses this needs `tokio` with
@@ -74,7 +84,16 @@ macro_rules! storage_suite {
                 clause_9_deleting_what_is_absent_changes_nothing
                 clause_10_dropped_commit_happens_whole_or_not_at_all
                 clause_10_dropped_reads_leave_the_store_intact
+                clause_10_dropped_watches_hold_up_nobody
+                clause_11_transaction_within_the_bounds_is_taken
+                clause_11_larger_transaction_is_taken_whole_or_is_invalid
+                clause_11_forgotten_history_is_the_oldest_and_said_to_be_so
             );
+
+            #[::tokio::test]
+            async fn random_histories_are_linearizable() {
+                $crate::testing::storage::random_histories_are_linearizable($make).await;
+            }
         }
     };
     (@each $make:expr, $($case:ident)+) => {$(

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use bytes::Bytes;
 use quarterdeck_core::storage::Expect;
+use quarterdeck_core::testing::storage::{FaultPlan, FaultyStorage, check_history};
 
 use super::*;
 use crate::storage::MemoryStorage;
@@ -41,6 +42,16 @@ quarterdeck_core::storage_suite!(of_all, async || {
     EncryptedStorage::new(MemoryStorage::new(), encryption)
 });
 quarterdeck_core::storage_suite!(of_secrets, async || over(&MemoryStorage::new(), [key("a", 1)]));
+
+#[tokio::test(start_paused = true)]
+async fn histories_over_a_store_that_fails_at_times_are_linearizable() {
+    for seed in 0..10 {
+        let below = FaultyStorage::new(MemoryStorage::new(), FaultPlan::rough(), seed);
+        let encryption = Encryption::none().rule([""], [key("a", 1)]).unwrap();
+        check_history(EncryptedStorage::new(below.clone(), encryption), seed).await;
+        assert!(below.faults() > 20, "only {} faults", below.faults());
+    }
+}
 
 #[tokio::test]
 async fn only_what_has_the_prefix_is_encrypted_and_each_time_anew() {

@@ -1,6 +1,7 @@
 //! Stores that break one clause each: proof that the contract suite catches them.
 
 use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +11,7 @@ use quarterdeck_core::storage::{
     Change, Commit, Commits, Entry, Expect, Key, List, Page, Revision, Storage, StorageError, Transaction,
     Write,
 };
-use quarterdeck_core::testing::storage as suite;
+use quarterdeck_core::testing::storage::{self as suite, FaultPlan, FaultyStorage};
 use tokio::sync::Semaphore;
 
 use crate::storage::{MemoryStorage, Retention};
@@ -58,6 +59,18 @@ enum Fault {
     DeletesWhatIsAbsent,
     WritesHalfWhenDropped,
     WritesWhenACompactionIsDropped,
+    WaitsForReadersThatAreGone,
+    TakesSmallTransactionsOnly,
+    CutsLargeValues,
+    WritesTheRestOfWhatIsTooLarge,
+    ListsThePresentForTheForgotten,
+    ForgetsTheMiddle,
+    ReadsKeyByKey,
+    SwapsNeighbours,
+    RemembersReads,
+    SaysConflictAfterItWrote,
+    AnswersBeforeItCommits,
+    WritesHalfAndFails,
 }
 
 use Fault::*;
@@ -65,26 +78,56 @@ use Fault::*;
 /// Readers may be so many commits behind a store that waits for them.
 const READER_BUFFER: usize = 100;
 
+/// A store that takes less than it should takes this.
+const SMALL: usize = 64 << 10;
+
 #[derive(Debug)]
 struct Broken {
     inner: MemoryStorage,
     fault: Fault,
-    readers: Mutex<Vec<Arc<Semaphore>>>,
+    readers: Arc<Mutex<Vec<Arc<Semaphore>>>>,
+    remembered: Mutex<BTreeMap<Key, Option<Entry>>>,
+}
+
+/// Has writers wait for a reader from when it is dropped.
+struct Gone(Arc<Mutex<Vec<Arc<Semaphore>>>>);
+
+impl Gone {
+    /// Does nothing: who calls it has to keep it.
+    fn stay(&self) {}
+}
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().push(Arc::new(Semaphore::new(READER_BUFFER)));
+    }
 }
 
 impl Broken {
     fn new(fault: Fault) -> Self {
         let inner = match fault {
-            DropsWhatReadersMiss => {
+            DropsWhatReadersMiss | ListsThePresentForTheForgotten => {
                 MemoryStorage::with_retention(Retention { commits: 100, bytes: usize::MAX })
             }
             _ => MemoryStorage::new(),
         };
-        Self { inner, fault, readers: Mutex::default() }
+        Self { inner, fault, readers: Arc::default(), remembered: Mutex::default() }
     }
 
     async fn one_behind(&self) -> Result<Revision, StorageError> {
         Ok(Revision(self.inner.revision().await?.0.saturating_sub(1)))
+    }
+
+    /// Reads the keys of a page one after the other, so that each is as it is then.
+    async fn key_by_key(&self, list: List) -> Result<Page, StorageError> {
+        let mut page = self.inner.list(list).await?;
+        let mut entries = Vec::new();
+        for entry in page.entries {
+            tokio::task::yield_now().await;
+            entries.extend(self.inner.get(&entry.key).await?);
+        }
+        page.entries = entries;
+        Ok(page)
     }
 
     async fn each_alone(&self, transaction: Transaction) -> Result<Revision, StorageError> {
@@ -96,6 +139,30 @@ impl Broken {
             tokio::task::yield_now().await;
         }
         Ok(last)
+    }
+
+    /// Does the wrong thing with what is large.
+    fn bound(&self, transaction: &mut Transaction) -> Result<(), StorageError> {
+        let size = |write: &Write| match write {
+            Write::Put(_, value) => value.len(),
+            Write::Delete(_) => 0,
+        };
+        let total: usize = transaction.writes.iter().map(size).sum();
+        match self.fault {
+            TakesSmallTransactionsOnly if total > SMALL => {
+                return Err(StorageError::Invalid("more than the store takes".into()));
+            }
+            WritesTheRestOfWhatIsTooLarge => transaction.writes.retain(|write| size(write) <= 2 << 20),
+            CutsLargeValues => {
+                for write in &mut transaction.writes {
+                    if let Write::Put(_, value) = write {
+                        value.truncate(SMALL);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     async fn change_conditions(&self, transaction: &mut Transaction) -> Result<(), StorageError> {
@@ -141,7 +208,15 @@ impl Storage for Broken {
             let page = self.inner.list(List::prefix(key.as_str()).at(self.one_behind().await?)).await?;
             return Ok(page.entries.into_iter().find(|entry| entry.key == *key));
         }
+        if self.fault == RemembersReads
+            && let Some(remembered) = self.remembered.lock().unwrap().remove(key)
+        {
+            return Ok(remembered);
+        }
         let mut entry = self.inner.get(key).await?;
+        if self.fault == RemembersReads {
+            self.remembered.lock().unwrap().insert(key.clone(), entry.clone());
+        }
         if let Some(entry) = entry.as_mut().filter(|_| self.fault == KeepsCreated) {
             entry.created = Revision(1);
         }
@@ -165,10 +240,17 @@ impl Storage for Broken {
             ListsThePresentForThePast => list.at = None,
             PagesThePresent if list.after.is_some() => list.at = None,
             ListsThePresentForTheFuture => list.at = list.at.filter(|at| *at <= now),
+            ListsThePresentForTheForgotten => list.at = list.at.filter(|at| at.0 + 100 >= now.0),
+            ForgetsTheMiddle if list.at.is_some_and(|at| (700..800).contains(&at.0)) => {
+                return Err(StorageError::Compacted(Revision(800)));
+            }
             _ => {}
         }
         let after = list.after.clone();
         let asked = list.at;
+        if self.fault == ReadsKeyByKey && list.at.is_none() {
+            return self.key_by_key(list).await;
+        }
         let mut page = self.inner.list(list).await?;
         match self.fault {
             StartsAtRevision1 => page.revision.0 += 1,
@@ -187,7 +269,13 @@ impl Storage for Broken {
 
     async fn commit(&self, mut transaction: Transaction) -> Result<Revision, StorageError> {
         self.change_conditions(&mut transaction).await?;
+        self.bound(&mut transaction)?;
         match self.fault {
+            WritesHalfAndFails if transaction.writes.len() > 2 && transaction.conditions.is_empty() => {
+                transaction.writes.pop();
+                self.inner.commit(transaction).await?;
+                return Err(StorageError::Unavailable("half of it is written".into()));
+            }
             CommitsEachWriteAlone | WritesHalfWhenDropped => return self.each_alone(transaction).await,
             WritesBeforeItChecks => {
                 if let Some(write) = transaction.writes.first().cloned() {
@@ -195,7 +283,7 @@ impl Storage for Broken {
                     self.inner.commit(first).await?;
                 }
             }
-            WaitsForReaders => {
+            WaitsForReaders | WaitsForReadersThatAreGone => {
                 let readers = self.readers.lock().unwrap().clone();
                 for reader in readers {
                     reader.acquire().await.expect("never closed").forget();
@@ -203,10 +291,22 @@ impl Storage for Broken {
             }
             _ => {}
         }
+        if self.fault == AnswersBeforeItCommits && transaction.conditions.is_empty() {
+            let (inner, revision) = (self.inner.clone(), self.inner.revision().await?);
+            tokio::spawn(async move { inner.commit(transaction).await });
+            return Ok(Revision(revision.0 + 1));
+        }
         let conditions = transaction.conditions.clone();
+        let writes = !transaction.writes.is_empty();
         let result = self.inner.commit(transaction).await;
         match (self.fault, result) {
-            (AnswersWithEarlierRevision, Ok(revision)) => Ok(Revision(revision.0 - 1)),
+            (SaysConflictAfterItWrote, Ok(revision))
+                if writes && revision.0.is_multiple_of(10) && !conditions.is_empty() =>
+            {
+                let first = conditions.into_iter().next().expect("there is a condition");
+                Err(StorageError::Conflict { found: None, key: first.key, expected: first.expect })
+            }
+            (AnswersWithEarlierRevision, Ok(revision)) => Ok(Revision(revision.0.saturating_sub(1))),
             (BlamesTheFirstCondition, Err(StorageError::Conflict { .. })) => {
                 let first = conditions.into_iter().next().expect("a condition failed");
                 Err(StorageError::Conflict { key: first.key, expected: first.expect, found: None })
@@ -225,6 +325,13 @@ impl Storage for Broken {
         };
         let prefix = if self.fault == WatchesEverything { "" } else { prefix };
         let commits = self.inner.watch(prefix, from).await?;
+        if self.fault == WaitsForReadersThatAreGone {
+            let gone = Gone(Arc::clone(&self.readers));
+            return Ok(commits.inspect(move |_| gone.stay()).boxed());
+        }
+        if self.fault == SwapsNeighbours {
+            return Ok(swapping(commits));
+        }
         let (fault, reader) = (self.fault, Arc::new(Semaphore::new(READER_BUFFER)));
         self.readers.lock().unwrap().push(Arc::clone(&reader));
         if fault == DropsWhatReadersMiss {
@@ -285,6 +392,15 @@ fn reconnecting(store: MemoryStorage, prefix: String, commits: Commits) -> Commi
         }
     });
     commits.boxed()
+}
+
+/// Yields what is ready two at a time, the later one first.
+fn swapping(commits: Commits) -> Commits {
+    let pairs = commits.ready_chunks(2).flat_map(|mut pair| {
+        pair.reverse();
+        stream::iter(pair)
+    });
+    pairs.boxed()
 }
 
 fn damaged(fault: Fault, reader: &Semaphore, mut commit: Commit) -> Vec<Commit> {
@@ -432,5 +548,68 @@ async fn suite_catches_stores_that_break_clause_10() {
     assert_caught! {
         WritesHalfWhenDropped by clause_10_dropped_commit_happens_whole_or_not_at_all;
         WritesWhenACompactionIsDropped by clause_10_dropped_reads_leave_the_store_intact;
+        WaitsForReadersThatAreGone by clause_10_dropped_watches_hold_up_nobody;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn suite_catches_stores_that_break_clause_11() {
+    assert_caught! {
+        TakesSmallTransactionsOnly by clause_11_transaction_within_the_bounds_is_taken;
+        CutsLargeValues by clause_11_transaction_within_the_bounds_is_taken clause_11_larger_transaction_is_taken_whole_or_is_invalid;
+        WritesTheRestOfWhatIsTooLarge by clause_11_larger_transaction_is_taken_whole_or_is_invalid;
+        ListsThePresentForTheForgotten by clause_11_forgotten_history_is_the_oldest_and_said_to_be_so;
+        ForgetsTheMiddle by clause_11_forgotten_history_is_the_oldest_and_said_to_be_so;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_histories_catch_broken_stores_and_name_the_seed() {
+    for (fault, clause) in [
+        (ChecksNothing, "clause 2: an update was lost"),
+        (CommitsEachWriteAlone, "clause "),
+        (SaysConflictAfterItWrote, "clause 2: client "),
+        (ReadsKeyByKey, "clause 2: client "),
+        (ReadsOneCommitBehind, "clause 3: client "),
+        (RemembersReads, "clause "),
+        (AnswersBeforeItCommits, "clause "),
+        (AnswersWithEarlierRevision, "clause 1: client "),
+        (SwapsNeighbours, "clause 6: "),
+        (LosesEveryTenthCommit, "clause 6: "),
+        (RepeatsEveryTenthCommit, "clause 6: "),
+        (WatchesFromItsRevisionOn, "clause 6: "),
+        (ForgetsWhatWasReplaced, "clause 6: "),
+        (HidesDeletions, "clause 6: "),
+        (NeverCompacts, "clause 5: "),
+        (KeepsCreated, "clause 3: "),
+        (WritesHalfWhenDropped, "clause "),
+        (WritesHalfAndFails, "clause 6: "),
+    ] {
+        for plan in [FaultPlan::calm(), FaultPlan::rough()] {
+            let make = async || FaultyStorage::new(Broken::new(fault), plan, 1);
+            let histories = AssertUnwindSafe(suite::random_histories_are_linearizable(make));
+            let Err(panic) = histories.catch_unwind().await else {
+                panic!("no history catches a store that {fault:?}");
+            };
+            let why = text(&*panic);
+            assert!(why.contains(clause), "a store that {fault:?} is caught because of {why}");
+            assert!(why.contains("seed "), "{why} does not say how to see it again");
+        }
+    }
+}
+
+#[test]
+fn every_case_of_the_suite_catches_a_store() {
+    let words = |text: &'static str| -> BTreeSet<&'static str> {
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        words.filter(|word| word.starts_with("clause_")).collect()
+    };
+    let (_, run) =
+        include_str!("../../../../core/src/testing/storage/mod.rs").split_once("macro_rules!").unwrap();
+    let (_, caught) = include_str!("broken.rs").split_once("macro_rules!").unwrap();
+
+    let useless: Vec<&str> = words(run).difference(&words(caught)).copied().collect();
+
+    assert!(words(run).len() > 40, "the list of cases is read right");
+    assert_eq!(useless, Vec::<&str>::new(), "no store of this file is broken in the way that these look for");
 }

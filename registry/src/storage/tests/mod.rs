@@ -3,12 +3,34 @@
 mod broken;
 mod model;
 
+use std::time::Duration;
+
 use futures::{FutureExt as _, StreamExt as _};
 use quarterdeck_core::storage::{Key, List, Revision, Storage, StorageError, Transaction};
+use quarterdeck_core::testing::storage::{self as suite, FaultPlan, FaultyStorage};
 
 use super::{MemoryStorage, Retention};
 
 quarterdeck_core::storage_suite!(memory, async || MemoryStorage::new());
+quarterdeck_core::storage_suite!(memory_with_delays, async || {
+    FaultyStorage::new(MemoryStorage::new(), FaultPlan::calm().delay(2, Duration::from_millis(1)), 1)
+});
+
+#[tokio::test(start_paused = true)]
+async fn histories_of_a_store_that_fails_at_times_are_linearizable() {
+    for seed in 0..20 {
+        let store = FaultyStorage::new(MemoryStorage::new(), FaultPlan::rough(), seed);
+        suite::check_history(store.clone(), seed).await;
+        assert!(store.faults() > 20, "only {} faults", store.faults());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn more_histories_of_several_threads_are_linearizable() {
+    for seed in 100..130 {
+        suite::check_history(MemoryStorage::new(), seed).await;
+    }
+}
 
 fn put(key: impl Into<String>, value: impl Into<String>) -> Transaction {
     Transaction::new().put(key.into(), value.into())
