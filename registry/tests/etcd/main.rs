@@ -1,9 +1,13 @@
 //! [`EtcdStorage`] against real etcd servers.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod api;
+mod cluster;
 mod connections;
 mod server;
 mod sizes;
+#[path = "../support/mod.rs"]
+mod support;
 mod watches;
 
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! Real etcd servers, for as long as a test runs.
+#![allow(dead_code, reason = "no test uses all of it")]
 
 use std::fs::{self, File};
 use std::net::TcpListener;

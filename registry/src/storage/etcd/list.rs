@@ -25,7 +25,9 @@ pub(super) async fn list(storage: &EtcdStorage, list: &List) -> Result<Page, Sto
                 restarts += 1
             }
             Err(Problem::Request(failure)) => {
-                return Err(storage.error(failure, list.at.unwrap_or_default()).await);
+                if let Some(error) = storage.error(failure, list.at.unwrap_or_default()).await {
+                    return Err(error);
+                }
             }
             Err(Problem::Entry(error)) => return Err(error),
             Ok(page) => return Ok(page),

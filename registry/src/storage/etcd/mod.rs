@@ -100,14 +100,18 @@ impl EtcdStorage {
             .await
     }
 
-    /// Returns the store's error for a failed request that named a revision. etcd does not say where it is instead.
-    async fn error(&self, failure: Failure, asked: Revision) -> StorageError {
+    /// Returns the store's error for a failed request that named a revision; nothing if the request is good by now. etcd does
+    /// not say where it is instead.
+    async fn error(&self, failure: Failure, asked: Revision) -> Option<StorageError> {
         let other = match failure {
-            Failure::Future => self.now().await.map(StorageError::Future),
+            Failure::Future => match self.now().await {
+                Ok(now) if now >= asked => return None,
+                now => now.map(StorageError::Future),
+            },
             Failure::Compacted => watch::compacted(self, asked).await.map(StorageError::Compacted),
             other => Err(other),
         };
-        other.unwrap_or_else(StorageError::from)
+        Some(other.unwrap_or_else(StorageError::from))
     }
 }
 
@@ -158,12 +162,18 @@ impl Storage for EtcdStorage {
     }
 
     async fn compact(&self, at: Revision) -> Result<(), StorageError> {
-        let compacted = self
-            .members
-            .read(move |client| async move { client.kv_client().compact(to_etcd(at), None).await });
-        match compacted.await {
-            Ok(_) | Err(Failure::Compacted) => Ok(()),
-            Err(failure) => Err(self.error(failure, at).await),
+        loop {
+            let compacted = self
+                .members
+                .read(move |client| async move { client.kv_client().compact(to_etcd(at), None).await });
+            match compacted.await {
+                Ok(_) | Err(Failure::Compacted) => return Ok(()),
+                Err(failure) => {
+                    if let Some(error) = self.error(failure, at).await {
+                        return Err(error);
+                    }
+                }
+            }
         }
     }
 
