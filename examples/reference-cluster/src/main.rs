@@ -5,7 +5,9 @@
 
 mod access;
 mod cli;
+mod election;
 mod error;
+mod etcd;
 mod logs;
 mod parts;
 mod pod_network;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::Config;
 use kube::client::ClientBuilder;
@@ -19,30 +20,35 @@ use quarterdeck_registry::tls::Authority;
 use quarterdeck_scheduler::{DefaultScheduler, SchedulerDriver};
 use secrecy::ExposeSecret as _;
 
-use crate::cli::{AgentOptions, ControllersOptions, PartOptions, ProxyPartOptions};
+use crate::cli::{AgentOptions, ControllersOptions, PartOptions, ProxyPartOptions, SchedulerOptions};
+use crate::election::elected;
 use crate::error::{Failure, Result};
 use crate::runtimes;
 use crate::sockets::proxy_endpoint;
 use crate::up::report;
 
+/// How long a part may take to stop: what it consists of stops one after the other.
+const GRACE: Duration = Duration::from_secs(30);
+
 /// Runs the scheduler until Ctrl-C.
-pub(crate) async fn scheduler(options: &PartOptions) -> Result<()> {
-    let part = Part::open(options).await?;
+pub(crate) async fn scheduler(options: &SchedulerOptions) -> Result<()> {
+    let part = Part::open(&options.part).await?;
     let random = part.context.random.fork("default-scheduler");
     let driver =
         SchedulerDriver::new(&part.context).scheduler("default-scheduler", DefaultScheduler::new(random));
-    part.run("The scheduler", vec![Box::new(driver)]).await
+    let work = elected(&part.context, &options.election, "kube-scheduler", vec![Box::new(driver)])?;
+    part.run("The scheduler", work).await
 }
 
 /// Runs the controllers until Ctrl-C.
 pub(crate) async fn controllers(options: &ControllersOptions) -> Result<()> {
     let part = Part::open(&options.part).await?;
     let authority = authority(&part.kubeconfig)?;
-    let signer = signer(options)?;
-    let mut options = quarterdeck_controllers::Options::default().root_ca(authority);
-    options.certificate_signer = signer;
-    let controllers = quarterdeck_controllers::all(&part.context, options);
-    part.run("The controllers", controllers).await
+    let mut settings = quarterdeck_controllers::Options::default().root_ca(authority);
+    settings.certificate_signer = signer(options)?;
+    let controllers = quarterdeck_controllers::all(&part.context, settings);
+    let work = elected(&part.context, &options.election, "kube-controller-manager", controllers)?;
+    part.run("The controllers", work).await
 }
 
 /// Opens the authority that signs what is asked for, if there is one.
@@ -178,7 +184,7 @@ impl Part {
         let cluster = self.kubeconfig.clusters.first().and_then(|cluster| cluster.cluster.as_ref());
         let server = cluster.and_then(|cluster| cluster.server.as_deref()).unwrap_or_default();
         println!("{name}: running, with the API server at {server}. Ctrl-C stops it.");
-        let mut supervisor = Supervisor::new();
+        let mut supervisor = Supervisor::new().grace_period(GRACE);
         if let Some(diagnostics) = self.diagnostics {
             println!("Metrics and health are shown at http://{}", diagnostics.local_address());
             supervisor = supervisor.with(diagnostics);

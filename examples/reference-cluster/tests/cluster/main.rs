@@ -3,7 +3,7 @@
 //! [`place`] is where things run, [`running`] what runs there, [`kubectl`] the way in. The walks are in [`process`],
 //! [`unprivileged`], [`docker`], [`processes`] and [`bounds`]; [`crash`] kills, [`custom`] defines kinds, [`apply`] is about
 //! kubectl's server-side apply, [`certificates`] about `kubectl certificate`, [`flags`] and [`refusals`] about what is asked of `up`,
-//! [`observability`] about what is told.
+//! [`observability`] about what is told, [`standby`] about parts of which one works, `etcd` about several servers.
 //!
 //! Tests take turns, because they share the machine. Most need root; what a machine cannot do is said and left out.
 
@@ -13,6 +13,8 @@ mod certificates;
 mod crash;
 mod custom;
 mod docker;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod flags;
 mod kubectl;
 mod observability;
@@ -21,6 +23,7 @@ mod process;
 mod processes;
 mod refusals;
 mod running;
+mod standby;
 mod steps;
 mod unprivileged;
 mod versions;

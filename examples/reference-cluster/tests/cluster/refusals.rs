@@ -17,7 +17,7 @@ pub(crate) fn free_address() -> String {
 }
 
 /// Runs the binary, which has to refuse with one line that has all these words.
-async fn refuses(place: &Place, variables: &[(&str, &str)], arguments: &[&str], words: &[&str]) {
+pub(crate) async fn refuses(place: &Place, variables: &[(&str, &str)], arguments: &[&str], words: &[&str]) {
     let mut command = place.command(BINARY);
     command.args(arguments).envs(variables.iter().copied());
     let Outcome { success, stdout, stderr } = finish(&mut command, Duration::from_secs(30)).await;
