@@ -9,7 +9,7 @@ use std::sync::Arc;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::node::NodeConnector;
 use quarterdeck_core::random::Random;
-use quarterdeck_core::storage::Storage;
+use quarterdeck_core::storage::{Revision, Storage};
 
 use crate::admission::{Admission, WebhookClient};
 use crate::beside::LongWork;
@@ -176,5 +176,14 @@ impl Registry {
     /// A Status if the store does not answer or the feed does not follow.
     pub async fn latest(&self) -> Result<Arc<World>> {
         self.cache.latest(self.storage.as_ref()).await
+    }
+
+    /// Returns a world that is not older than `revision`.
+    ///
+    /// # Errors
+    ///
+    /// A Status if the store does not answer, or the revision does not come within three seconds.
+    pub async fn not_older_than(&self, revision: Revision) -> Result<Arc<World>> {
+        self.cache.not_older_than(self.storage.as_ref(), revision).await
     }
 }

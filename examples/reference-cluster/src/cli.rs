@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use http::HeaderName;
+use k8s_openapi::jiff::SignedDuration;
 use quarterdeck_registry::storage::SyncPolicy;
 
 /// A Kubernetes-style cluster: all of it in one process, or one part.
@@ -53,7 +55,7 @@ pub(crate) enum Command {
     /// Runs the API server alone.
     Apiserver(ServerOptions),
     /// Runs the scheduler alone.
-    Scheduler(PartOptions),
+    Scheduler(SchedulerOptions),
     /// Runs the controllers alone.
     Controllers(ControllersOptions),
     /// Runs the agent of one node alone.
@@ -130,6 +132,8 @@ pub(crate) struct ServerOptions {
     /// intervals such as 100ms. All but always may lose answered writes when the machine crashes.
     #[arg(long, default_value_t = SyncPolicy::EveryCommit, value_name = "WHEN")]
     pub(crate) fsync: SyncPolicy,
+    #[command(flatten)]
+    pub(crate) etcd: EtcdArguments,
     /// Which objects are encrypted in the store, and with which keys (apiserver.config.k8s.io/v1 EncryptionConfiguration; default:
     /// none). Those not encrypted with the first key are written again at the start.
     #[arg(long, value_name = "FILE")]
@@ -154,6 +158,29 @@ pub(crate) struct ServerOptions {
     pub(crate) nodes: u16,
     #[command(flatten)]
     pub(crate) access: AccessOptions,
+}
+
+/// Which etcd cluster objects are kept in, if any. The names are those of kube-apiserver.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "etcd")]
+#[cfg_attr(not(feature = "etcd"), allow(dead_code, reason = "a binary without etcd only refuses them"))]
+pub(crate) struct EtcdArguments {
+    /// The members of the etcd cluster that keeps the objects, such as https://10.0.0.1:2379 (default: --storage). Needs a binary
+    /// built with the feature `etcd`.
+    #[arg(long, value_name = "URLS", value_delimiter = ',', conflicts_with = "storage")]
+    pub(crate) etcd_servers: Vec<String>,
+    /// The authorities (PEM) that signed the members' certificates (default: those that the system trusts).
+    #[arg(long, value_name = "FILE", requires = "etcd_servers")]
+    pub(crate) etcd_cafile: Option<PathBuf>,
+    /// The certificate (PEM) that the members are shown.
+    #[arg(long, value_name = "FILE", requires_all = ["etcd_servers", "etcd_keyfile"])]
+    pub(crate) etcd_certfile: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", requires_all = ["etcd_servers", "etcd_certfile"])]
+    pub(crate) etcd_keyfile: Option<PathBuf>,
+    /// What the keys in etcd begin with.
+    #[arg(long, value_name = "PREFIX", default_value = "/registry")]
+    pub(crate) etcd_prefix: String,
 }
 
 /// Who is let in besides those with the cluster's own certificates and tokens, and what is written down. The names are those
@@ -262,11 +289,54 @@ pub(crate) struct PartOptions {
     pub(crate) metrics_bind_address: Option<SocketAddr>,
 }
 
+/// Which of several processes works. The names are those of kube-scheduler and kube-controller-manager, and so are the defaults, but
+/// for times: a standby takes over within the lease's duration and two periods of retry.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Leader election")]
+pub(crate) struct ElectionOptions {
+    /// Work only while this process holds the Lease.
+    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true", value_name = "BOOL")]
+    pub(crate) leader_elect: bool,
+    /// How long others wait for a renewal before they take over.
+    #[arg(long, default_value = "10s", value_parser = duration, value_name = "DURATION")]
+    pub(crate) leader_elect_lease_duration: Duration,
+    /// How long the leader tries to renew before it gives up.
+    #[arg(long, default_value = "7s", value_parser = duration, value_name = "DURATION")]
+    pub(crate) leader_elect_renew_deadline: Duration,
+    /// How long to wait between tries.
+    #[arg(long, default_value = "2s", value_parser = duration, value_name = "DURATION")]
+    pub(crate) leader_elect_retry_period: Duration,
+    /// The Lease's name (default: kube-scheduler or kube-controller-manager).
+    #[arg(long, value_name = "NAME")]
+    pub(crate) leader_elect_resource_name: Option<String>,
+    /// The Lease's namespace.
+    #[arg(long, default_value = "kube-system", value_name = "NAMESPACE")]
+    pub(crate) leader_elect_resource_namespace: String,
+}
+
+/// Reads a duration as Go writes it, such as 1m30s.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed.ok_or_else(|| "write it like 15s, 1m30s or 500ms".to_owned())
+}
+
+/// The options of the scheduler alone.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SchedulerOptions {
+    #[command(flatten)]
+    pub(crate) part: PartOptions,
+    #[command(flatten)]
+    pub(crate) election: ElectionOptions,
+}
+
 /// The options of the controllers alone. The names are those of kube-controller-manager.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ControllersOptions {
     #[command(flatten)]
     pub(crate) part: PartOptions,
+    #[command(flatten)]
+    pub(crate) election: ElectionOptions,
     /// The certificate of the authority that signs what CertificateSigningRequests ask for (default: nobody signs).
     #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
     pub(crate) cluster_signing_cert_file: Option<PathBuf>,

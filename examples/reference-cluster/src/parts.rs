@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use http::header::USER_AGENT;
@@ -20,31 +21,36 @@ use quarterdeck_proxy::{AddressTable, Mode, Proxy, RoundRobin};
 use quarterdeck_registry::tls::Authority;
 use quarterdeck_scheduler::{DefaultScheduler, SchedulerDriver};
 
-use crate::cli::{ControllersOptions, PartOptions, ProxyPartOptions};
+use crate::cli::{ControllersOptions, PartOptions, ProxyPartOptions, SchedulerOptions};
+use crate::election::elected;
 use crate::error::{Failure, Result};
 use crate::sockets::proxy_endpoint;
 use crate::up::report;
 
+/// How long a part may take to stop: what it consists of stops one after the other.
+const GRACE: Duration = Duration::from_secs(30);
+
 /// Runs the scheduler until Ctrl-C.
-pub(crate) async fn scheduler(options: &PartOptions) -> Result<()> {
-    let part = Part::open(options).await?;
+pub(crate) async fn scheduler(options: &SchedulerOptions) -> Result<()> {
+    let part = Part::open(&options.part).await?;
     let random = part.context.random.fork("default-scheduler");
     let driver =
         SchedulerDriver::new(&part.context).scheduler("default-scheduler", DefaultScheduler::new(random));
-    part.run("The scheduler", vec![Box::new(driver)]).await
+    let work = elected(&part.context, &options.election, "kube-scheduler", vec![Box::new(driver)])?;
+    part.run("The scheduler", work).await
 }
 
 /// Runs the controllers until Ctrl-C.
 pub(crate) async fn controllers(options: &ControllersOptions) -> Result<()> {
     let part = Part::open(&options.part).await?;
     let authority = authority(&part.kubeconfig)?;
-    let signer = signer(options)?;
-    let mut options = quarterdeck_controllers::Options::default().root_ca(authority);
-    options.certificate_signer = signer;
+    let mut settings = quarterdeck_controllers::Options::default().root_ca(authority);
+    settings.certificate_signer = signer(options)?;
     let accounts = part.accounts().await?;
     let context = part.context.clone().with_accounts(move |name| accounts.client(name));
-    let controllers = quarterdeck_controllers::all(&context, options);
-    part.run("The controllers", controllers).await
+    let controllers = quarterdeck_controllers::all(&context, settings);
+    let work = elected(&part.context, &options.election, "kube-controller-manager", controllers)?;
+    part.run("The controllers", work).await
 }
 
 /// Opens the authority that signs what is asked for, if there is one.
@@ -157,9 +163,11 @@ impl Part {
 
     /// Returns the clients of service accounts, whose tokens the part's own user asks for.
     async fn accounts(&self) -> Result<TokenAccounts> {
-        let failed = |error: &dyn std::error::Error| Failure::because("no client for service accounts", error);
-        let config = Config::from_custom_kubeconfig(self.kubeconfig.clone(), &KubeConfigOptions::default());
-        let mut config = config.await.map_err(|error| failed(&error))?;
+        let failed =
+            |error: &dyn std::error::Error| Failure::because("no client for service accounts", error);
+        let (kubeconfig, current) = (self.kubeconfig.clone(), KubeConfigOptions::default());
+        let config = Config::from_custom_kubeconfig(kubeconfig, &current).await;
+        let mut config = config.map_err(|error| failed(&error))?;
         // With the part's certificate on the connection, a token would prove nothing.
         config.auth_info = AuthInfo::default();
         // The accounts' names do not say which program it is.
@@ -174,7 +182,7 @@ impl Part {
         let cluster = self.kubeconfig.clusters.first().and_then(|cluster| cluster.cluster.as_ref());
         let server = cluster.and_then(|cluster| cluster.server.as_deref()).unwrap_or_default();
         println!("{name}: running, with the API server at {server}. Ctrl-C stops it.");
-        let mut supervisor = Supervisor::new();
+        let mut supervisor = Supervisor::new().grace_period(GRACE);
         if let Some(diagnostics) = self.diagnostics {
             println!("Metrics and health are shown at http://{}", diagnostics.local_address());
             supervisor = supervisor.with(diagnostics);

@@ -21,6 +21,7 @@ use crate::bindings;
 use crate::cli::{ServerOptions, StorageKind};
 use crate::copies;
 use crate::error::{Failure, Result};
+use crate::etcd;
 use crate::parts::ctrl_c;
 use crate::sockets::Sockets;
 use crate::up::report;
@@ -103,6 +104,7 @@ pub(crate) async fn storage(options: &ServerOptions) -> Result<Arc<dyn Storage>>
     // A wrong file is told of before anything is touched.
     let encryption = encryption(options)?;
     let below: Arc<dyn Storage> = match options.storage {
+        _ if !options.etcd.etcd_servers.is_empty() => etcd::open(&options.etcd).await?,
         StorageKind::Memory => Arc::new(MemoryStorage::new()),
         StorageKind::Embedded => {
             let opened = EmbeddedOptions::default().sync(options.fsync).open(copies::store(&options.data));

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use imbl::OrdMap;
 use quarterdeck_core::component::Stop;
 use quarterdeck_core::storage::{Change, Commit, Entry, Key, List, Revision, Storage, StorageError};
 
+use super::read::load;
 use super::{Cache, Event, EventKind, Log, ROOT, World};
 use crate::object::Object;
 use crate::resource::Resource;
+use crate::status::chain;
 
 /// How many commits are published together at most, if they are there already.
 const AT_ONCE: usize = 64;
@@ -76,8 +77,10 @@ impl Feed {
             match error {
                 StorageError::Compacted(_) => self.behind = true,
                 StorageError::Unavailable(error) => {
+                    self.cache.set_fed(false);
                     if pause == SHORTEST_PAUSE {
-                        tracing::warn!(%error, "the store cannot be reached: reads wait until it can");
+                        let error = chain(error.as_ref());
+                        tracing::warn!(error, "the store cannot be followed: it is tried again");
                     }
                     if stop.or(tokio::time::sleep(pause)).await.is_none() {
                         return Ok(());
@@ -92,7 +95,7 @@ impl Feed {
     /// Follows the store until that fails.
     async fn follow(&mut self) -> StorageError {
         if self.behind
-            && let Err(FeedError::Storage(error)) = self.reload().await
+            && let Err(error) = self.reload().await
         {
             return error;
         }
@@ -100,6 +103,7 @@ impl Feed {
             Ok(commits) => commits.ready_chunks(AT_ONCE),
             Err(error) => return error,
         };
+        self.cache.set_fed(true);
         loop {
             let applied = match commits.next().await {
                 Some(ready) => self.apply(ready).await,
@@ -218,46 +222,32 @@ impl Feed {
         Ok(())
     }
 
-    /// Makes the object of a stored entry. What is no object is left out, and said once.
+    /// Makes the object of a stored entry.
     fn load(&self, resource: &Resource, entry: &Entry) -> Option<Arc<Object>> {
-        let (bytes, revision) = (entry.value.clone(), entry.modified);
-        if let Some(draft) = self.cache.0.drafts.take(&bytes).filter(|draft| draft.is_of(resource)) {
-            return Some(Arc::new(draft.committed(revision)));
-        }
-        match Object::load(resource, &entry.key, bytes, revision) {
-            Ok(object) => Some(Arc::new(object)),
-            Err(error) => {
-                tracing::error!(%error, "the store holds something that is no object: delete or repair it");
-                None
-            }
+        let draft = self.cache.0.drafts.take(&entry.value).filter(|draft| draft.is_of(resource));
+        match draft {
+            Some(draft) => Some(Arc::new(draft.committed(entry.modified))),
+            None => load(resource, entry),
         }
     }
 
     /// Reads all that is stored. Watchers that stand before it are cut off.
-    async fn reload(&mut self) -> Result<(), FeedError> {
+    async fn reload(&mut self) -> Result<(), StorageError> {
         let page = self.storage.list(List::prefix(ROOT)).await?;
-        self.world.objects = OrdMap::new();
+        let world = self.world.rebuilt(&page, |resource, entry| self.load(resource, entry));
+        let before = std::mem::replace(&mut self.world, world);
         self.unsettled.clear();
         self.redefined = true;
-        self.world.catalog = self.world.catalog.without_definitions();
-        // Kinds come before their objects.
-        let plain = self.world.catalog.clone();
-        for entry in page.entries.iter().filter(|entry| plain.defines(&entry.key)) {
-            let Some(kind) = self.world.catalog.kind_of(&entry.key).cloned() else { continue };
-            if let Some(object) = self.load(&kind.resource, entry)
-                && let Some((catalog, _)) = self.world.catalog.redefined(&entry.key, Some(&object.value()))
-            {
-                self.world.catalog = catalog;
-            }
-        }
-        let load = |entry: &Entry| {
-            let kind = self.world.catalog.kind_of(&entry.key)?;
-            Some((entry.key.clone(), self.load(&kind.resource, entry)?))
-        };
-        self.world.objects = page.entries.iter().filter_map(load).collect();
         self.touched = self.world.catalog.logs().cloned().collect();
         for log in &self.touched {
             log.reset(page.revision);
+        }
+        // What nobody writes to any more ends.
+        for log in before.catalog.logs() {
+            if !self.touched.iter().any(|kept| Arc::ptr_eq(kept, log)) {
+                log.close();
+                log.wake();
+            }
         }
         self.behind = false;
         self.publish(page.revision);
@@ -306,7 +296,7 @@ mod tests {
         assert!(poll!(map_changed.as_mut()).is_pending() && poll!(secret_changed.as_mut()).is_pending());
 
         let map = Transaction::new().put("/registry/configmaps/default/a", r#"{"metadata":{"name":"a"}}"#);
-        cache.not_older_than(storage.commit(map).await.unwrap()).await.unwrap();
+        cache.not_older_than(&*storage, storage.commit(map).await.unwrap()).await.unwrap();
         tokio::task::yield_now().await;
 
         assert!(poll!(map_changed.as_mut()).is_ready());

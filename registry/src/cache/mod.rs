@@ -8,17 +8,17 @@ mod catalog;
 mod drafts;
 mod feed;
 mod log;
+mod read;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use imbl::OrdMap;
 use quarterdeck_core::latest;
-use quarterdeck_core::storage::{Key, Revision, Storage};
+use quarterdeck_core::storage::{Key, Revision};
 
 use catalog::Catalog;
 use drafts::Drafts;
@@ -29,7 +29,6 @@ use crate::figures::group_resource;
 use crate::object::{Draft, Object};
 use crate::registry::Resources;
 use crate::resource::{Backing, Resource};
-use crate::status::{Result, Status};
 
 /// What every key of the API server begins with.
 pub const ROOT: &str = "/registry/";
@@ -89,7 +88,9 @@ struct Shared {
     /// Tells of each published world in which a definition of kinds changed.
     defined: latest::Sender<Revision>,
     drafts: Drafts,
-    /// Whether nobody follows the store any more.
+    /// The last world that was read from the store itself, because the cache stood still.
+    beside: tokio::sync::Mutex<Arc<World>>,
+    /// Whether nobody follows the store.
     is_orphaned: AtomicBool,
 }
 
@@ -104,6 +105,7 @@ impl Cache {
             published: latest::Sender::new(Revision(0)),
             defined: latest::Sender::new(Revision(0)),
             drafts: Drafts::default(),
+            beside: Default::default(),
             is_orphaned: AtomicBool::new(false),
         }))
     }
@@ -114,9 +116,9 @@ impl Cache {
         !self.0.is_orphaned.load(Ordering::Relaxed)
     }
 
-    /// Notes that nobody follows the store any more.
-    pub(crate) fn feed_ended(&self) {
-        self.0.is_orphaned.store(true, Ordering::Relaxed);
+    /// Notes whether the store is followed.
+    pub(crate) fn set_fed(&self, is_fed: bool) {
+        self.0.is_orphaned.store(!is_fed, Ordering::Relaxed);
     }
 
     /// Returns the latest world.
@@ -158,36 +160,6 @@ impl Cache {
     /// Returns a receiver of the revisions at which definitions of kinds changed.
     pub(crate) fn defined(&self) -> latest::Receiver<Revision> {
         self.0.defined.subscribe()
-    }
-
-    /// Returns a world that is not older than `revision`, waiting up to three seconds for it.
-    ///
-    /// # Errors
-    ///
-    /// A timeout as Status if the revision does not come.
-    pub async fn not_older_than(&self, revision: Revision) -> Result<Arc<World>> {
-        let world = self.world();
-        if world.revision >= revision {
-            return Ok(world);
-        }
-        let mut published = self.published();
-        let wait = published.wait_for(|now| *now >= revision);
-        let _ = tokio::time::timeout(Duration::from_secs(3), wait).await;
-        let world = self.world();
-        if world.revision >= revision {
-            return Ok(world);
-        }
-        Err(Status::too_large_resource_version(revision.0, world.revision.0))
-    }
-
-    /// Returns a world that shows every commit that was acknowledged before the call.
-    ///
-    /// # Errors
-    ///
-    /// A Status if the store does not answer or the feed does not follow.
-    pub async fn latest(&self, storage: &dyn Storage) -> Result<Arc<World>> {
-        let revision = storage.revision().await?;
-        self.not_older_than(revision).await
     }
 
     /// Announces an object that is about to be committed, so that the feed need not parse it.

@@ -397,7 +397,7 @@ impl ApiServerBuilder {
         let (feed_stop, fed) = (stop.clone(), registry.cache.clone());
         tasks.spawn(async move {
             if let Err(error) = feed.run(feed_stop).await {
-                fed.feed_ended();
+                fed.set_fed(false);
                 tracing::error!(error = %chain(&error), "the watch cache stopped: reads time out until the server is started again");
             }
         });

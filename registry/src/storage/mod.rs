@@ -3,7 +3,8 @@
 //! Start at [`MemoryStorage`], which is gone when it is dropped, or at `EmbeddedStorage` (feature `embedded`), which
 //! lives in a directory. Both stores keep the same versioned map (`versions`,
 //! persistent: a snapshot or a fork of it costs nothing) and serve watches from its history (`published`), so they
-//! differ in durability only. `EncryptedStorage` (feature `encryption`) lies over any store and encrypts what it is told to.
+//! differ in durability only. `EtcdStorage` (feature `etcd`) keeps everything in an etcd cluster, which several servers may
+//! share. `EncryptedStorage` (feature `encryption`) lies over any store and encrypts what it is told to.
 //! The contract that they keep is [`quarterdeck_core::storage::Storage`].
 
 #[cfg(feature = "embedded")]
@@ -11,6 +12,8 @@ mod embedded;
 #[cfg(feature = "encryption")]
 mod encrypted;
 mod entries;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod history;
 mod memory;
 mod published;
@@ -22,6 +25,8 @@ pub use embedded::{
 };
 #[cfg(feature = "encryption")]
 pub use encrypted::{DecryptError, EncryptedStorage, Encryption, EncryptionError, EncryptionKey, Provider};
+#[cfg(feature = "etcd")]
+pub use etcd::{ConnectError, EtcdOptions, EtcdStorage};
 pub use history::Retention;
 pub use memory::MemoryStorage;
 

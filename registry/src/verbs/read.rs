@@ -31,17 +31,16 @@ pub(super) fn find<'a>(call: &Call, world: &'a World) -> Result<&'a Arc<Object>>
 
 /// Returns a world as fresh as the call asks for.
 pub(super) async fn world_for(call: &Call) -> Result<Arc<World>> {
-    let cache = &call.registry.cache;
     match call.query.non_empty("resourceVersion") {
         None => call.registry.latest().await,
-        Some("0") => Ok(cache.world()),
+        Some("0") => Ok(call.registry.cache.world()),
         Some(text) => {
             // Upstream's cache has no events, and its storage knows what is the client's fault.
             let refused = |why: String| match &*call.resource.kind {
                 "Event" if call.resource.custom.is_none() => no_stored_revision(&why),
                 _ => Status::server_error(why),
             };
-            cache.not_older_than(revision(text).map_err(refused)?).await
+            call.registry.not_older_than(revision(text).map_err(refused)?).await
         }
     }
 }

@@ -94,7 +94,6 @@ const NOT_OLDER: &str = "NotOlderThan";
 
 /// Finds where a watch begins, and whether the end of what is there is marked.
 async fn start(call: &Call, initial: Option<bool>) -> Result<(Start, bool)> {
-    let cache = &call.registry.cache;
     let text = call.query.non_empty("resourceVersion");
     let revision = match text {
         None | Some("0") => None,
@@ -105,8 +104,8 @@ async fn start(call: &Call, initial: Option<bool>) -> Result<(Start, bool)> {
         return Ok((Start::After(revision), false));
     }
     let world = match (revision, text) {
-        (Some(revision), _) => cache.not_older_than(revision).await?,
-        (None, Some(_)) => cache.world(),
+        (Some(revision), _) => call.registry.not_older_than(revision).await?,
+        (None, Some(_)) => call.registry.cache.world(),
         (None, None) => call.registry.latest().await?,
     };
     if initial == Some(false) {

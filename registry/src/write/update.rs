@@ -72,6 +72,8 @@ pub trait Change: Send + Sync {
 struct Attempt<'a> {
     /// How many there were before.
     number: usize,
+    /// What it sees of the rest; absent if any world will do.
+    fresh: Option<Arc<World>>,
     /// The write's turn, once it has to wait for one.
     turn: &'a mut Option<Turn>,
     /// What must not change until the commit.
@@ -127,6 +129,8 @@ impl Registry {
         }
         let mut turn = None;
         for number in 0..ATTEMPTS {
+            // Who starts over has to see why; before the object is read, so that others have no time to change it again.
+            let fresh = if number == 0 { None } else { Some(self.latest().await?) };
             let Some(present) = self.present(target, &key).await? else {
                 check_uid(change, "", &key, target)?;
                 match self.create_instead(target, change).await {
@@ -142,7 +146,7 @@ impl Registry {
             metadata::check_identity(&mut new, target)?;
             let unconditional = check_version(&new, &present, target, change)?;
             let guard = self.guarded(change, &new).await?;
-            let attempt = Attempt { number, turn: &mut turn, guard, decides: change.decides_owners() };
+            let attempt = Attempt { number, fresh, turn: &mut turn, guard, decides: change.decides_owners() };
             match self.replace(target, &key, &present, new, attempt).await? {
                 Ok(written) => return Ok(written),
                 Err(Failure::Refused(status)) => return Err(status),
@@ -209,8 +213,7 @@ impl Registry {
     ) -> Result<std::result::Result<Written, Failure>> {
         let resource = target.resource;
         let old = &present.value;
-        // Who starts over has to see why.
-        let world = if attempt.number == 0 { self.cache.world() } else { self.latest().await? };
+        let world = attempt.fresh.unwrap_or_else(|| self.cache.world());
         let context = self.strategy_context(target.user, &world, attempt.number);
         let decided = attempt.decides.then(|| new["metadata"][ownership::MANAGED].take());
         metadata::restore(&mut new, old, target);

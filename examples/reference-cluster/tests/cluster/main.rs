@@ -4,7 +4,8 @@
 //! [`unprivileged`], [`docker`], [`processes`] and [`bounds`]; [`crash`] kills, [`custom`] defines kinds, [`apply`] is about
 //! kubectl's server-side apply, [`certificates`] about `kubectl certificate`, [`joining`] about agents
 //! with bootstrap tokens, [`flags`] and [`refusals`] about what is asked of `up`,
-//! [`observability`] about what is told, [`copies`] about backups.
+//! [`observability`] about what is told, [`copies`] about backups, [`standby`] about parts
+//! of which one works, `etcd` about several servers.
 //!
 //! Tests take turns, because they share the machine. Most need root; what a machine cannot do is said and left out.
 
@@ -15,6 +16,8 @@ mod copies;
 mod crash;
 mod custom;
 mod docker;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod flags;
 mod joining;
 mod kubectl;
@@ -24,6 +27,7 @@ mod process;
 mod processes;
 mod refusals;
 mod running;
+mod standby;
 mod steps;
 mod unprivileged;
 mod versions;

@@ -294,7 +294,7 @@ mod tests {
 
         async fn commit(&self, transaction: Transaction) {
             let revision = self.storage.commit(transaction).await.unwrap();
-            self.cache.not_older_than(revision).await.unwrap();
+            self.cache.not_older_than(&*self.storage, revision).await.unwrap();
         }
 
         async fn put(&self, key: &str, object: Value) {
