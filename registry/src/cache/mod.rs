@@ -114,9 +114,14 @@ impl Cache {
         !self.0.is_orphaned.load(Ordering::Relaxed)
     }
 
-    /// Notes that nobody follows the store any more.
+    /// Notes that nobody follows the store, for now or for good.
     pub(crate) fn feed_ended(&self) {
         self.0.is_orphaned.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the store is followed again.
+    fn feed_runs(&self) {
+        self.0.is_orphaned.store(false, Ordering::Relaxed);
     }
 
     /// Returns the latest world.
