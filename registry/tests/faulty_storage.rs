@@ -280,6 +280,8 @@ async fn server_outlives_an_outage_of_its_store_and_its_watchers_miss_nothing() 
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE, "{method}: {body}");
     }
     assert!(seen.try_recv().is_err(), "nothing is shown that was not read");
+    let not_ready = call(&server, "GET", "/readyz?exclude=etcd", Value::Null).await.0;
+    assert_eq!(not_ready, StatusCode::INTERNAL_SERVER_ERROR, "the cache is not fed");
 
     storage.set_plan(FaultPlan::calm());
     assert_eq!(call(&server, "POST", MAPS, map("after")).await.0, StatusCode::CREATED);
@@ -289,5 +291,6 @@ async fn server_outlives_an_outage_of_its_store_and_its_watchers_miss_nothing() 
     }
     let (_, list) = call(&server, "GET", MAPS, Value::Null).await;
     assert_eq!(list["items"].as_array().unwrap().len(), 3, "{list}");
+    assert_eq!(call(&server, "GET", "/readyz", Value::Null).await.0, StatusCode::OK);
     server.shutdown().await;
 }

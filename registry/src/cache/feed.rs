@@ -17,9 +17,9 @@ use crate::status::chain;
 /// How many commits are published together at most, if they are there already.
 const AT_ONCE: usize = 64;
 
-/// How long a store that cannot be reached is left alone at first, and at most.
+/// How long a store that cannot be reached is left alone at first, and how often that doubles: up to about a second.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const DOUBLINGS: u32 = 7;
 
 /// Follows a store and publishes what it sees. Made by [`Feed::start`], driven by [`Feed::run`].
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Feed {
     redefined: bool,
     /// Whether all has to be read again before the feed can go on.
     behind: bool,
+    /// How often in a row the store could not be reached.
+    failures: u32,
     /// The logs that changed since the last world was published.
     touched: Vec<Arc<Log>>,
 }
@@ -55,7 +57,8 @@ impl Feed {
     pub async fn start(cache: Cache, storage: Arc<dyn Storage>) -> Result<Self, FeedError> {
         let world = World::clone(&cache.world());
         let (unsettled, touched) = (BTreeSet::new(), Vec::new());
-        let mut feed = Self { cache, storage, world, unsettled, redefined: true, behind: true, touched };
+        let mut feed =
+            Self { cache, storage, world, unsettled, redefined: true, behind: true, failures: 0, touched };
         feed.reload().await?;
         Ok(feed)
     }
@@ -67,25 +70,24 @@ impl Feed {
     ///
     /// [`FeedError::Storage`] if what is stored cannot be read. A reader that fell too far behind starts over by itself.
     pub async fn run(mut self, mut stop: Stop) -> Result<(), FeedError> {
-        let mut pause = SHORTEST_PAUSE;
         loop {
-            let reached = self.world.revision;
             let Some(error) = stop.or(self.follow()).await else { return Ok(()) };
-            if self.world.revision > reached {
-                pause = SHORTEST_PAUSE;
-            }
             match error {
                 StorageError::Compacted(_) => self.behind = true,
                 StorageError::Unavailable(error) => {
-                    self.cache.set_fed(false);
-                    if pause == SHORTEST_PAUSE {
-                        let error = chain(error.as_ref());
-                        tracing::warn!(error, "the store cannot be followed: it is tried again");
+                    self.failures += 1;
+                    match self.failures {
+                        1 => {
+                            let error = chain(error.as_ref());
+                            tracing::warn!(error, "the store cannot be followed: it is tried again");
+                        }
+                        // A watch that was cut off is no outage: only one that does not come back is.
+                        _ => self.cache.set_fed(false),
                     }
+                    let pause = SHORTEST_PAUSE * 2_u32.pow((self.failures - 1).min(DOUBLINGS));
                     if stop.or(tokio::time::sleep(pause)).await.is_none() {
                         return Ok(());
                     }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
                 }
                 other => return Err(other.into()),
             }
@@ -103,6 +105,7 @@ impl Feed {
             Ok(commits) => commits.ready_chunks(AT_ONCE),
             Err(error) => return error,
         };
+        self.failures = 0;
         self.cache.set_fed(true);
         loop {
             let applied = match commits.next().await {
