@@ -104,6 +104,13 @@ impl<S> LoopbackServer<S> {
         Ok(Self { name: format!("{name} on {address}"), service, socket, address })
     }
 
+    /// Shows another service at the same socket, for who binds before there is one.
+    #[must_use]
+    pub fn serving<T>(self, service: T) -> LoopbackServer<T> {
+        let Self { name, socket, address, .. } = self;
+        LoopbackServer { name, service, socket, address }
+    }
+
     /// Returns the address that the server has, with the port that it was given if it asked for any.
     #[must_use]
     pub fn local_address(&self) -> SocketAddr {

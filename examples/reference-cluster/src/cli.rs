@@ -144,6 +144,10 @@ pub(crate) struct ServerOptions {
     /// Where to listen without TLS and without authentication: a loopback address.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) insecure_listen: Option<SocketAddr>,
+    /// Where all that is stored is shown in the shape of etcd's first API (`/v2/keys/registry/minions/`), to be read, without
+    /// authentication: a loopback address (default: nowhere).
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) etcd_v2_listen: Option<SocketAddr>,
     /// The address at which nodes and pods reach the API server (default: the one listened on, or this machine's).
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) advertise_address: Option<IpAddr>,

@@ -12,6 +12,7 @@ mod copies;
 mod election;
 mod error;
 mod etcd;
+mod files;
 mod join;
 mod logs;
 mod parts;
@@ -34,6 +35,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    files::allow_all();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

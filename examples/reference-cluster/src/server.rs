@@ -8,8 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use quarterdeck_core::clock::Clock;
-use quarterdeck_core::component::Supervisor;
+use quarterdeck_core::component::{Component, Supervisor};
 use quarterdeck_core::storage::Storage;
+use quarterdeck_registry::etcd_v2::EtcdV2View;
 use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::node_connector::TlsNodes;
 use quarterdeck_registry::storage::{EmbeddedOptions, EncryptedStorage, Encryption, MemoryStorage};
@@ -22,6 +23,7 @@ use crate::cli::{ServerOptions, StorageKind};
 use crate::copies;
 use crate::error::{Failure, Result};
 use crate::etcd;
+use crate::files;
 use crate::parts::ctrl_c;
 use crate::sockets::Sockets;
 use crate::up::report;
@@ -59,7 +61,7 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     let sockets = Sockets::bind(&options).await?;
     let (url, port) = (sockets.url(), sockets.port());
     let identities = Identities::open(&options)?;
-    let storage = storage(&options).await?;
+    let Store { storage, raw } = storage(&options).await?;
     write_kubeconfigs(&options, &identities.authority, &url)?;
     let nodes = TlsNodes::new();
     let builder = ApiServer::builder_shared(storage).node_connector(nodes.clone());
@@ -69,14 +71,14 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
         builder.start().await.map_err(|error| Failure::because("the API server did not start", &error))?;
     attach(&nodes, &server, &identities.authority)?;
     bindings::make(&server, &options.access).await;
-    let listeners = listen(&options, &server, &identities, sockets)?;
+    let listeners = listen(&options, (&server, raw), &identities, sockets)?;
     let stop = ctrl_c();
     println!("The API server is ready at {url}");
     println!("The administrator's kubeconfig is {}", options.kubeconfig().display());
     println!("The other parts' are in {}", options.data.join("kubeconfigs").display());
     let mut supervisor = Supervisor::new();
     for listener in listeners {
-        supervisor = supervisor.with(listener);
+        supervisor.push(listener);
     }
     let ended = supervisor.run(stop).await;
     server.shutdown().await;
@@ -99,11 +101,19 @@ pub(crate) fn configure(
     }
 }
 
+/// Where objects are kept.
+pub(crate) struct Store {
+    /// What the server reads and writes.
+    pub(crate) storage: Arc<dyn Storage>,
+    /// What lies below: secrets may be encrypted there.
+    pub(crate) raw: Arc<dyn Storage>,
+}
+
 /// Opens the store, and brings what is in it to the first of the keys.
-pub(crate) async fn storage(options: &ServerOptions) -> Result<Arc<dyn Storage>> {
+pub(crate) async fn storage(options: &ServerOptions) -> Result<Store> {
     // A wrong file is told of before anything is touched.
     let encryption = encryption(options)?;
-    let below: Arc<dyn Storage> = match options.storage {
+    let raw: Arc<dyn Storage> = match options.storage {
         _ if !options.etcd.etcd_servers.is_empty() => etcd::open(&options.etcd).await?,
         StorageKind::Memory => Arc::new(MemoryStorage::new()),
         StorageKind::Embedded => {
@@ -112,13 +122,13 @@ pub(crate) async fn storage(options: &ServerOptions) -> Result<Arc<dyn Storage>>
         }
     };
     // Without a configuration too: what was encrypted is then missed, and not passed over.
-    let storage = EncryptedStorage::shared(below, encryption);
+    let storage = EncryptedStorage::shared(raw.clone(), encryption);
     let rewritten = storage.rewrite().await;
     let rewritten = rewritten.map_err(|error| Failure::because("cannot encrypt the store anew", &error))?;
     if rewritten > 0 {
         tracing::info!(rewritten, "objects were written again, as the encryption configuration has it");
     }
-    Ok(Arc::new(storage))
+    Ok(Store { storage: Arc::new(storage), raw })
 }
 
 /// Reads what is to be encrypted.
@@ -139,10 +149,10 @@ fn attach(nodes: &TlsNodes, server: &ApiServer, authority: &Authority) -> Result
 /// Serves on sockets.
 pub(crate) fn listen(
     options: &ServerOptions,
-    server: &ApiServer,
+    (server, raw): (&ApiServer, Arc<dyn Storage>),
     identities: &Identities,
     sockets: Sockets,
-) -> Result<Vec<Listener>> {
+) -> Result<Vec<Box<dyn Component>>> {
     let tls = |error| Failure::because("cannot set up TLS", &error);
     let mut names: Vec<String> = [
         "localhost",
@@ -167,10 +177,17 @@ pub(crate) fn listen(
     let identity = identities.authority.server("kube-apiserver", &names).map_err(tls)?;
     let config =
         identities.authority.server_config_for(&identity, false, &identities.proxies).map_err(tls)?;
-    let mut listeners = vec![Listener::tls_on(server.clone(), sockets.secure, config)];
+    let places = files::connections();
+    let listener = Listener::tls_on(server.clone(), sockets.secure, config).max_connections(places);
+    let mut listeners: Vec<Box<dyn Component>> = vec![Box::new(listener)];
     if let Some(socket) = sockets.insecure {
         let listener = Listener::insecure_on(server.clone(), socket);
-        listeners.push(listener.map_err(|error| Failure::because("no insecure listener", &error))?);
+        let listener = listener.map_err(|error| Failure::because("no insecure listener", &error))?;
+        listeners.push(Box::new(listener.max_connections(places)));
+    }
+    if let Some(socket) = sockets.view {
+        println!("What is stored is shown at http://{}/v2/keys/", socket.local_address());
+        listeners.push(Box::new(socket.serving(EtcdV2View::new(raw))));
     }
     Ok(listeners)
 }

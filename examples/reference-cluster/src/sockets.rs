@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
+use quarterdeck_core::loopback::LoopbackServer;
 use quarterdeck_registry::listener::Socket;
 
 use crate::cli::{ProxyOptions, ServerOptions};
@@ -13,6 +14,8 @@ pub(crate) struct Sockets {
     pub(crate) secure: Socket,
     /// The one without.
     pub(crate) insecure: Option<Socket>,
+    /// The one of the view of the store.
+    pub(crate) view: Option<LoopbackServer<()>>,
 }
 
 impl Sockets {
@@ -36,7 +39,11 @@ impl Sockets {
             Some(address) => Some(Socket::bind(address).await.map_err(failed)?),
             None => None,
         };
-        Ok(Self { secure, insecure })
+        let view =
+            options.etcd_v2_listen.map(|address| LoopbackServer::bind("view of the store", (), address));
+        let view = view.transpose();
+        let view = view.map_err(|error| Failure::because("the view of the store has no socket", &error))?;
+        Ok(Self { secure, insecure, view })
     }
 
     /// Returns the port with TLS.

@@ -13,7 +13,7 @@ use crate::cli::{Part, UpOptions};
 use crate::error::{Failure, Result};
 use crate::parts::{ctrl_c, set_up_proxy};
 use crate::runtimes::{self, Opened};
-use crate::server::{self, Identities};
+use crate::server::{self, Identities, Store};
 use crate::sockets::{Sockets, proxy_endpoint};
 
 /// Runs a cluster until Ctrl-C.
@@ -23,7 +23,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     let endpoint = if runs(Part::Proxy) { proxy_endpoint(&options.proxy)? } else { None };
     let nodes = if runs(Part::Agent) { open_nodes(&options).await? } else { Vec::new() };
     let identities = Identities::open(&options.server)?;
-    let storage = server::storage(&options.server).await?;
+    let Store { storage, raw } = server::storage(&options.server).await?;
     let (url, port) = (sockets.url(), sockets.port());
     server::write_admin_kubeconfig(&options.server, &identities.authority, &url)?;
     let controllers = quarterdeck_controllers::Options::default()
@@ -48,7 +48,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     let cluster =
         plane.start().await.map_err(|error| Failure::because("the cluster did not start", &error))?;
     bindings::make(cluster.server(), &options.server.access).await;
-    let listeners = match server::listen(&options.server, cluster.server(), &identities, sockets) {
+    let listeners = match server::listen(&options.server, (cluster.server(), raw), &identities, sockets) {
         Ok(listeners) => listeners,
         Err(error) => {
             cluster.stop().await;
@@ -59,7 +59,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     greet(&options, &url, runtime.as_ref());
     let mut supervisor = Supervisor::new();
     for listener in listeners {
-        supervisor = supervisor.with(listener);
+        supervisor.push(listener);
     }
     supervisor = supervisor.with(Running(cluster));
     let ended = supervisor.grace_period(std::time::Duration::from_secs(30)).run(stop).await;
