@@ -280,8 +280,11 @@ mod tests {
 
     use futures::poll;
     use quarterdeck_core::storage::Transaction;
+    use serde_json::json;
 
+    use super::super::Read;
     use super::*;
+    use crate::custom::lifecycle::PREFIX;
     use crate::registry::Resources;
     use crate::storage::MemoryStorage;
 
@@ -306,5 +309,43 @@ mod tests {
         assert!(poll!(secret_changed.as_mut()).is_pending());
         cache.wake();
         assert!(poll!(secret_changed.as_mut()).is_ready(), "a server that stops wakes all");
+    }
+
+    /// A definition of widgets, established.
+    fn definition(note: &str) -> Transaction {
+        let names =
+            json!({"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"});
+        let object = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.example.com", "labels": {"note": note}},
+            "spec": {
+                "group": "example.com", "scope": "Cluster", "names": names,
+                "versions": [{"name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object"}}}],
+            },
+            "status": {"acceptedNames": names, "conditions": [{"type": "Established", "status": "True"}]},
+        });
+        Transaction::new().put(format!("{PREFIX}widgets.example.com"), object.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_feed_that_starts_over_leaves_no_watcher_of_a_custom_kind_behind() {
+        let cache = Cache::new(Resources::new(crate::resources::builtin()));
+        let storage = Arc::new(MemoryStorage::new());
+        storage.commit(definition("first")).await.unwrap();
+        let feed = Feed::start(cache.clone(), storage.clone()).await.unwrap();
+        let widgets = || cache.log_of("/registry/example.com/widgets/").unwrap();
+        let (log, seen) = (widgets(), cache.world().revision);
+        let position = log.after(seen).unwrap();
+        let last = storage.commit(definition("second")).await.unwrap();
+        storage.compact(last).await.unwrap();
+        let (_signal, stop) = Stop::channel();
+        let _running = tokio::spawn(feed.run(stop));
+
+        cache.not_older_than(&*storage, last).await.unwrap();
+
+        assert!(cache.world().revision >= last);
+        assert!(matches!(log.next(position, 1, 1), Read::Lost), "its watchers list again");
+        assert!(widgets().after(last).is_ok());
     }
 }

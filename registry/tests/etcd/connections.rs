@@ -6,9 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcd_client::{Client, Permission, PermissionType};
-use quarterdeck_core::storage::{List, Revision, Storage, StorageError, Transaction};
+use quarterdeck_core::storage::{Expect, List, Revision, Storage, StorageError, Transaction};
 use quarterdeck_registry::storage::{ConnectError, EtcdOptions, EtcdStorage};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::server::Etcd;
 use crate::{connect, soon};
@@ -179,4 +184,76 @@ async fn a_member_that_is_not_there_or_hangs_costs_one_request_its_time() {
     storage.commit(Transaction::new().put("/a", "1")).await.unwrap();
     assert!(storage.get(&"/a".into()).await.unwrap().is_some());
     assert!(start.elapsed() < Duration::from_secs(2), "it asks the member that answered before");
+}
+
+/// Passes on what is said to a member and what it answers; the answers until it is told to keep them to itself.
+struct Between {
+    address: String,
+    keeps_answers: watch::Sender<bool>,
+    hangs_up: watch::Sender<bool>,
+    _connections: JoinSet<()>,
+}
+
+impl Between {
+    async fn start(member: String) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (keeps_answers, keeps) = watch::channel(false);
+        let (hangs_up, hang_up) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        connections.spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&member).await.unwrap();
+                open.spawn(pass_on(client, server, keeps.clone(), hang_up.clone()));
+            }
+        });
+        Self { address, keeps_answers, hangs_up, _connections: connections }
+    }
+}
+
+async fn pass_on(
+    client: TcpStream,
+    server: TcpStream,
+    keeps: watch::Receiver<bool>,
+    mut hang_up: watch::Receiver<bool>,
+) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let questions = tokio::io::copy(&mut from_client, &mut to_server);
+    let answers = async {
+        let mut bytes = vec![0; 16 << 10];
+        while let Ok(read @ 1..) = from_server.read(&mut bytes).await {
+            if !*keeps.borrow() && to_client.write_all(&bytes[..read]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        _ = questions => {}
+        () = answers => {}
+        _ = hang_up.wait_for(|hangs_up| *hangs_up) => {}
+    }
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_open_and_not_tried_again_at_another_member() {
+    let etcd = Etcd::single();
+    let direct = connect(&etcd, EtcdOptions::new(etcd.endpoints())).await;
+    let between = Between::start(etcd.endpoint(0).replace("http://", "")).await;
+    let storage =
+        EtcdStorage::connect(EtcdOptions::new([&between.address, &etcd.endpoint(0)])).await.unwrap();
+    between.keeps_answers.send_replace(true);
+
+    let create = Transaction::new().expect("/a", Expect::Absent).put("/a", "1");
+    let commit = tokio::spawn({
+        let storage = storage.clone();
+        async move { storage.commit(create).await }
+    });
+    let there = etcd.until("the commit", async || direct.get(&"/a".into()).await.unwrap()).await;
+    between.hangs_up.send_replace(true);
+
+    let outcome = soon(commit).await.unwrap();
+    assert!(matches!(outcome, Err(StorageError::Unavailable(_))), "nobody can know: {outcome:?}");
+    assert_eq!(storage.get(&"/a".into()).await.unwrap(), Some(there), "a read asks another member");
 }
