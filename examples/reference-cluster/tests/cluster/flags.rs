@@ -2,10 +2,86 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use std::time::Duration;
+
 use crate::kubectl::Kubectl;
-use crate::place::Place;
-use crate::running::Running;
+use crate::place::{Place, finish};
+use crate::refusals::free_address;
+use crate::running::{BINARY, Running};
 use crate::{data, turn};
+
+/// What curl prints.
+async fn curl(place: &Place, arguments: &[&str]) -> String {
+    let outcome = finish(place.command("curl").args(["-sS"]).args(arguments), Duration::from_secs(30)).await;
+    assert!(outcome.success, "curl {}: {}", arguments.join(" "), outcome.stderr);
+    outcome.stdout
+}
+
+#[tokio::test]
+async fn what_is_stored_is_shown_as_the_tutorials_have_it_and_not_to_web_pages() {
+    let _turn = turn();
+    let (place, data) = (Place::here(), data());
+    let directory = data.path().join("data").to_str().expect("it is text").to_owned();
+    let (listen, insecure, view) = (free_address(), free_address(), free_address());
+    let flags = [
+        "--data",
+        &directory,
+        "--listen",
+        &listen,
+        "--insecure-listen",
+        &insecure,
+        "--etcd-v2-listen",
+        &view,
+    ];
+    let running = Running::ready(&place, &[&["apiserver"][..], &flags].concat()).await;
+    let nodes = format!("http://{insecure}/api/v1/nodes");
+    let node = r#"{"kind":"Node","apiVersion":"v1","metadata":{"name":"minion-1"}}"#;
+    curl(&place, &["--fail", "-H", "content-type: application/json", "-d", node, &nodes]).await;
+
+    let shown = curl(&place, &[&format!("http://{view}/v2/keys/registry/minions/")]).await;
+
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("it is JSON");
+    let nodes_shown = shown["node"]["nodes"].as_array().expect("it is a directory");
+    assert_eq!(nodes_shown.len(), 1, "{shown}");
+    assert_eq!(nodes_shown[0]["key"], "/registry/minions/minion-1");
+    assert!(nodes_shown[0]["value"].as_str().is_some_and(|value| value.contains("minion-1")), "{shown}");
+    for url in [&nodes, &format!("http://{view}/v2/keys/")] {
+        let code = ["-o", "/dev/null", "-w", "%{http_code}", "-H"];
+        let page = curl(&place, &[&code[..], &["origin: https://example.com", url]].concat()).await;
+        assert_eq!(page, "403", "{url}");
+    }
+    running.stop(&place).await;
+    let outcome = finish(
+        place
+            .command(BINARY)
+            .args(["apiserver", "--data", &directory, "--listen", &listen])
+            .args(["--etcd-v2-listen", "0.0.0.0:4001"]),
+        Duration::from_secs(30),
+    )
+    .await;
+    assert!(!outcome.success);
+    assert!(outcome.stderr.contains("0.0.0.0:4001 is reachable from other machines"), "{}", outcome.stderr);
+}
+
+#[tokio::test]
+async fn a_server_that_may_open_few_files_serves_those_who_ask_and_not_those_who_only_connect() {
+    let _turn = turn();
+    let (place, data) = (Place::here(), data());
+    let directory = data.path().join("data").to_str().expect("it is text").to_owned();
+    let (listen, insecure) = (free_address(), free_address());
+    let flags = ["apiserver", "--data", &directory, "--listen", &listen, "--insecure-listen", &insecure];
+    let few = Running::limited(&place, 400, &flags).await;
+    let mut silent = Vec::new();
+    for _ in 0..500 {
+        silent.push(tokio::net::TcpStream::connect(&insecure).await.expect("the kernel takes connections"));
+    }
+
+    let health = curl(&place, &["--max-time", "20", &format!("http://{insecure}/livez")]).await;
+
+    assert_eq!(health, "ok");
+    drop(silent);
+    few.stop(&place).await;
+}
 
 #[tokio::test]
 async fn flags_say_how_many_nodes_there_are_and_where_the_server_is_found() {

@@ -30,9 +30,22 @@ pub(crate) struct Running {
 impl Running {
     /// Starts it.
     pub(crate) async fn start(place: &Place, arguments: &[&str]) -> Self {
+        Self::start_by(place, "echo $$; exec \"$0\" \"$@\"", arguments).await
+    }
+
+    /// Starts it with so many open files at most, and waits until it says that it is ready.
+    pub(crate) async fn limited(place: &Place, files: usize, arguments: &[&str]) -> Self {
+        let script = format!("ulimit -n {files}; echo $$; exec \"$0\" \"$@\"");
+        let mut running = Self::start_by(place, &script, arguments).await;
+        running.until("ready").await;
+        running
+    }
+
+    /// Starts it by a script of the shell, which prints its process number first.
+    async fn start_by(place: &Place, script: &str, arguments: &[&str]) -> Self {
         let what = format!("quarterdeck {}", arguments.join(" "));
         let mut command = place.command("sh");
-        command.args(["-c", "echo $$; exec \"$0\" \"$@\"", BINARY]).args(arguments);
+        command.args(["-c", script, BINARY]).args(arguments);
         command.env_remove("QUARTERDECK_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("programs can be started");
         let (sender, mut lines) = mpsc::channel(10_000);
