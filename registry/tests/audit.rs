@@ -358,3 +358,24 @@ async fn a_full_disk_stops_nobody() {
     }
 }
 
+#[tokio::test]
+async fn a_request_is_called_what_its_client_calls_it_if_that_is_short_and_can_be_seen() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let longest = "x".repeat(64);
+    for (given, is_taken) in [
+        ("0f2e1c9a-5b0e-4b50-9d38-8f3f9e6d2a10".to_owned(), true),
+        ("!~".to_owned(), true),
+        (longest.clone(), true),
+        (longest + "x", false),
+        (String::new(), false),
+        ("two words".to_owned(), false),
+        ("a\ttab".to_owned(), false),
+    ] {
+        let answer = send(&server, "GET", MAPS, &[("audit-id", &given)], Value::Null).await;
+
+        let called = answer.headers["audit-id"].to_str().unwrap();
+        assert_eq!(called == given, is_taken, "{given:?} became {called:?}");
+        // A fresh one is a UUID.
+        assert!(is_taken || called.len() == 36, "{given:?} became {called:?}");
+    }
+}
