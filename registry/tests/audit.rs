@@ -4,6 +4,7 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use http::{Request, StatusCode};
@@ -301,8 +302,38 @@ async fn of_what_no_rule_is_for_nothing_is_told() {
     assert_eq!(events.take(), [] as [Value; 0]);
 }
 
+/// The log of this process, as text. What writes audit events is a thread of its own, so the log is everybody's.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Follows the errors from now on. One test alone may.
+    fn follow() -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        let errors = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_ansi(false);
+        errors.with_writer(move || writer.clone()).init();
+        log
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_stops_nobody() {
+    let log = Log::follow();
     let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
     let file = Arc::new(AuditFile::open("/dev/full").unwrap());
     let audit = Audit::shared(Policy::from_yaml(policy).unwrap(), file.clone());
@@ -312,7 +343,39 @@ async fn a_full_disk_stops_nobody() {
         assert_eq!(call(&server, "GET", MAPS, Value::Null).await.0, StatusCode::OK);
     }
 
-    while file.dropped() < 20 {
-        tokio::task::yield_now().await;
+    // The writer is a thread: what it does comes when it comes, but has to come.
+    let both = async {
+        while file.dropped() < 20 || !log.text().contains("make room") {
+            tokio::task::yield_now().await;
+        }
+    };
+    let came = tokio::time::timeout(Duration::from_secs(30), both).await;
+    let (dropped, said) = (file.dropped(), log.text());
+    assert!(came.is_ok(), "{dropped} events are dropped, and the log says: {said}");
+    let line = said.lines().find(|line| line.contains("make room")).unwrap();
+    for word in ["ERROR", "audit events are lost: make room on the disk", "/dev/full", "No space left"] {
+        assert!(line.contains(word), "{word:?} is not said: {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_called_what_its_client_calls_it_if_that_is_short_and_can_be_seen() {
+    let server = ApiServer::in_memory().await.unwrap();
+    let longest = "x".repeat(64);
+    for (given, is_taken) in [
+        ("0f2e1c9a-5b0e-4b50-9d38-8f3f9e6d2a10".to_owned(), true),
+        ("!~".to_owned(), true),
+        (longest.clone(), true),
+        (longest + "x", false),
+        (String::new(), false),
+        ("two words".to_owned(), false),
+        ("a\ttab".to_owned(), false),
+    ] {
+        let answer = send(&server, "GET", MAPS, &[("audit-id", &given)], Value::Null).await;
+
+        let called = answer.headers["audit-id"].to_str().unwrap();
+        assert_eq!(called == given, is_taken, "{given:?} became {called:?}");
+        // A fresh one is a UUID.
+        assert!(is_taken || called.len() == 36, "{given:?} became {called:?}");
     }
 }

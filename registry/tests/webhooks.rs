@@ -549,6 +549,63 @@ async fn no_webhook_is_asked_about_webhooks() {
     assert_eq!((code, refused), (StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR), "{answer}");
 }
 
+/// Makes a configuration whose one webhook has other side effects than v1 lets clients say, as one stands in the store that was
+/// written by an older version of the API.
+async fn store_with_effects(server: &ApiServer, kind: &str, name: &str, hook: &Hook, effects: &str) -> Value {
+    let plural = format!("{}s", kind.to_lowercase());
+    configure(server, kind, name, &[webhook("a.example.com", &hook.at(""), &json!({}))]).await;
+    let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}/{name}");
+    let (_, mut stored) = call(server, "GET", &path, Value::Null).await;
+    stored["webhooks"][0]["sideEffects"] = effects.into();
+    stored["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    let key = Key::new(format!("/registry/{plural}/{name}"));
+    let transaction = Transaction::new().put(key, stored.to_string().into_bytes());
+    server.registry().storage.commit(transaction).await.unwrap();
+    call(server, "GET", &path, Value::Null).await.1
+}
+
+#[tokio::test]
+async fn a_dry_run_asks_only_webhooks_without_side_effects_and_refuses_a_write_that_others_are_about() {
+    for kind in ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"] {
+        for (effects, code) in [("None", 201), ("NoneOnDryRun", 201), ("Some", 400), ("Unknown", 400)] {
+            let (server, hook) = (server().await, Hook::start(allow).await);
+            let stored = store_with_effects(&server, kind, "w", &hook, effects).await;
+            assert_eq!(stored["webhooks"][0]["sideEffects"], effects, "{stored}");
+
+            let (dry, answer) = call(&server, "POST", &format!("{MAPS}?dryRun=All"), map("a")).await;
+            let asked = hook.take();
+            let (wet, _) = call(&server, "POST", MAPS, map("a")).await;
+
+            assert_eq!((dry.as_u16(), wet), (code, StatusCode::CREATED), "{kind} {effects}: {answer}");
+            if code == 201 {
+                assert_eq!(asked[0]["request"]["dryRun"], true, "{kind} {effects}");
+            } else {
+                assert!(asked.is_empty(), "{kind} {effects}: {asked:?}");
+                let why = "admission webhook \"a.example.com\" does not support dry run";
+                assert_eq!((&answer["reason"], &answer["message"]), (&json!("BadRequest"), &json!(why)));
+            }
+            assert_eq!(hook.take().len(), 1, "{kind} {effects}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn side_effects_are_taken_only_where_some_were_stored_before() {
+    let (server, hook) = (server().await, Hook::start(allow).await);
+    let path = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+    mutating(&server, "new", &[webhook("a.example.com", &hook.at(""), &json!({}))]).await;
+    let mut old = store_with_effects(&server, "MutatingWebhookConfiguration", "old", &hook, "Some").await;
+    let some = json!({"webhooks": [webhook("a.example.com", &hook.at(""), &json!({"sideEffects": "Some"}))]});
+
+    let (code, answer) = call(&server, "PATCH", &format!("{path}/new"), some).await;
+    old["webhooks"][0]["timeoutSeconds"] = 5.into();
+    let (kept, changed) = call(&server, "PUT", &format!("{path}/old"), old).await;
+
+    assert_eq!((code, kept), (StatusCode::UNPROCESSABLE_ENTITY, StatusCode::OK), "{answer} {changed}");
+    assert_eq!(answer["details"]["causes"][0]["field"], "webhooks[0].sideEffects");
+    assert_eq!(changed["webhooks"][0]["timeoutSeconds"], 5);
+}
+
 #[tokio::test]
 async fn a_webhook_that_is_down_does_not_keep_the_server_from_starting() {
     let storage = std::sync::Arc::new(MemoryStorage::new());

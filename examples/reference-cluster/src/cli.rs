@@ -201,6 +201,12 @@ pub(crate) struct AccessOptions {
     /// Let in who comes with a bootstrap token, a secret in kube-system.
     #[arg(long)]
     pub(crate) enable_bootstrap_token_auth: bool,
+    /// The private key (PEM) that signs service accounts' tokens (default: DATA/pki/sa.key, made at the first start).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_account_signing_key_file: Option<PathBuf>,
+    /// Further keys (PEM, public or private) by which service accounts' tokens are checked; for each file once.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service_account_key_file: Vec<PathBuf>,
     /// The authorities (PEM) of proxies that name the user in headers.
     #[arg(long, value_name = "FILE")]
     pub(crate) requestheader_client_ca_file: Option<PathBuf>,

@@ -14,12 +14,12 @@ use quarterdeck_registry::etcd_v2::EtcdV2View;
 use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::node_connector::TlsNodes;
 use quarterdeck_registry::storage::{EmbeddedOptions, EncryptedStorage, Encryption, MemoryStorage};
-use quarterdeck_registry::tls::{Authority, Identity, ServiceAccountKey, kubeconfig};
+use quarterdeck_registry::tls::{Authority, AuthorityError, Identity, ServiceAccountKey, kubeconfig};
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
 
 use crate::access::{Access, proxy_authorities};
 use crate::bindings;
-use crate::cli::{ServerOptions, StorageKind};
+use crate::cli::{AccessOptions, ServerOptions, StorageKind};
 use crate::copies;
 use crate::error::{Failure, Result};
 use crate::etcd;
@@ -32,7 +32,7 @@ use crate::up::report;
 pub(crate) struct Identities {
     /// Makes certificates.
     pub(crate) authority: Arc<Authority>,
-    /// Signs service accounts' tokens.
+    /// Signs service accounts' tokens, and knows the keys by which they are checked.
     pub(crate) key: ServiceAccountKey,
     /// The authorities of proxies that name users in headers; empty if there are none.
     pub(crate) proxies: String,
@@ -49,11 +49,21 @@ impl Identities {
         let authority = Authority::load_or_create(&pki, Clock::system().now());
         let authority =
             Arc::new(authority.map_err(|error| Failure::because("no certificate authority", &error))?);
-        let key = ServiceAccountKey::load_or_create(&pki);
+        let key = service_account_key(&options.access, &pki);
         let key = key.map_err(|error| Failure::because("no key for service accounts' tokens", &error))?;
         let proxies = proxy_authorities(&options.access)?;
         Ok(Self { authority, key, proxies })
     }
+}
+
+/// Takes the keys of service accounts' tokens that the options name, or the cluster's own.
+fn service_account_key(
+    options: &AccessOptions,
+    pki: &Path,
+) -> std::result::Result<ServiceAccountKey, AuthorityError> {
+    let signing = options.service_account_signing_key_file.as_deref();
+    let key = signing.map_or_else(|| ServiceAccountKey::load_or_create(pki), ServiceAccountKey::load)?;
+    options.service_account_key_file.iter().try_fold(key, |key, path| key.trusting(path))
 }
 
 /// Runs the API server until Ctrl-C.

@@ -1,6 +1,7 @@
 //! A JSON parser that refuses in the words of Go's encoding/json, which clients of Kubernetes see.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use super::node::{Members, Node};
 
@@ -8,14 +9,48 @@ use super::node::{Members, Node};
 /// in lists and events.
 pub const MAX_DEPTH: usize = 120;
 
-/// Parses one JSON value, which must be all there is.
-pub(super) fn parse(bytes: &[u8]) -> Result<Node<'_>, String> {
-    parse_at(bytes, 0)
+/// How many values a body may hold. A client's bytes are bounded elsewhere; `{"":0},` has eight of them, and costs the server
+/// almost a hundred times as much.
+const MAX_VALUES: usize = 400_000;
+
+/// What an object with members counts as: a map takes memory for eleven when it gets the first.
+pub(super) const OBJECT: usize = 2;
+
+/// How many more values a body may hold.
+#[derive(Debug)]
+pub(super) struct Room(Cell<usize>);
+
+impl Room {
+    /// Makes the room that a body has.
+    pub(super) fn of_body() -> Self {
+        Self(Cell::new(MAX_VALUES))
+    }
+
+    /// Takes some of the room, before what it is for is made.
+    ///
+    /// # Errors
+    ///
+    /// That there is none.
+    pub(super) fn take(&self, values: usize) -> Result<(), String> {
+        let left = self.0.get().checked_sub(values);
+        let too_many = || {
+            format!(
+                "too many values: {MAX_VALUES} are allowed, and an object with members counts as {OBJECT}"
+            )
+        };
+        self.0.set(left.ok_or_else(too_many)?);
+        Ok(())
+    }
 }
 
-/// Parses JSON that is embedded at this depth of something else.
-pub(super) fn parse_at(bytes: &[u8], depth: usize) -> Result<Node<'_>, String> {
-    let mut parser = Parser { bytes, at: 0, depth };
+/// Parses one JSON value, which must be all there is.
+pub(super) fn parse(bytes: &[u8]) -> Result<Node<'_>, String> {
+    parse_at(bytes, 0, &Room::of_body())
+}
+
+/// Parses JSON that is embedded at this depth of something else, and shares the room with it.
+pub(super) fn parse_at<'a>(bytes: &'a [u8], depth: usize, room: &Room) -> Result<Node<'a>, String> {
+    let mut parser = Parser { bytes, at: 0, depth, room };
     let node = parser.value()?;
     match parser.peek() {
         None => Ok(node),
@@ -23,13 +58,14 @@ pub(super) fn parse_at(bytes: &[u8], depth: usize) -> Result<Node<'_>, String> {
     }
 }
 
-struct Parser<'a> {
+struct Parser<'a, 'r> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
+    room: &'r Room,
 }
 
-impl<'a> Parser<'a> {
+impl<'a> Parser<'a, '_> {
     /// The next byte that is no white space.
     fn peek(&mut self) -> Option<u8> {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.bytes.get(self.at) {
@@ -50,6 +86,7 @@ impl<'a> Parser<'a> {
     }
 
     fn value(&mut self) -> Result<Node<'a>, String> {
+        self.room.take(1)?;
         match self.peek() {
             Some(b'{') => self.nested(Self::object),
             Some(b'[') => self.nested(Self::list),
@@ -79,6 +116,7 @@ impl<'a> Parser<'a> {
         if self.peek() == Some(b'}') {
             return Ok(Node::Object(members));
         }
+        self.room.take(OBJECT - 1)?;
         loop {
             if self.peek() != Some(b'"') {
                 return Err(self.unexpected("looking for beginning of object key string"));

@@ -203,7 +203,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let given = request.headers().get(AUDIT_ID).cloned();
+        let given = request.headers().get(AUDIT_ID).filter(|id| is_audit_id(id)).cloned();
         let id = given.unwrap_or_else(|| {
             HeaderValue::from_str(&self.registry.random.uuid()).expect("a uuid is a header's value")
         });
@@ -239,6 +239,12 @@ where
             Ok(measured.finish(answer))
         })
     }
+}
+
+/// Whether a client may call its request this: it goes into logs and audit events, and back to the client. Upstream shows no more
+/// of it in its log.
+fn is_audit_id(id: &HeaderValue) -> bool {
+    (1..=64).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
 /// Returns the span of a request: what is logged while it is served names it. Disabled, it costs nothing.

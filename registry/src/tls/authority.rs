@@ -68,6 +68,16 @@ pub enum AuthorityError {
         "{0} holds no usable key or certificate: restore it, or move the directory away to start with a new authority"
     )]
     Broken(PathBuf),
+    /// A file holds no key that could sign tokens.
+    #[error(
+        "{0} holds no key that can sign tokens: give a PEM file with a private key, RSA of 2048 to 8192 bits or on the curve P-256 or P-384"
+    )]
+    SigningKey(PathBuf),
+    /// A file holds no keys that tokens could be checked by, or one that is of no use for it.
+    #[error(
+        "{0} does not hold keys that tokens can be checked by: give a PEM file with public keys, private keys or certificates, all RSA of 2048 to 8192 bits or on the curve P-256 or P-384"
+    )]
+    VerifyingKeys(PathBuf),
     /// A certificate cannot be made, for instance for a name that is none.
     #[error("cannot make a certificate")]
     Certificate(#[source] rcgen::Error),

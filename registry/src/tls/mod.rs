@@ -10,6 +10,7 @@ mod open_id;
 mod request_headers;
 mod service_accounts;
 mod signing;
+mod token_keys;
 
 pub(crate) use authority::roots;
 pub use authority::{Authority, AuthorityError, Identity};

@@ -1,6 +1,6 @@
 //! Service accounts' tokens: signed claims that end with the objects that they name.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,14 +10,14 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
-use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::Validation;
 use quarterdeck_core::clock::Clock;
-use rcgen::{KeyPair, PublicKeyData as _};
+use rcgen::KeyPair;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::authority::{AuthorityError, write_private};
+use super::token_keys::{SigningKey, VerifyingKey};
 use crate::cache::Cache;
 use crate::layers::authentication::{Authenticator, bearer_token};
 use crate::object::Object;
@@ -27,12 +27,15 @@ use crate::user::User;
 /// Who issues the tokens, and for whom, unless told otherwise.
 pub const ISSUER: &str = SERVER_AUDIENCE;
 
-/// The key that signs service accounts' tokens. Cheap to clone.
+/// The key that signs service accounts' tokens, and all those by which they are checked. Cheap to clone.
+///
+/// Its own public half is always among the latter. To replace a key without ending the tokens that it signed, give the old one to
+/// [`trusting`](Self::trusting) until the last of them has ended.
 #[derive(Clone)]
 pub struct ServiceAccountKey {
-    encoding: Arc<EncodingKey>,
-    decoding: Arc<DecodingKey>,
-    public: Arc<Jwk>,
+    signing: Arc<SigningKey>,
+    /// Those of earlier keys, and of other servers.
+    others: Vec<Arc<VerifyingKey>>,
 }
 
 impl std::fmt::Debug for ServiceAccountKey {
@@ -49,7 +52,7 @@ impl ServiceAccountKey {
     /// [`AuthorityError::Certificate`].
     pub fn new() -> Result<Self, AuthorityError> {
         let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
-        Self::of(&key, Path::new("sa.key"))
+        Self::of(&key.serialize_pem(), Path::new("sa.key"))
     }
 
     /// Takes the key that a directory holds (`sa.key`), or makes one and leaves it there.
@@ -59,28 +62,55 @@ impl ServiceAccountKey {
     /// [`AuthorityError`]; what is in the directory is never overwritten.
     pub fn load_or_create(directory: &Path) -> Result<Self, AuthorityError> {
         let path = directory.join("sa.key");
-        let file = |source| AuthorityError::File { path: path.clone(), source };
         if !path.exists() {
+            let file = |source| AuthorityError::File { path: path.clone(), source };
             fs::create_dir_all(directory).map_err(file)?;
             let key = KeyPair::generate().map_err(AuthorityError::Certificate)?;
             write_private(&path, &key.serialize_pem()).map_err(file)?;
         }
-        let text = fs::read_to_string(&path).map_err(file)?;
-        let key = KeyPair::from_pem(&text).map_err(|_| AuthorityError::Broken(path.clone()))?;
-        Self::of(&key, &path)
+        Self::load(&path)
     }
 
-    fn of(key: &KeyPair, path: &Path) -> Result<Self, AuthorityError> {
-        let broken = |_| AuthorityError::Broken(path.to_owned());
-        let encoding = EncodingKey::from_ec_pem(key.serialize_pem().as_bytes()).map_err(broken)?;
-        let decoding = DecodingKey::from_ec_pem(key.public_key_pem().as_bytes()).map_err(broken)?;
-        let mut public = Jwk::from_decoding_key(&decoding, Some(Algorithm::ES256)).map_err(broken)?;
-        // As upstream: a key is called after its public half.
-        let id = digest::digest(&digest::SHA256, &key.subject_public_key_info());
-        public.common.key_id = Some(URL_SAFE_NO_PAD.encode(id));
-        public.common.public_key_use = Some(PublicKeyUse::Signature);
-        Ok(Self { encoding: Arc::new(encoding), decoding: Arc::new(decoding), public: Arc::new(public) })
+    /// Takes the first private key of a PEM file: RSA of 2048 bits or more, or on the curve P-256 or P-384.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::File`] and [`AuthorityError::SigningKey`].
+    pub fn load(path: &Path) -> Result<Self, AuthorityError> {
+        Self::of(&read(path)?, path)
     }
+
+    /// Takes tokens, too, that were signed by the keys of a PEM file: public keys, private ones and certificates.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::File`]; [`AuthorityError::VerifyingKeys`] if one of them is of no kind that tokens are checked by, or
+    /// there is none.
+    pub fn trusting(mut self, path: &Path) -> Result<Self, AuthorityError> {
+        let keys = VerifyingKey::all_from_pem(read(path)?.as_bytes());
+        let keys = keys.ok_or_else(|| AuthorityError::VerifyingKeys(path.to_owned()))?;
+        for key in keys {
+            if self.verifying().all(|known| known.jwk != key.jwk) {
+                self.others.push(Arc::new(key));
+            }
+        }
+        Ok(self)
+    }
+
+    fn of(pem: &str, path: &Path) -> Result<Self, AuthorityError> {
+        let signing = SigningKey::from_pem(pem.as_bytes());
+        let signing = signing.ok_or_else(|| AuthorityError::SigningKey(path.to_owned()))?;
+        Ok(Self { signing: Arc::new(signing), others: Vec::new() })
+    }
+
+    /// The keys by which tokens are checked.
+    fn verifying(&self) -> impl Iterator<Item = &VerifyingKey> {
+        [&self.signing.public].into_iter().chain(self.others.iter().map(|key| &**key))
+    }
+}
+
+fn read(path: &Path) -> Result<String, AuthorityError> {
+    fs::read_to_string(path).map_err(|source| AuthorityError::File { path: path.to_owned(), source })
 }
 
 /// What a token says, on the wire (RFC 7519 and `k8s.io/kubernetes/pkg/serviceaccount`).
@@ -133,8 +163,7 @@ impl TokenIssuer for ServiceAccountKey {
                 secret: bound("Secret"),
             },
         };
-        let header = Header { kid: self.public.common.key_id.clone(), ..Header::new(Algorithm::ES256) };
-        jsonwebtoken::encode(&header, &claims, &self.encoding)
+        jsonwebtoken::encode(&self.signing.header(), &claims, &self.signing.encoding)
             .expect("claims of texts and numbers can be signed with a key that was checked")
     }
 
@@ -143,14 +172,16 @@ impl TokenIssuer for ServiceAccountKey {
     }
 
     fn discovery(&self) -> Option<IssuerDiscovery> {
+        let algorithms: BTreeSet<_> = self.verifying().map(|key| format!("{:?}", key.algorithm)).collect();
         let configuration = json!({
             "issuer": ISSUER,
             "jwks_uri": format!("{ISSUER}/openid/v1/jwks"),
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
+            "id_token_signing_alg_values_supported": algorithms,
         });
-        Some(IssuerDiscovery { configuration, key_set: json!({"keys": [&*self.public]}) })
+        let keys: Vec<_> = self.verifying().map(|key| &key.jwk).collect();
+        Some(IssuerDiscovery { configuration, key_set: json!({"keys": keys}) })
     }
 }
 
@@ -189,7 +220,7 @@ pub struct ServiceAccountTokens {
 }
 
 impl ServiceAccountTokens {
-    /// Makes an authenticator that checks tokens of this key.
+    /// Makes an authenticator that checks tokens by this key and those that it trusts.
     #[must_use]
     pub fn new(key: ServiceAccountKey, clock: Clock) -> Self {
         Self { key, clock, cache: None, remembered: Mutex::default() }
@@ -215,12 +246,20 @@ impl ServiceAccountTokens {
     }
 
     fn verified(&self, token: &str) -> Result<Claims, String> {
-        let mut validation = Validation::new(Algorithm::ES256);
-        validation.set_issuer(&[ISSUER]);
-        // Audiences are checked for each request, and so are times, against the server's own clock.
-        (validation.validate_aud, validation.validate_exp, validation.validate_nbf) = (false, false, false);
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.key.decoding, &validation);
-        claims.map(|decoded| decoded.claims).map_err(|error| error.to_string())
+        let header = jsonwebtoken::decode_header(token).map_err(|error| error.to_string())?;
+        let mut why = "it is signed by no key that this server checks tokens by".to_owned();
+        for key in self.key.verifying().filter(|key| key.fits(&header)) {
+            let mut validation = Validation::new(key.algorithm);
+            validation.set_issuer(&[ISSUER]);
+            // Audiences are checked for each request, and so are times, against the server's own clock.
+            (validation.validate_aud, validation.validate_exp, validation.validate_nbf) =
+                (false, false, false);
+            match jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation) {
+                Ok(decoded) => return Ok(decoded.claims),
+                Err(error) => why = error.to_string(),
+            }
+        }
+        Err(why)
     }
 
     /// Returns the user of a token, if it is good now.

@@ -7,7 +7,7 @@ use serde_saphyr::options::DuplicateKeyPolicy;
 
 use super::options::{FieldValidation, WriteOptions};
 use super::patch::Warnings;
-use super::{Call, respond};
+use super::{Call, body, respond};
 use crate::body::Body;
 use crate::layers::authorization::NoCreation;
 use crate::managed::{self, Applied, Failure};
@@ -124,7 +124,8 @@ fn only_object(value: Value) -> Result<Value> {
 fn parse(bytes: &[u8]) -> std::result::Result<(Value, Option<String>), String> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
     // JSON is YAML, and YAML's parser knows lines; but not all of JSON's escapes.
-    let duplicate = match serde_saphyr::from_str::<serde::de::IgnoredAny>(text) {
+    let strict = serde_saphyr::from_str_with_options::<serde::de::IgnoredAny>(text, body::yaml_options());
+    let duplicate = match strict {
         Ok(_) => None,
         Err(error) => match error.without_snippet() {
             serde_saphyr::Error::DuplicateMappingKey { key, location } => Some(format!(
@@ -138,9 +139,10 @@ fn parse(bytes: &[u8]) -> std::result::Result<(Value, Option<String>), String> {
     if let Ok(value) = schema::parse_json(bytes) {
         return Ok((value, duplicate));
     }
-    let lenient = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::LastWins };
-    let value: Value = serde_saphyr::from_str_with_options(text, lenient)
-        .map_err(|error| error.without_snippet().to_string())?;
+    let mut lenient = body::yaml_options();
+    lenient.duplicate_keys = DuplicateKeyPolicy::LastWins;
+    let value: Value =
+        serde_saphyr::from_str_with_options(text, lenient).map_err(|error| body::yaml_problem(&error))?;
     Ok((value, duplicate))
 }
 

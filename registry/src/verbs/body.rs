@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body as _;
 use serde_json::Value;
+use serde_saphyr::budget::BudgetBreach;
 
 use super::Call;
 use super::options::FieldValidation;
@@ -27,6 +28,9 @@ pub(super) async fn read(body: RequestBody) -> Result<Bytes> {
     let read = tokio::time::timeout(PATIENCE, bodies::read(body, |_| Ok(())));
     read.await.unwrap_or_else(|_| Err(Status::timeout()))
 }
+
+/// How many nodes a YAML body may have: maps, lists, scalars, and keys among these.
+const MAX_YAML_NODES: usize = 250_000;
 
 /// What bodies of custom kinds may be.
 const UNTYPED: &str = "application/json, application/yaml";
@@ -120,6 +124,28 @@ fn decode(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> 
     Ok(Decoded { object, warnings })
 }
 
+/// How YAML is read: what aliases repeat counts, too.
+pub(super) fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! { budget: serde_saphyr::budget! { max_nodes: MAX_YAML_NODES } }
+}
+
+/// Says what is wrong with YAML.
+pub(super) fn yaml_problem(error: &serde_saphyr::Error) -> String {
+    if holds_too_much(error) {
+        return format!("too many values: {MAX_YAML_NODES} are allowed in YAML, keys among them");
+    }
+    error.without_snippet().to_string()
+}
+
+fn holds_too_much(error: &serde_saphyr::Error) -> bool {
+    match error.without_snippet() {
+        serde_saphyr::Error::Budget { breach, .. } => matches!(breach, BudgetBreach::Nodes { .. }),
+        // What an alias stands for.
+        serde_saphyr::Error::AliasError { error, .. } => holds_too_much(error),
+        _ => false,
+    }
+}
+
 /// Turns YAML into JSON.
 ///
 /// # Errors
@@ -127,7 +153,8 @@ fn decode(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> 
 /// What is wrong with the text.
 pub(super) fn yaml_to_json(text: &[u8]) -> std::result::Result<Vec<u8>, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())?;
+    let value: Value =
+        serde_saphyr::from_str_with_options(text, yaml_options()).map_err(|error| yaml_problem(&error))?;
     serde_json::to_vec(&value).map_err(|error| error.to_string())
 }
 

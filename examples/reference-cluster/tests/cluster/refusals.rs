@@ -150,6 +150,21 @@ async fn an_authority_that_cannot_be_used_is_named() {
 }
 
 #[tokio::test]
+async fn a_file_without_a_key_for_tokens_is_named() {
+    let _turn = turn();
+    let (place, data, free) = (Place::here(), data(), free_address());
+    let text = |name: &str| data.path().join(name).to_str().expect("it is text").to_owned();
+    let (directory, nonsense) = (text("data"), text("nonsense"));
+    fs::write(&nonsense, "no key").expect("files can be written");
+    for flag in ["--service-account-signing-key-file", "--service-account-key-file"] {
+        for (path, word) in [("/nowhere/sa.key", "check that"), (&nonsense, "give a PEM file")] {
+            let arguments = ["apiserver", "--data", &directory, "--listen", &free, flag, path];
+            refuses(&place, &[], &arguments, &["no key for service accounts' tokens", path, word]).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_corrupt_data_file_is_named_and_left_as_it_is() {
     let _turn = turn();
     let place = Place::here();

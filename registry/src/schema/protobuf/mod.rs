@@ -213,8 +213,11 @@ fn sealed(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
 }
 
 /// The text of embedded JSON, from which [`parse`] makes a node.
-fn embedded_json(bytes: &[u8], depth: usize) -> Result<super::node::Node<'_>, String> {
-    if bytes.is_empty() { Ok(super::node::Node::Null) } else { parse::parse_at(bytes, depth) }
+fn embedded_json<'a>(bytes: &'a [u8], level: read::Level<'_>) -> Result<super::node::Node<'a>, String> {
+    if bytes.is_empty() {
+        return Ok(super::node::Node::Null);
+    }
+    parse::parse_at(bytes, level.depth, level.room)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::super::by_name;
 use super::super::decode::JSON_SCHEMA;
 use super::super::node::{Members, Node};
-use super::super::parse::MAX_DEPTH;
+use super::super::parse::{MAX_DEPTH, OBJECT, Room};
 use super::super::scalars;
 use super::super::types::{Field, Structure, Type};
 use super::embedded_json;
@@ -13,17 +13,31 @@ use super::wire::{Reader, Wire};
 
 type Outcome<T> = Result<T, String>;
 
-/// Reads a message of this structure.
-pub(super) fn message<'a>(structure: &'a Structure, bytes: &'a [u8]) -> Outcome<Node<'a>> {
-    structure_at(structure, bytes, 1)
+/// How deep in a body a reader is, and how many values the body may still hold.
+#[derive(Clone, Copy)]
+pub(super) struct Level<'r> {
+    pub(super) depth: usize,
+    pub(super) room: &'r Room,
 }
 
-fn structure_at<'a>(structure: &'a Structure, bytes: &'a [u8], depth: usize) -> Outcome<Node<'a>> {
-    if depth > MAX_DEPTH {
+impl Level<'_> {
+    fn deeper(self) -> Self {
+        Self { depth: self.depth + 1, ..self }
+    }
+}
+
+/// Reads a message of this structure.
+pub(super) fn message<'a>(structure: &'a Structure, bytes: &'a [u8]) -> Outcome<Node<'a>> {
+    structure_at(structure, bytes, Level { depth: 1, room: &Room::of_body() })
+}
+
+fn structure_at<'a>(structure: &'a Structure, bytes: &'a [u8], level: Level<'_>) -> Outcome<Node<'a>> {
+    if level.depth > MAX_DEPTH {
         return Err("exceeded max depth".into());
     }
+    level.room.take(if bytes.is_empty() { 1 } else { OBJECT })?;
     let mut members = Members::new();
-    members_at(structure, &mut Vec::new(), bytes, depth, &mut members)?;
+    members_at(structure, &mut Vec::new(), bytes, level, &mut members)?;
     Ok(Node::Object(members))
 }
 
@@ -32,7 +46,7 @@ fn members_at<'a>(
     structure: &'a Structure,
     prefix: &mut Vec<u32>,
     bytes: &'a [u8],
-    depth: usize,
+    level: Level<'_>,
     members: &mut Members<'a>,
 ) -> Outcome<()> {
     let mut reader = Reader::new(bytes);
@@ -40,15 +54,15 @@ fn members_at<'a>(
         prefix.push(number);
         match structure.fields.iter().find(|field| field.wire.starts_with(prefix)) {
             None => {}
-            Some(field) if field.wire.len() == prefix.len() => member(field, value, depth, members)?,
-            Some(_) => members_at(structure, prefix, payload(value)?, depth, members)?,
+            Some(field) if field.wire.len() == prefix.len() => member(field, value, level, members)?,
+            Some(_) => members_at(structure, prefix, payload(value)?, level, members)?,
         }
         prefix.pop();
     }
     Ok(())
 }
 
-fn member<'a>(field: &'a Field, value: Wire<'a>, depth: usize, members: &mut Members<'a>) -> Outcome<()> {
+fn member<'a>(field: &'a Field, value: Wire<'a>, level: Level<'_>, members: &mut Members<'a>) -> Outcome<()> {
     let name = field.name.as_ref();
     let at = match members.iter().position(|(known, _)| known == name) {
         Some(at) => at,
@@ -61,22 +75,24 @@ fn member<'a>(field: &'a Field, value: Wire<'a>, depth: usize, members: &mut Mem
     match &field.ty {
         Type::List(element) => {
             if !matches!(known, Node::List(_)) {
+                level.room.take(1)?;
                 *known = Node::List(Vec::new());
             }
             if let Node::List(list) = known {
-                elements(element, value, depth + 1, list)?;
+                elements(element, value, level.deeper(), list)?;
             }
         }
         Type::Map(element) => {
             if !matches!(known, Node::Object(_)) {
+                level.room.take(OBJECT)?;
                 *known = Node::Object(Vec::new());
             }
             if let Node::Object(map) = known {
-                map.push(entry(element, payload(value)?, depth + 1)?);
+                map.push(entry(element, payload(value)?, level.deeper())?);
             }
         }
         ty => {
-            let node = single(ty, value, depth)?;
+            let node = single(ty, value, level)?;
             match ty {
                 Type::Struct(_) if !matches!(known, Node::Null) => known.overlay(node),
                 _ => *known = node,
@@ -87,20 +103,25 @@ fn member<'a>(field: &'a Field, value: Wire<'a>, depth: usize, members: &mut Mem
 }
 
 /// Adds one element, or a packed row of numbers.
-fn elements<'a>(element: &'a Type, value: Wire<'a>, depth: usize, list: &mut Vec<Node<'a>>) -> Outcome<()> {
+fn elements<'a>(
+    element: &'a Type,
+    value: Wire<'a>,
+    level: Level<'_>,
+    list: &mut Vec<Node<'a>>,
+) -> Outcome<()> {
     match (element, value) {
         (Type::Bool | Type::Int32 | Type::Int64, Wire::Bytes(bytes)) => {
             let mut reader = Reader::new(bytes);
             while let Some(number) = reader.packed()? {
-                list.push(single(element, Wire::Varint(number), depth)?);
+                list.push(single(element, Wire::Varint(number), level)?);
             }
         }
-        (element, value) => list.push(single(element, value, depth)?),
+        (element, value) => list.push(single(element, value, level)?),
     }
     Ok(())
 }
 
-fn entry<'a>(element: &'a Type, bytes: &'a [u8], depth: usize) -> Outcome<(Cow<'a, str>, Node<'a>)> {
+fn entry<'a>(element: &'a Type, bytes: &'a [u8], level: Level<'_>) -> Outcome<(Cow<'a, str>, Node<'a>)> {
     let (mut key, mut found) = (Cow::Borrowed(""), None);
     let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.field()? {
@@ -116,10 +137,13 @@ fn entry<'a>(element: &'a Type, bytes: &'a [u8], depth: usize) -> Outcome<(Cow<'
         Type::Double => Wire::Fixed64(0),
         _ => Wire::Bytes(&[]),
     });
-    Ok((key, single(element, value, depth)?))
+    Ok((key, single(element, value, level)?))
 }
 
-fn single<'a>(ty: &'a Type, value: Wire<'a>, depth: usize) -> Outcome<Node<'a>> {
+fn single<'a>(ty: &'a Type, value: Wire<'a>, level: Level<'_>) -> Outcome<Node<'a>> {
+    if !matches!(ty, Type::Struct(_)) {
+        level.room.take(1)?;
+    }
     match (ty, value) {
         (Type::Bool, Wire::Varint(number)) => Ok(Node::Bool(number != 0)),
         // Numbers of 32 bits are extended to 64 with their sign.
@@ -139,18 +163,18 @@ fn single<'a>(ty: &'a Type, value: Wire<'a>, depth: usize) -> Outcome<Node<'a>> 
         (Type::IntOrString, value) => int_or_string(payload(value)?),
         (Type::Time, value) => time(payload(value)?, 0),
         (Type::MicroTime, value) => time(payload(value)?, 6),
-        (Type::Any, value) => embedded_json(first_bytes(payload(value)?)?, depth + 1),
+        (Type::Any, value) => embedded_json(first_bytes(payload(value)?)?, level.deeper()),
         (Type::SchemaOrBool | Type::SchemaOrList | Type::SchemaOrStrings, value) => {
-            schema_or(ty, payload(value)?, depth + 1)
+            schema_or(ty, payload(value)?, level.deeper())
         }
-        (Type::Struct(structure), value) => structure_at(structure, payload(value)?, depth + 1),
+        (Type::Struct(structure), value) => structure_at(structure, payload(value)?, level.deeper()),
         // A list inside a map is a message of its own.
         (Type::List(element), value) => {
             let mut list = Vec::new();
             let mut reader = Reader::new(payload(value)?);
             while let Some((number, value)) = reader.field()? {
                 if number == 1 {
-                    elements(element, value, depth + 1, &mut list)?;
+                    elements(element, value, level.deeper(), &mut list)?;
                 }
             }
             Ok(Node::List(list))
@@ -220,9 +244,9 @@ fn time(bytes: &[u8], digits: usize) -> Outcome<Node<'_>> {
     Ok(Node::String(scalars::format_time(time, digits).into()))
 }
 
-fn schema_or<'a>(ty: &Type, bytes: &'a [u8], depth: usize) -> Outcome<Node<'a>> {
+fn schema_or<'a>(ty: &Type, bytes: &'a [u8], level: Level<'_>) -> Outcome<Node<'a>> {
     let schema = |value: Wire<'a>| match by_name(JSON_SCHEMA) {
-        Some(structure) => structure_at(structure, payload(value)?, depth + 1),
+        Some(structure) => structure_at(structure, payload(value)?, level.deeper()),
         None => Err("the table of JSON schemas is missing".to_owned()),
     };
     let (mut node, mut list) = (None, Vec::new());
@@ -236,7 +260,8 @@ fn schema_or<'a>(ty: &Type, bytes: &'a [u8], depth: usize) -> Outcome<Node<'a>> 
             (Type::SchemaOrList | Type::SchemaOrStrings, 1, value) => node = Some(schema(value)?),
             (Type::SchemaOrList, 2, value) => list.push(schema(value)?),
             (Type::SchemaOrStrings, 2, value) => {
-                list.push(Node::String(String::from_utf8_lossy(payload(value)?)))
+                level.room.take(1)?;
+                list.push(Node::String(String::from_utf8_lossy(payload(value)?)));
             }
             _ => {}
         }

@@ -15,10 +15,10 @@ pub(in super::super) static VALIDATING_WEBHOOKS: Validator = Validator {
     name: NameRule::Subdomain,
     namespaced: false,
     built_in: true,
-    create: |configuration, errors| hooks(configuration, false, errors),
+    create: |configuration, errors| hooks(configuration, false, &HARMLESS, errors),
     update: |new, old, errors| {
         metadata::update_built_in(new, old, errors);
-        hooks(new, false, errors);
+        hooks(new, false, effects_beside(old), errors);
     },
     status: |_, _, _| {},
 };
@@ -27,15 +27,27 @@ pub(in super::super) static MUTATING_WEBHOOKS: Validator = Validator {
     name: NameRule::Subdomain,
     namespaced: false,
     built_in: true,
-    create: |configuration, errors| hooks(configuration, true, errors),
+    create: |configuration, errors| hooks(configuration, true, &HARMLESS, errors),
     update: |new, old, errors| {
         metadata::update_built_in(new, old, errors);
-        hooks(new, true, errors);
+        hooks(new, true, effects_beside(old), errors);
     },
     status: |_, _, _| {},
 };
 
-fn hooks(configuration: &At, mutating: bool, errors: &mut Errors) {
+/// The side effects that webhooks may have: none, or none under a dry run.
+const HARMLESS: [&str; 2] = ["None", "NoneOnDryRun"];
+/// Those that webhooks may have had before v1 of the API.
+const ANY: [&str; 4] = ["None", "NoneOnDryRun", "Some", "Unknown"];
+
+/// The side effects that the webhooks of a stored configuration may get: as upstream, one that was stored with others before they
+/// were refused can still be changed.
+fn effects_beside(old: &At) -> &'static [&'static str] {
+    let is_harmless = |hook: At| HARMLESS.contains(&hook.child("sideEffects").str());
+    if old.child("webhooks").items().all(is_harmless) { &HARMLESS } else { &ANY }
+}
+
+fn hooks(configuration: &At, mutating: bool, allowed: &[&str], errors: &mut Errors) {
     let mut seen = Vec::new();
     for hook in configuration.child("webhooks").items() {
         full_name(&hook.child("name"), errors);
@@ -44,9 +56,9 @@ fn hooks(configuration: &At, mutating: bool, errors: &mut Errors) {
         hook.child("matchPolicy").one_of_if_set(errors, &["Equivalent", "Exact"]);
         let effects = hook.child("sideEffects");
         if effects.is_set() {
-            effects.one_of(errors, &["None", "NoneOnDryRun"]);
+            effects.one_of(errors, allowed);
         } else {
-            effects.required(errors, "must specify one of None, NoneOnDryRun");
+            effects.required(errors, &format!("must specify one of {}", allowed.join(", ")));
         }
         let timeout = hook.child("timeoutSeconds");
         if timeout.int().is_some_and(|seconds| !(1..=30).contains(&seconds)) {
