@@ -119,6 +119,8 @@ impl Access {
 
 /// Where below a server's directory lies what the agent of a node needs.
 pub(crate) const AGENT: &str = "agent";
+/// Where lies what another user needs who is like the client.
+pub(crate) const NEIGHBOUR: &str = "neighbour";
 const AUTHORITY: &str = "ca.crt";
 const CERTIFICATE: &str = "client.crt";
 const KEY: &str = "client.key";

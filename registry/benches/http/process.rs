@@ -65,10 +65,20 @@ impl Child {
         hold(command)
     }
 
+    /// Returns how another user than the client reaches the server.
+    pub(crate) fn neighbour(&self) -> Access {
+        Access::new(How::Certificate, self.encrypted, &self.directory.path().join(access::NEIGHBOUR))
+    }
+
     /// Has another process send requests, and returns what it measured.
     pub(crate) fn load(&self, how: How, what: &str, work: Work) -> Result<Rate, BoxError> {
+        self.load_by(&self.access(how), what, work)
+    }
+
+    /// Has another process send requests as somebody, and returns what it measured.
+    pub(crate) fn load_by(&self, access: &Access, what: &str, work: Work) -> Result<Rate, BoxError> {
         let mut command = command("load")?;
-        command.arg(what).args(self.access(how).arguments()).args(work.arguments());
+        command.arg(what).args(access.arguments()).args(work.arguments());
         self.measured(command, what, work.count)
     }
 

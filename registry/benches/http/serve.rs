@@ -30,6 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::access::{self, HOST};
+use crate::security;
 
 /// No server lives longer than this.
 const LIFE: Duration = Duration::from_secs(600);
@@ -57,7 +58,7 @@ pub(crate) fn serve(directory: &Path, store: Option<&Path>) -> Result<(), BoxErr
     })
 }
 
-/// Listens, and leaves what clients need: a certificate of this user, one of a node's agent, and perhaps a token.
+/// Listens, and leaves what clients need: certificates of this user, of another and of a node's agent, and perhaps a token.
 pub(crate) async fn listen(
     server: &ApiServer,
     directory: &Path,
@@ -71,6 +72,8 @@ pub(crate) async fn listen(
     access::leave(directory, &authority, &authority.client(user)?, token)?;
     let agent = authority.client(&User::node("n"))?;
     access::leave(&directory.join(access::AGENT), &authority, &agent, None)?;
+    let neighbour = authority.client(&security::neighbour())?;
+    access::leave(&directory.join(access::NEIGHBOUR), &authority, &neighbour, None)?;
     announce(plain.local_address()?, encrypted.local_address()?)?;
     let (_signal, stop) = Stop::channel();
     tokio::try_join!(Box::new(plain).run(stop.clone()), Box::new(encrypted).run(stop))?;

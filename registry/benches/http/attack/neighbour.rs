@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -32,8 +32,9 @@ const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/le
 const REQUESTS: usize = 200_000;
 /// How much longer the slowest of another client's requests may take than beside a process that only burns its share.
 const TIMES: f64 = 3.0;
-/// Where cgroups of version 1 divide processors.
-const CGROUPS: &str = "/sys/fs/cgroup/cpu";
+/// Where cgroups are, and where those of version 1 divide processors.
+const CGROUPS: &str = "/sys/fs/cgroup";
+const PROCESSORS: &str = "/sys/fs/cgroup/cpu";
 
 /// An agent renews its lease while another client floods.
 pub(super) fn leases(server: &Child, figures: &mut Figures, divisor: usize) -> Result<(), BoxError> {
@@ -74,17 +75,9 @@ pub(super) fn half_a_core(server: &Child, figures: &mut Figures, divisor: usize)
         [("burn", "GETs beside half a core that burns"), ("flood", "GETs beside half a core that floods")]
     {
         let held = server.aside(role, How::Certificate)?;
-        let half = match HalfCore::of(held.id()) {
-            Ok(half) => half,
-            Err(error) => {
-                println!(
-                    "half a core was not measured: no cgroup of version 1 could be made below {CGROUPS}: {error}"
-                );
-                return Ok(());
-            }
-        };
-        // As another user than the one that floods.
-        let rate = server.load(How::Plain, "get", Work::new(REQUESTS / divisor, 4))?;
+        let half = HalfCore::of(held.id())
+            .map_err(|error| format!("no process can be held to half a core, which takes root and cgroups: {error}"))?;
+        let rate = server.load_by(&server.neighbour(), "get", Work::new(REQUESTS / divisor, 4))?;
         figures.times(name, "attack", rate);
         slowest.push(rate.p99.as_secs_f64());
         drop(held);
@@ -100,10 +93,17 @@ struct HalfCore(PathBuf);
 
 impl HalfCore {
     fn of(process: u32) -> std::io::Result<Self> {
-        let group = Self(PathBuf::from(CGROUPS).join(format!("quarterdeck-attack-{process}")));
+        let is_first_version = Path::new(PROCESSORS).join("cpu.cfs_quota_us").exists();
+        let parent = if is_first_version { PROCESSORS } else { CGROUPS };
+        let group = Self(Path::new(parent).join(format!("quarterdeck-attack-{process}")));
         fs::create_dir(&group.0)?;
-        fs::write(group.0.join("cpu.cfs_period_us"), "100000")?;
-        fs::write(group.0.join("cpu.cfs_quota_us"), "50000")?;
+        if is_first_version {
+            fs::write(group.0.join("cpu.cfs_period_us"), "100000")?;
+            fs::write(group.0.join("cpu.cfs_quota_us"), "50000")?;
+        } else {
+            fs::write(Path::new(CGROUPS).join("cgroup.subtree_control"), "+cpu")?;
+            fs::write(group.0.join("cpu.max"), "50000 100000")?;
+        }
         fs::write(group.0.join("cgroup.procs"), process.to_string())?;
         Ok(group)
     }
