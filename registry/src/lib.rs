@@ -36,6 +36,7 @@ pub mod resources;
 pub mod schema;
 pub mod selector;
 mod server;
+mod sparing;
 pub mod status;
 pub mod storage;
 pub mod stored;

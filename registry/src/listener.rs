@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::server::ApiServer;
+use crate::sparing::Sparing;
 use crate::status::Status;
 use crate::user::User;
 use crate::websocket::Connection;
@@ -228,6 +229,7 @@ impl Component for Listener {
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
         let places = Arc::new(Semaphore::new(self.connections));
         let (all, mut connections, bulk) = (Connections::new(), JoinSet::new(), Bulk::new());
+        let refused = Arc::<Sparing>::default();
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -249,7 +251,8 @@ impl Component for Listener {
             let Some(place) = stop.or(place).await else { break };
             let connection = Connection { place: Arc::new(place?), stop: stop.clone() };
             let is_trusting = matches!(self.security, Security::Trusted(_));
-            let marks = Marks { connection, address: PeerAddress(address), is_trusting };
+            let marks =
+                Marks { connection, address: PeerAddress(address), is_trusting, refused: refused.clone() };
             let (server, security, entered) = (self.server.clone(), self.security.clone(), all.enter());
             let bulk = bulk.clone();
             connections.spawn(async move {
@@ -290,6 +293,8 @@ struct Marks {
     address: PeerAddress,
     /// Whether whoever reaches the listener is trusted: a web page is not.
     is_trusting: bool,
+    /// What is logged of refused certificates.
+    refused: Arc<Sparing>,
 }
 
 async fn serve(
@@ -320,11 +325,26 @@ async fn serve(
                     Some(certificate) => speak(stream, server, (certificate, marks), (activity, bulk)).await,
                     None => speak(stream, server, ((), marks), (activity, bulk)).await,
                 },
+                Ok(Err(error)) if is_about_certificate(&error) => marks.refused.say(|left_out| {
+                    tracing::warn!(
+                        %error,
+                        address = %marks.address.0,
+                        left_out,
+                        "a client's certificate is no good: it needs one that is valid and of this cluster's authority"
+                    );
+                }),
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
         }
     }
+}
+
+/// Whether a handshake failed because of the certificate that the client showed.
+#[cfg(feature = "tls")]
+fn is_about_certificate(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// The certificate that a client showed, if it showed one.

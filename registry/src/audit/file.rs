@@ -211,7 +211,9 @@ impl<W: Write> Writer<W> {
         loop {
             let batches = self.queue.take();
             if batches.is_empty() {
-                return;
+                // What was lost since the last complaint is told, however short ago that was.
+                self.complained = None;
+                return self.complain();
             }
             for batch in batches {
                 self.write(&batch);

@@ -27,6 +27,8 @@ pub(crate) struct AuditId(pub(crate) Arc<str>);
 
 /// How an answer lasts that nobody waited for.
 const CLOSED: &str = "Connection closed early";
+/// How many bytes of an address are told of a request of nobody.
+const STRANGERS: usize = 1024;
 /// The code of a request whose client went away (nginx's).
 const CLIENT_CLOSED: u16 = 499;
 
@@ -74,7 +76,7 @@ impl Record {
         described: (Arc<RequestInfo>, String, bool),
         verdict: &Verdict<'_>,
     ) -> Self {
-        let record = Self::new(audit, clock, (notes, request), described, verdict);
+        let record = Self::new(audit, clock, (notes, request), described, (verdict, usize::MAX));
         if verdict.tells(Stage::RequestReceived) {
             record.tell(Stage::RequestReceived, None);
         }
@@ -89,7 +91,7 @@ impl Record {
         described: (Arc<RequestInfo>, String, bool),
         (verdict, message): (&Verdict<'_>, &str),
     ) {
-        let mut record = Self::new(audit, clock, request, described, verdict);
+        let mut record = Self::new(audit, clock, request, described, (verdict, STRANGERS));
         record.is_over = true;
         if record.stages.started {
             let status = ResponseStatus::failure(401, "Unauthorized", message);
@@ -102,19 +104,17 @@ impl Record {
         clock: &Clock,
         (notes, request): (Arc<Notes>, &Request<B>),
         (info, verb, lasts): (Arc<RequestInfo>, String, bool),
-        verdict: &Verdict<'_>,
+        (verdict, longest): (&Verdict<'_>, usize),
     ) -> Self {
         let (uri, extensions) = (request.uri(), request.extensions());
         let nobody = User::default();
         let id = extensions.get::<AuditId>().map(|id| &*id.0);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let asked = uri.path_and_query().map_or_else(|| Cow::from(uri.to_string()), |it| it.as_str().into());
         let text = EventText::new(
             &Head::new(verdict.level, id.unwrap_or_default()),
             &Asked {
-                request_uri: &uri
-                    .path_and_query()
-                    .map_or_else(|| uri.to_string().into(), |it| it.as_str().into())
-                    as &Cow<'_, str>,
+                request_uri: &asked[..asked.floor_char_boundary(longest)],
                 verb: &verb,
                 user: UserInfo::of(extensions.get().unwrap_or(&nobody)),
             },

@@ -19,6 +19,7 @@ pub use static_tokens::{StaticTokens, TokenFileError};
 
 use super::gate::Gate;
 use crate::cache::Cache;
+use crate::sparing::{Sparing, cut};
 use crate::status::Status;
 use crate::tokens::SERVER_AUDIENCE;
 use crate::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
@@ -100,13 +101,16 @@ impl Authenticator for Anonymous {
 #[derive(Debug, Clone)]
 pub struct Authentication {
     authenticators: Arc<[Box<dyn Authenticator>]>,
+    /// What is logged of bad proofs, and of authenticators that hang.
+    refused: Arc<Sparing>,
+    late: Arc<Sparing>,
 }
 
 impl Authentication {
     /// Makes a gate of authenticators; the first that knows the user decides.
     #[must_use]
     pub fn new(authenticators: Vec<Box<dyn Authenticator>>) -> Self {
-        Self { authenticators: authenticators.into() }
+        Self { authenticators: authenticators.into(), refused: Arc::default(), late: Arc::default() }
     }
 
     /// Returns whose a token is, and for which of the audiences it is good.
@@ -136,10 +140,14 @@ impl Authentication {
     async fn known(&self, parts: &Parts) -> Option<User> {
         let asked = tokio::time::timeout(PATIENCE, self.user(parts)).await;
         asked.unwrap_or_else(|_| {
-            tracing::warn!(
-                path = parts.uri.path(),
-                "nobody said within {PATIENCE:?} who asks: an authenticator hangs"
-            );
+            self.late.say(|left_out| {
+                let path = cut(parts.uri.path());
+                tracing::warn!(
+                    path,
+                    left_out,
+                    "nobody said within {PATIENCE:?} who asks: an authenticator hangs"
+                );
+            });
             None
         })
     }
@@ -153,7 +161,15 @@ impl Authentication {
                 Ok(Some(user)) if is_refused && user.is_in(UNAUTHENTICATED) => {}
                 Ok(Some(user)) => return Some(user),
                 Err(why) => {
-                    tracing::warn!(path = parts.uri.path(), why, "a proof of who asks is no good");
+                    self.refused.say(|left_out| {
+                        let (path, why) = (cut(parts.uri.path()), cut(&why));
+                        tracing::warn!(
+                            path,
+                            why,
+                            left_out,
+                            "a proof of who asks is no good: its owner needs another token or certificate"
+                        );
+                    });
                     is_refused = true;
                 }
             }
@@ -169,7 +185,14 @@ impl Gate for Authentication {
             return Ok(parts);
         }
         if let Err(why) = websocket::take_token(&mut parts.headers) {
-            tracing::warn!(path = parts.uri.path(), why, "a WebSocket's token is passed over");
+            self.refused.say(|left_out| {
+                tracing::warn!(
+                    path = cut(parts.uri.path()),
+                    why,
+                    left_out,
+                    "a WebSocket's token is passed over"
+                );
+            });
         }
         if let Some(mut user) = self.known(&parts).await {
             join_everybody(&mut user);

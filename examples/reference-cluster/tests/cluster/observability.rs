@@ -240,7 +240,7 @@ async fn each_part_shows_its_metrics_and_whether_it_is_well_to_this_machine_alon
     let mut exposed = place.command(BINARY);
     exposed.args(["scheduler", "--kubeconfig", &file, "--metrics-bind-address", "0.0.0.0:0"]);
     let refused = finish(&mut exposed, Duration::from_secs(30)).await;
-    assert!(!refused.success && refused.stderr.contains("at a loopback address only"), "{refused:?}");
+    assert!(!refused.success && refused.stderr.contains("has a loopback address only"), "{refused:?}");
 }
 
 #[cfg(feature = "otel")]

@@ -75,8 +75,9 @@ pub(super) fn half_a_core(server: &Child, figures: &mut Figures, divisor: usize)
         [("burn", "GETs beside half a core that burns"), ("flood", "GETs beside half a core that floods")]
     {
         let held = server.aside(role, How::Certificate)?;
-        let half = HalfCore::of(held.id())
-            .map_err(|error| format!("no process can be held to half a core, which takes root and cgroups: {error}"))?;
+        let half = HalfCore::of(held.id()).map_err(|error| {
+            format!("no process can be held to half a core, which takes root and cgroups: {error}")
+        })?;
         let rate = server.load_by(&server.neighbour(), "get", Work::new(REQUESTS / divisor, 4))?;
         figures.times(name, "attack", rate);
         slowest.push(rate.p99.as_secs_f64());
