@@ -33,7 +33,8 @@ pub type Commits = BoxStream<'static, Result<Commit, StorageError>>;
 /// 4. **Lists are ordered.** A list yields the keys under its prefix in byte order. `after` and `limit` cut pages out of it,
 ///    and a page tells whether more follow, and how many.
 /// 5. **The past stays readable.** A list at an earlier revision that is not compacted shows what was there then. A
-///    compacted revision is [`StorageError::Compacted`]; one that is still to come is [`StorageError::Future`].
+///    compacted revision is [`StorageError::Compacted`], but for 0, at which there is nothing and which may be listed for ever; one
+///    that is still to come is [`StorageError::Future`].
 /// 6. **Watches have no gap.** A watch yields each commit after its start that touches its prefix once, in order, with the
 ///    changes under the prefix only; or it ends with an error. One that starts before the compacted revision is
 ///    [`StorageError::Compacted`]; one that starts at a revision still to come is [`StorageError::Future`].

@@ -137,7 +137,8 @@ fn listed<'a>(
     let compacted = history.operations.iter().find(|operation| {
         operation.end < asked.begin && matches!(operation.what, What::Compacted(to) if to > at)
     });
-    match compacted {
+    // What was before the first commit is nothing, and may be told whatever was forgotten since.
+    match compacted.filter(|_| at > Revision(0)) {
         Some(operation) => Err(format!("clause 5: {who} listed {at} after {operation:?}")),
         None if page.revision != at => {
             Err(format!("clause 5: {who} listed {at} and was shown {}", page.revision))
