@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tower::{Service, ServiceExt as _};
 
 use crate::component::{BoxError, Component, Stop};
-use crate::origin::is_local;
+use crate::origin::{REFUSAL, is_local};
 
 /// How many connections there are at most. Others wait.
 const CONNECTIONS: usize = 64;
@@ -194,8 +194,7 @@ where
 }
 
 fn refusal() -> Response<Full<Bytes>> {
-    let why = "this address answers programs of this machine, not web pages: ask for it as 127.0.0.1 or localhost\n";
-    let mut answer = Response::new(Full::from(why));
+    let mut answer = Response::new(Full::from(format!("{REFUSAL}\n")));
     *answer.status_mut() = StatusCode::FORBIDDEN;
     answer
 }

@@ -8,6 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderValue, Uri, header};
 
+/// What is answered to a request that is not [`is_local`].
+pub const REFUSAL: &str =
+    "this address answers programs of this machine, not web pages: ask for it as 127.0.0.1 or localhost";
+
 /// Whether a request names this machine as the one that it asks, and no web page of another as the one that asks.
 ///
 /// # Examples

@@ -23,7 +23,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use quarterdeck_core::component::{BoxError, Component, Stop};
-use quarterdeck_core::origin::is_local;
+use quarterdeck_core::origin::{REFUSAL, is_local};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -67,10 +67,6 @@ const BUFFER: usize = 64 * 1024;
 const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(60));
 /// How long to wait after a connection could not be accepted, for instance for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// What a web page is told by a listener that trusts whoever reaches it.
-const OF_PAGE: &str =
-    "this address answers programs of this machine, not web pages: ask for it as 127.0.0.1 or localhost";
 
 /// A socket that a server answers on.
 #[derive(Debug)]
@@ -377,7 +373,7 @@ async fn speak<I, M>(
         let is_of_page = marks.is_trusting && !is_local(request.uri(), request.headers());
         async move {
             if is_of_page {
-                return Ok(Status::forbidden(OF_PAGE)
+                return Ok(Status::forbidden(REFUSAL)
                     .into_response()
                     .map(|body| Answered::new(body, under_way, None)));
             }

@@ -87,8 +87,8 @@ pub(super) struct Grant<'a> {
 
 impl Grant<'_> {
     /// Returns by which binding, in upstream's words.
-    pub(super) fn why(&self) -> String {
-        self.binding.why(self.subject)
+    pub(super) fn why(&self) -> Arc<str> {
+        self.subject.why.get_or_init(|| self.binding.why(self.subject).into()).clone()
     }
 }
 
@@ -159,6 +159,8 @@ struct Subject {
     name: Arc<str>,
     /// What messages call it.
     shown: Box<str>,
+    /// By which binding it is given something, once somebody asked.
+    why: OnceLock<Arc<str>>,
 }
 
 impl Index {
@@ -264,6 +266,7 @@ impl Binding {
                 is_group,
                 name: name.into(),
                 shown: format!("{kind} {shown:?}").into(),
+                why: OnceLock::new(),
             })
         };
         Self {

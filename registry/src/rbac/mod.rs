@@ -98,7 +98,7 @@ impl Authorizer for Rbac {
         for grant in index.grants(attributes.user, attributes.namespace()) {
             match grant.rules {
                 Ok(rules) if rules.iter().any(|rule| rule.allows(attributes.verb, attributes.request)) => {
-                    return Decision::Allow(grant.why().into());
+                    return Decision::Allow(grant.why());
                 }
                 Ok(_) => {}
                 Err(role) if missing.contains(&role) => {}
