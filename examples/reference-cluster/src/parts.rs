@@ -194,8 +194,11 @@ impl Part {
     }
 }
 
-/// Makes a client whose requests are counted.
-fn client(config: Config, measured: &MeasuredLayer) -> kube::Result<Client> {
+/// Makes a client whose requests are counted, and sent once.
+fn client(mut config: Config, measured: &MeasuredLayer) -> kube::Result<Client> {
+    // kube repeats what was answered 503 or 504, a creation that may have happened, too, and later and later. Parts look
+    // again by themselves.
+    config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?.with_layer(measured).build())
 }
 
@@ -225,4 +228,39 @@ pub(crate) fn decode(data: Option<String>) -> Result<String> {
         ));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Api;
+    use kube::api::PostParams;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_may_have_happened_is_not_sent_again() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let measured = MeasuredLayer::new(&Metrics::new(), server.clone());
+        let client = client(Config::new(server.parse().unwrap()), &measured).unwrap();
+        // Answers once. Who asks again finds nobody.
+        let answer = async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1 << 10];
+            assert!(connection.read(&mut request).await.unwrap() > 0);
+            let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":503}"#;
+            let head =
+                "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{status}", status.len());
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        };
+
+        let maps: Api<ConfigMap> = Api::namespaced(client, "default");
+        let (params, map) = (PostParams::default(), ConfigMap::default());
+        let (created, ()) = tokio::join!(maps.create(&params, &map), answer);
+
+        assert!(matches!(&created, Err(kube::Error::Api(status)) if status.code == 503), "{created:?}");
+    }
 }
