@@ -175,6 +175,26 @@ async fn a_stranger_in_the_same_etcd_makes_no_read_old_and_none_fail() {
 }
 
 #[tokio::test]
+async fn a_stranger_whose_keys_are_no_text_ends_no_watch_and_no_start() {
+    let etcd = Etcd::single();
+    let server = one(&etcd).await;
+    let mut watch = Watch::start(&server, MAPS, revision(&get(&server, MAPS).await)).await;
+    let mut stranger = Client::connect(etcd.endpoints(), None).await.unwrap();
+    let key = b"/registry/configmaps/default/\xff".to_vec();
+
+    stranger.put(key.clone(), "1", None).await.unwrap();
+    stranger.put(key.clone(), "2", None).await.unwrap();
+    let first = create(&server, MAPS, map("a", "1")).await;
+    assert_eq!(soon(watch.next()).await.unwrap()["object"], first, "the watch goes on");
+    let next = one(&etcd).await;
+    assert_eq!(get(&next, MAPS).await["items"].as_array().unwrap().len(), 1, "another server starts");
+    stranger.delete(key, None).await.unwrap();
+
+    let second = create(&next, MAPS, map("b", "1")).await;
+    assert_eq!(soon(watch.next()).await.unwrap()["object"], second);
+}
+
+#[tokio::test]
 async fn a_revision_that_no_server_has_seen_is_too_large() {
     let etcd = Etcd::single();
     let server = one(&etcd).await;
