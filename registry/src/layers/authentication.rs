@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::header;
 use http::request::Parts;
+use quarterdeck_core::storage::Storage;
 
 pub use bootstrap_tokens::BootstrapTokens;
 pub use static_tokens::{StaticTokens, TokenFileError};
@@ -31,9 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Finds out who makes a request.
 #[async_trait]
 pub trait Authenticator: Debug + Send + Sync + 'static {
-    /// Gets to know what is stored, before the first request.
-    fn start(&mut self, cache: &Cache) {
-        let _ = cache;
+    /// Gets to know what is stored, before the first request. The cache may be a moment behind the store.
+    fn start(&mut self, cache: &Cache, storage: &Arc<dyn Storage>) {
+        let _ = (cache, storage);
     }
 
     /// Returns the user; `None` if the request carries no proof that this authenticator reads.

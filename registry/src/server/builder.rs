@@ -360,7 +360,7 @@ impl ApiServerBuilder {
         let feed = Feed::start(cache.clone(), self.storage.clone()).await?;
         let mut authenticators = self.authenticators;
         for authenticator in &mut authenticators {
-            authenticator.start(&cache);
+            authenticator.start(&cache, &self.storage);
         }
         let authentication = Authentication::new(authenticators);
         let mut authorizers = self.authorizers;
@@ -388,6 +388,7 @@ impl ApiServerBuilder {
             webhooks: Default::default(),
             long: Default::default(),
             turns: Default::default(),
+            full: Default::default(),
             connector: self.connector,
             figures: Figures::new(self.metrics),
             tokens: self.tokens,
@@ -398,7 +399,7 @@ impl ApiServerBuilder {
         tasks.spawn(async move {
             if let Err(error) = feed.run(feed_stop).await {
                 fed.set_fed(false);
-                tracing::error!(error = %chain(&error), "the watch cache stopped: reads time out until the server is started again");
+                tracing::error!(error = %chain(&error), "the watch cache stopped: reads fail or grow old, and watches show nothing, until the server is started again");
             }
         });
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
