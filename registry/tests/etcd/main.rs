@@ -8,6 +8,7 @@ mod server;
 mod sizes;
 #[path = "../support/mod.rs"]
 mod support;
+mod v2;
 mod watches;
 
 use std::time::Duration;
