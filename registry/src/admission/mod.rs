@@ -140,7 +140,7 @@ impl Attributes<'_> {
 #[async_trait]
 pub trait Admission: Debug + Send + Sync + 'static {
     /// Returns whether a write is any business of this admission: if not, nothing else is asked. Most writes are of kinds
-    /// that most admission does not look at, and asking costs more than this.
+    /// that most admission does not look at, and asking costs more than this. It is asked once, before anything changes.
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         let _ = attributes;
         true

@@ -1,10 +1,12 @@
 //! Events, as they are written.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::fields::Fields;
 use crate::notes::Sent;
 use crate::request::ResourceRequest;
 use crate::user::User;
@@ -35,6 +37,28 @@ pub enum Stage {
     Panic,
 }
 
+impl Level {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Metadata => "Metadata",
+            Self::Request => "Request",
+            Self::RequestResponse => "RequestResponse",
+        }
+    }
+}
+
+impl Stage {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestReceived => "RequestReceived",
+            Self::ResponseStarted => "ResponseStarted",
+            Self::ResponseComplete => "ResponseComplete",
+            Self::Panic => "Panic",
+        }
+    }
+}
+
 /// A request, as each of its events (`k8s.io/apiserver/pkg/apis/audit/v1`) tells of it. Its text is made once.
 #[derive(Debug)]
 pub(super) struct EventText {
@@ -48,169 +72,113 @@ pub(super) struct EventText {
 const LINE: usize = 1024;
 
 impl EventText {
-    pub(super) fn new(head: &Head<'_>, asked: &Asked<'_>, source: &Source<'_>) -> Self {
+    pub(super) fn new(asked: &Asked<'_>) -> Self {
         let mut text = Vec::with_capacity(LINE / 2);
-        append(&mut text, head);
-        let stage = text.len();
-        append(&mut text, asked);
-        let impersonated = text.len();
-        append(&mut text, source);
+        text.push(b'{');
+        let mut fields = Fields(&mut text);
+        fields.text("kind", "Event");
+        fields.text("apiVersion", "audit.k8s.io/v1");
+        fields.text("level", asked.level.as_str());
+        fields.text("auditID", asked.audit_id);
+        let stage = fields.0.len();
+        fields.text("requestURI", asked.request_uri);
+        fields.text("verb", asked.verb);
+        fields.object("user", |fields| tell_user(fields, asked.user));
+        let impersonated = fields.0.len();
+        if !asked.source_ips.is_empty() {
+            fields.value("sourceIPs", asked.source_ips);
+        }
+        fields.text("userAgent", asked.user_agent);
         Self { text, stage, impersonated }
     }
 
     /// Writes an event.
-    pub(super) fn event(
-        &self,
-        stage: Stage,
-        impersonated: Option<UserInfo<'_>>,
-        outcome: &Outcome<'_>,
-    ) -> Vec<u8> {
+    pub(super) fn event(&self, outcome: &Outcome<'_>) -> Vec<u8> {
         let mut line = Vec::with_capacity(LINE);
         line.extend_from_slice(&self.text[..self.stage]);
-        append(&mut line, &Reached { stage });
+        Fields(&mut line).text("stage", outcome.stage.as_str());
         line.extend_from_slice(&self.text[self.stage..self.impersonated]);
-        append(&mut line, &Impersonated { impersonated_user: impersonated });
+        if let Some(user) = outcome.impersonated {
+            Fields(&mut line).object("impersonatedUser", |fields| tell_user(fields, user));
+        }
         line.extend_from_slice(&self.text[self.impersonated..]);
-        append(&mut line, outcome);
+        outcome.tell(&mut Fields(&mut line));
         line.push(b'}');
         line
     }
 }
 
-/// Adds fields to the text of an object that is still open; the first opens it.
-fn append(text: &mut Vec<u8>, fields: &impl Serialize) {
-    let begin = text.len();
-    serde_json::to_writer(&mut *text, fields)
-        .expect("fields and keys that are text make JSON, and memory takes it");
-    text.pop();
-    if text.len() == begin + 1 && begin > 0 {
-        text.pop();
-    } else if begin > 0 {
-        text[begin] = b',';
-    }
-}
-
-/// What an event is, and of which request.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Head<'a> {
-    kind: &'static str,
-    api_version: &'static str,
-    level: Level,
-    #[serde(rename = "auditID")]
-    audit_id: &'a str,
-}
-
-impl<'a> Head<'a> {
-    pub(super) fn new(level: Level, audit_id: &'a str) -> Self {
-        Self { kind: "Event", api_version: "audit.k8s.io/v1", level, audit_id }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct Reached {
-    stage: Stage,
-}
-
-/// What was asked, and by whom.
-#[derive(Debug, Serialize)]
+/// What was asked, by whom, and from where.
+#[derive(Debug)]
 pub(super) struct Asked<'a> {
-    #[serde(rename = "requestURI")]
+    pub(super) level: Level,
+    pub(super) audit_id: &'a str,
     pub(super) request_uri: &'a str,
     pub(super) verb: &'a str,
-    pub(super) user: UserInfo<'a>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Impersonated<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    impersonated_user: Option<UserInfo<'a>>,
-}
-
-/// Where a request came from.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Source<'a> {
-    #[serde(rename = "sourceIPs", skip_serializing_if = "<[String]>::is_empty")]
-    pub(super) source_ips: &'a [String],
-    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) user: &'a User,
+    pub(super) source_ips: &'a [IpAddr],
     pub(super) user_agent: &'a str,
 }
 
 /// What became of a request so far, and when.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub(super) struct Outcome<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) object_ref: Option<ObjectReference<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stage: Stage,
+    /// As whom the client acts, if as somebody else.
+    pub(super) impersonated: Option<&'a User>,
+    /// What the request is about, and how an object calls itself that it sends.
+    pub(super) object: Option<(&'a ResourceRequest, &'a Sent)>,
     pub(super) response_status: Option<&'a ResponseStatus>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) request_object: Option<&'a Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) response_object: Option<&'a Value>,
     pub(super) request_received_timestamp: &'a str,
     /// Of an arrival that of the request.
     pub(super) stage_timestamp: &'a str,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) annotations: &'a BTreeMap<String, String>,
 }
 
-/// Who somebody is.
-#[derive(Debug, Serialize)]
-pub(super) struct UserInfo<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    username: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    uid: &'a str,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    groups: &'a [String],
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    extra: &'a BTreeMap<String, Vec<String>>,
-}
-
-impl<'a> UserInfo<'a> {
-    pub(super) fn of(user: &'a User) -> Self {
-        Self { username: &user.name, uid: &user.uid, groups: &user.groups, extra: &user.extra }
-    }
-}
-
-/// What a request is about.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ObjectReference<'a> {
-    resource: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    namespace: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    name: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    uid: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    api_group: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    api_version: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    resource_version: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    subresource: &'a str,
-}
-
-impl<'a> ObjectReference<'a> {
-    /// Refers to what a request names, in its path or in the object that it sends.
-    pub(super) fn of(request: &'a ResourceRequest, sent: &'a Sent) -> Self {
-        Self {
-            resource: &request.resource,
-            namespace: request.authorized_namespace().unwrap_or_default(),
-            name: request.name.as_deref().unwrap_or(&sent.name),
-            uid: &sent.uid,
-            resource_version: &sent.resource_version,
-            api_group: &request.group,
-            api_version: &request.version,
-            subresource: request.subresource.as_deref().unwrap_or_default(),
+impl Outcome<'_> {
+    fn tell(&self, fields: &mut Fields<'_>) {
+        if let Some((request, sent)) = self.object {
+            fields.object("objectRef", |fields| tell_object(fields, request, sent));
+        }
+        if let Some(status) = self.response_status {
+            fields.value("responseStatus", status);
+        }
+        if let Some(object) = self.request_object {
+            fields.value("requestObject", object);
+        }
+        if let Some(object) = self.response_object {
+            fields.value("responseObject", object);
+        }
+        fields.text("requestReceivedTimestamp", self.request_received_timestamp);
+        fields.text("stageTimestamp", self.stage_timestamp);
+        if !self.annotations.is_empty() {
+            fields.value("annotations", self.annotations);
         }
     }
+}
+
+/// Tells who somebody is.
+fn tell_user(fields: &mut Fields<'_>, user: &User) {
+    fields.text("username", &user.name);
+    fields.text("uid", &user.uid);
+    fields.texts("groups", &user.groups);
+    if !user.extra.is_empty() {
+        fields.value("extra", &user.extra);
+    }
+}
+
+/// Tells what a request names, in its path or in the object that it sends.
+fn tell_object(fields: &mut Fields<'_>, request: &ResourceRequest, sent: &Sent) {
+    fields.text("resource", &request.resource);
+    fields.text("namespace", request.authorized_namespace().unwrap_or_default());
+    fields.text("name", request.name.as_deref().unwrap_or(&sent.name));
+    fields.text("uid", &sent.uid);
+    fields.text("apiGroup", &request.group);
+    fields.text("apiVersion", &request.version);
+    fields.text("resourceVersion", &sent.resource_version);
+    fields.text("subresource", request.subresource.as_deref().unwrap_or_default());
 }
 
 /// What became of a request.

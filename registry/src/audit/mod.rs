@@ -6,6 +6,7 @@
 
 mod body;
 mod event;
+mod fields;
 mod file;
 mod layer;
 mod policy;

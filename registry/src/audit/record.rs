@@ -1,18 +1,18 @@
 //! What is told of one request, from its arrival to the end of its answer.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, header};
 use jiff::Timestamp;
+use jiff::fmt::temporal::DateTimePrinter;
 use quarterdeck_core::clock::Clock;
 use serde_json::Value;
 
 use super::Audit;
 use super::body::{Kind, Tee, Told};
-use super::event::{
-    Asked, EventText, Head, Level, ObjectReference, Outcome, ResponseStatus, Source, Stage, UserInfo,
-};
+use super::event::{Asked, EventText, Level, Outcome, ResponseStatus, Stage};
 use super::policy::Verdict;
 use crate::body::Body;
 use crate::layers::RequestBody;
@@ -111,18 +111,15 @@ impl Record {
         let id = extensions.get::<AuditId>().map(|id| &*id.0);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let asked = uri.path_and_query().map_or_else(|| Cow::from(uri.to_string()), |it| it.as_str().into());
-        let text = EventText::new(
-            &Head::new(verdict.level, id.unwrap_or_default()),
-            &Asked {
-                request_uri: &asked[..asked.floor_char_boundary(longest)],
-                verb: &verb,
-                user: UserInfo::of(extensions.get().unwrap_or(&nobody)),
-            },
-            &Source {
-                source_ips: &source_ips(request.headers(), extensions.get().copied()),
-                user_agent: user_agent.unwrap_or_default(),
-            },
-        );
+        let text = EventText::new(&Asked {
+            level: verdict.level,
+            audit_id: id.unwrap_or_default(),
+            request_uri: &asked[..asked.floor_char_boundary(longest)],
+            verb: &verb,
+            user: extensions.get().unwrap_or(&nobody),
+            source_ips: &source_ips(request.headers(), extensions.get().copied()),
+            user_agent: user_agent.unwrap_or_default(),
+        });
         Self {
             audit: audit.clone(),
             clock: clock.clone(),
@@ -241,8 +238,10 @@ impl Record {
         let later = (stage != Stage::RequestReceived).then(|| micro_time(self.clock.now()));
         let notes = self.notes.noted();
         let outcome = Outcome {
-            object_ref: match &*self.info {
-                RequestInfo::Resource(request) => Some(ObjectReference::of(request, &notes.sent)),
+            stage,
+            impersonated: notes.impersonated.as_ref(),
+            object: match &*self.info {
+                RequestInfo::Resource(request) => Some((request, &notes.sent)),
                 RequestInfo::Path(_) => None,
             },
             response_status: status,
@@ -252,14 +251,14 @@ impl Record {
             stage_timestamp: later.as_ref().unwrap_or(&self.received),
             annotations: &notes.annotations,
         };
-        let impersonated = notes.impersonated.as_ref().map(UserInfo::of);
-        self.audit.sink.record(self.text.event(stage, impersonated, &outcome));
+        self.audit.sink.record(self.text.event(&outcome));
     }
 }
 
 /// Writes a time to the microsecond, as upstream does.
 fn micro_time(time: Timestamp) -> String {
-    format!("{time:.6}")
+    const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(6));
+    PRINTER.timestamp_to_string(&time)
 }
 
 impl Drop for Record {
@@ -271,21 +270,13 @@ impl Drop for Record {
 }
 
 /// Returns where a request came from, by what proxies say and by its connection. All but the last may be made up.
-fn source_ips(headers: &HeaderMap, peer: Option<PeerAddress>) -> Vec<String> {
+fn source_ips(headers: &HeaderMap, peer: Option<PeerAddress>) -> Vec<IpAddr> {
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let is_address = |text: &&str| text.parse::<std::net::IpAddr>().is_ok();
-    let forwarded = text("x-forwarded-for").unwrap_or_default().split(',').map(str::trim).filter(is_address);
-    let mut addresses: Vec<String> = forwarded.map(str::to_owned).collect();
-    if let Some(real) = text("x-real-ip").map(str::trim).filter(is_address)
-        && !addresses.iter().any(|known| known == real)
-    {
-        addresses.push(real.to_owned());
-    }
-    if let Some(PeerAddress(peer)) = peer {
-        let peer = peer.ip().to_canonical().to_string();
-        if addresses.last() != Some(&peer) {
-            addresses.push(peer);
-        }
-    }
+    let forwarded = text("x-forwarded-for").unwrap_or_default().split(',');
+    let mut addresses: Vec<IpAddr> = forwarded.filter_map(|address| address.trim().parse().ok()).collect();
+    let real = text("x-real-ip").and_then(|address| address.trim().parse().ok());
+    addresses.extend(real.filter(|real| !addresses.contains(real)));
+    let peer = peer.map(|PeerAddress(peer)| peer.ip().to_canonical());
+    addresses.extend(peer.filter(|peer| addresses.last() != Some(peer)));
     addresses
 }

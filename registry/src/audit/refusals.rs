@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, Either};
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use tower::{Layer, Service};
 
 use super::layer::{AuditLayer, describe};
@@ -13,6 +13,14 @@ use crate::body::Body;
 use crate::layers::RequestBody;
 use crate::listener::PeerAddress;
 use crate::user::User;
+
+/// The headers that are told, or that say how the client tried to say who it is.
+const TOLD: [HeaderName; 4] = [
+    header::USER_AGENT,
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-real-ip"),
+];
 
 /// Marks an answer of whose request it was told.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +70,7 @@ where
         if self.layer.audit.is_none() || request.extensions().get::<User>().is_some() {
             return Either::Left(self.inner.call(request));
         }
-        let kept = kept(&request);
+        let kept = Kept::of(&request);
         Either::Right(Box::pin(watch(self.inner.call(request), kept, self.layer.clone())))
     }
 }
@@ -70,43 +78,59 @@ where
 /// Waits for an answer, and tells of it if it is a refusal of which nobody told.
 async fn watch<E>(
     answer: impl Future<Output = Result<Response<Body>, E>> + Send,
-    request: Request<()>,
+    kept: Kept,
     layer: AuditLayer,
 ) -> Result<Response<Body>, E> {
     let answer = answer.await?;
     if answer.status() == StatusCode::UNAUTHORIZED && answer.extensions().get::<Told>().is_none() {
-        tell(request, &layer);
+        tell(kept, &layer);
     }
     Ok(answer)
 }
 
-/// Keeps of a request what an event tells, and how the client tried to say who it is.
-fn kept(request: &Request<RequestBody>) -> Request<()> {
-    let mut kept = Request::new(());
-    kept.method_mut().clone_from(request.method());
-    kept.uri_mut().clone_from(request.uri());
-    let told = [
-        header::USER_AGENT,
-        header::AUTHORIZATION,
-        header::HeaderName::from_static("x-forwarded-for"),
-        header::HeaderName::from_static("x-real-ip"),
-    ];
-    for name in told {
-        if let Some(value) = request.headers().get(&name) {
-            kept.headers_mut().insert(name, value.clone());
-        }
-    }
-    if let Some(address) = request.extensions().get::<PeerAddress>() {
-        kept.extensions_mut().insert(*address);
-    }
-    if let Some(id) = request.extensions().get::<AuditId>() {
-        kept.extensions_mut().insert(id.clone());
-    }
-    kept
+/// What an event tells of a request, and how the client tried to say who it is.
+struct Kept {
+    method: Method,
+    uri: Uri,
+    headers: [Option<HeaderValue>; 4],
+    address: Option<PeerAddress>,
+    id: Option<AuditId>,
 }
 
-fn tell(mut request: Request<()>, layer: &AuditLayer) {
+impl Kept {
+    fn of(request: &Request<RequestBody>) -> Self {
+        let (headers, extensions) = (request.headers(), request.extensions());
+        Self {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            headers: TOLD.each_ref().map(|name| headers.get(name).cloned()),
+            address: extensions.get().copied(),
+            id: extensions.get().cloned(),
+        }
+    }
+
+    fn into_request(self) -> Request<()> {
+        let mut request = Request::new(());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        for (name, value) in TOLD.into_iter().zip(self.headers) {
+            if let Some(value) = value {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        if let Some(address) = self.address {
+            request.extensions_mut().insert(address);
+        }
+        if let Some(id) = self.id {
+            request.extensions_mut().insert(id);
+        }
+        request
+    }
+}
+
+fn tell(kept: Kept, layer: &AuditLayer) {
     let Some(audit) = &layer.audit else { return };
+    let mut request = kept.into_request();
     let described = describe(&mut request);
     let verdict = audit.policy.verdict(&User::default(), &described.1, &described.0);
     let scheme = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());

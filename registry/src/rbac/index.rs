@@ -128,17 +128,15 @@ impl Grants {
         })
     }
 
-    /// Adds what a user is given. What several bindings give is given once.
-    fn find<'a>(&'a self, user: &User, seen: &mut BTreeSet<*const PolicyRule>, found: &mut Vec<Grant<'a>>) {
+    /// Returns what a user is given, by name first and then by groups.
+    fn of<'a>(&'a self, user: &'a User) -> impl Iterator<Item = Grant<'a>> {
         let holders = self.holders();
         let of_groups = user.groups.iter().filter_map(|group| holders.groups.get(group.as_str()));
         let of_user = holders.users.get(user.name.as_str());
-        for (source, subject) in of_user.into_iter().chain(of_groups).flatten() {
+        of_user.into_iter().chain(of_groups).flatten().map(|(source, subject)| {
             let Source { binding, rules } = &self.sources[*source as usize];
-            if rules.as_ref().map_or(true, |rules| rules.is_empty() || seen.insert(rules.as_ptr())) {
-                found.push(Grant { rules, binding, subject: &binding.subjects[*subject as usize] });
-            }
-        }
+            Grant { rules, binding, subject: &binding.subjects[*subject as usize] }
+        })
     }
 }
 
@@ -197,14 +195,18 @@ impl Index {
         Self { revision: world.revision, grants, bindings: all_bindings, roles: all_roles }
     }
 
-    /// Returns what a user is given in the cluster and, if it is not empty, in a namespace.
-    pub(super) fn grants(&self, user: &User, namespace: &str) -> Vec<Grant<'_>> {
-        let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    /// Returns what a user is given in the cluster and, if it is not empty, in a namespace: once, however many bindings give it.
+    pub(super) fn grants<'a>(
+        &'a self,
+        user: &'a User,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = Grant<'a>> {
         let places = [Some(""), Some(namespace).filter(|namespace| !namespace.is_empty())];
-        for grants in places.into_iter().flatten().filter_map(|place| self.grants.get(place)) {
-            grants.find(user, &mut seen, &mut found);
-        }
-        found
+        let grants = places.into_iter().flatten().filter_map(|place| self.grants.get(place));
+        let mut seen = BTreeSet::new();
+        grants.flat_map(|grants| grants.of(user)).filter(move |grant| {
+            grant.rules.as_ref().map_or(true, |rules| rules.is_empty() || seen.insert(rules.as_ptr()))
+        })
     }
 }
 

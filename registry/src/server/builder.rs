@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quarterdeck_core::clock::Clock;
-use quarterdeck_core::component::Stop;
+use quarterdeck_core::component::{Stop, StopSignal};
 use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::node::NodeConnector;
 use quarterdeck_core::random::Random;
@@ -17,6 +17,7 @@ use super::api_services::OfDefinitions;
 use super::bootstrap::bootstrap;
 use super::dispatch::Dispatch;
 use super::housekeeping::Housekeeping;
+use super::presence::Presence;
 use super::{ApiServer, Background};
 use crate::admission::certificates::CertificateRights;
 use crate::admission::{self, Admission, PodSecurity};
@@ -233,8 +234,8 @@ impl ApiServerBuilder {
         self
     }
 
-    /// Sets the address at which the cluster finds the server: the endpoint of the service `kubernetes` (default:
-    /// the service has no endpoint).
+    /// Sets the address at which the cluster finds the server: an endpoint of the service `kubernetes`, which names all servers
+    /// that live (default: the server is none of them).
     pub fn advertise_address(mut self, address: SocketAddr) -> Self {
         self.advertise = Some(address);
         self
@@ -403,6 +404,7 @@ impl ApiServerBuilder {
             }
         });
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
+        let presence = Mutex::new(present(&registry, self.advertise).await.map_err(StartError::Bootstrap)?);
         let Limits { requests, mutating, time } = self.limits;
         let seed = registry.random.fork("fairness").u64();
         let fairness = match self.without.fairness {
@@ -431,9 +433,21 @@ impl ApiServerBuilder {
         let known = audit.layer(TimeLimits::new(TimeLimit(time)).layer(served));
         let stack = RefusalLayer::new(audit).layer(authentication.layer(known));
         let cache = registry.cache.clone();
-        let background = Arc::new(Background { signal, cache, stop, tasks: Mutex::new(tasks), sockets });
-        Ok(ApiServer { stack, registry, background })
+        let background = Background { signal, cache, stop, tasks: Mutex::new(tasks), presence, sockets };
+        Ok(ApiServer { stack, registry, background: Arc::new(background) })
     }
+}
+
+/// Has others told that the server lives, if it has an address.
+async fn present(
+    registry: &Arc<Registry>,
+    advertise: Option<SocketAddr>,
+) -> crate::status::Result<Option<(StopSignal, JoinSet<()>)>> {
+    let Some(address) = advertise else { return Ok(None) };
+    let (signal, stop) = Stop::channel();
+    let mut task = JoinSet::new();
+    task.spawn(Presence::start(registry.clone(), address).await?.run(stop));
+    Ok(Some((signal, task)))
 }
 
 /// Whether an address makes no sense in Endpoints.

@@ -39,7 +39,8 @@ impl Registry {
             let name = name_so_far(&object);
             let context = self.strategy_context(target.user, &world, attempt);
             let attributes = target.attributes(Operation::Create, &name, None, &context);
-            self.mutate(&attributes, &mut object).await?;
+            let admission = self.handlers(&attributes);
+            admission.mutate(&attributes, &mut object).await?;
             let resource = target.resource;
             metadata::prepare_new(&mut object, resource, self.random.uuid(), context.now);
             reset_status(&mut object, resource);
@@ -52,8 +53,8 @@ impl Registry {
             }
             metadata::settle_numbers(&mut object, resource);
             let attributes = target.attributes(Operation::Create, &name, None, &context);
-            self.admit(&attributes, Some(&object)).await?;
-            let companions = self.companions(&attributes, &object).await?;
+            admission.validate(&attributes, Some(&object)).await?;
+            let companions = admission.companions(&attributes, &object).await?;
             if !companions.is_empty() && turn.is_none() {
                 // What was read may have changed when it is this write's turn.
                 turn = Some(self.turns.take(target.namespace.unwrap_or_default()).await);

@@ -78,7 +78,7 @@ impl Registry {
             let world = self.cache.world();
             let context = self.strategy_context(target.user, &world, 0);
             let attributes = target.attributes(Operation::Delete, target.name, Some(&value), &context);
-            self.admit(&attributes, None).await?;
+            self.handlers(&attributes).validate(&attributes, None).await?;
             match self.try_delete(target, &key, &object, value, options).await {
                 Ok(deleted) => return Ok(deleted),
                 Err(Failure::Refused(status)) => return Err(status),

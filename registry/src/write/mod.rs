@@ -24,7 +24,7 @@ pub use delete::{DeleteOptions, Deleted, Preconditions, Propagation};
 pub(crate) use turns::Turns;
 pub use update::Change;
 
-use crate::admission::{Attributes, Companion, Operation};
+use crate::admission::{Admission, Attributes, Companion, Operation};
 use crate::notes::Notes;
 use crate::numbers;
 use crate::object::{Draft, Object};
@@ -131,19 +131,38 @@ impl<'a> Target<'a> {
     }
 }
 
-impl Registry {
+/// The admission that handles a write, in order.
+struct Handlers<'a>(Vec<&'a dyn Admission>);
+
+impl Handlers<'_> {
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
-        for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {
+        for admission in &self.0 {
             admission.mutate(attributes, object).await?;
         }
         Ok(())
     }
 
-    async fn admit(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()> {
-        for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {
+    async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()> {
+        for admission in &self.0 {
             admission.validate(attributes, object).await?;
         }
         Ok(())
+    }
+
+    async fn companions(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Companion>> {
+        let mut all = Vec::new();
+        for admission in &self.0 {
+            all.extend(admission.companions(attributes, object).await?);
+        }
+        Ok(all)
+    }
+}
+
+impl Registry {
+    /// Asks all admission whether it handles a write: once, for most handles few writes.
+    fn handlers(&self, attributes: &Attributes<'_>) -> Handlers<'_> {
+        let all = self.admission.iter().map(|admission| &**admission);
+        Handlers(all.filter(|admission| admission.handles(attributes)).collect())
     }
 
     /// Shows admission what is made below an object and stored nowhere: the request for a token, or an eviction.
@@ -151,16 +170,9 @@ impl Registry {
         let world = self.latest().await?;
         let context = self.strategy_context(target.user, &world, 0);
         let attributes = target.attributes(Operation::Create, target.name, None, &context);
-        self.mutate(&attributes, request).await?;
-        self.admit(&attributes, Some(request)).await
-    }
-
-    async fn companions(&self, attributes: &Attributes<'_>, object: &Value) -> Result<Vec<Companion>> {
-        let mut all = Vec::new();
-        for admission in self.admission.iter().filter(|admission| admission.handles(attributes)) {
-            all.extend(admission.companions(attributes, object).await?);
-        }
-        Ok(all)
+        let admission = self.handlers(&attributes);
+        admission.mutate(&attributes, request).await?;
+        admission.validate(&attributes, Some(request)).await
     }
 }
 

@@ -196,7 +196,7 @@ impl Registry {
                 let world = self.latest().await?;
                 let context = self.strategy_context(target.user, &world, 0);
                 let attributes = target.attributes(Operation::Create, target.name, None, &context);
-                self.mutate(&attributes, &mut object.clone()).await?;
+                self.handlers(&attributes).mutate(&attributes, &mut object.clone()).await?;
                 Err(Status::not_found(resource, target.name))
             }
             None => Err(Status::not_found(resource, target.name)),
@@ -234,15 +234,16 @@ impl Registry {
             }
         }
         let attributes = target.attributes(Operation::Update, target.name, Some(old), &context);
-        self.mutate(&attributes, &mut new).await?;
+        let admission = self.handlers(&attributes);
+        admission.mutate(&attributes, &mut new).await?;
         let errors = self.check(resource, target.subresource, &new, Some(old)).await;
         if !errors.is_empty() {
             return Err(target.invalid(target.name, &errors));
         }
         metadata::settle_numbers(&mut new, resource);
         metadata::count_generation(&mut new, old, resource);
-        self.admit(&attributes, Some(&new)).await?;
-        let companions = self.companions(&attributes, &new).await?;
+        admission.validate(&attributes, Some(&new)).await?;
+        let companions = admission.companions(&attributes, &new).await?;
         if !companions.is_empty() && attempt.turn.is_none() {
             // What was read may have changed when it is this write's turn.
             *attempt.turn = Some(self.turns.take(target.namespace.unwrap_or_default()).await);

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::api::{Watch, map, revision, server};
+use crate::api::{map, revision, server};
 use crate::server::Etcd;
-use crate::support::call;
+use crate::support::{Watch, call};
 use crate::{connect, soon};
 use history::{Done, History, Outcome, Shown, Watched};
 

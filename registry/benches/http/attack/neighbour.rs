@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::access::{Access, How};
 use crate::connection::Client;
-use crate::figures::{Figures, Rate};
+use crate::figures::Figures;
 use crate::load::Work;
 use crate::objects::MAPS;
 use crate::process::Child;

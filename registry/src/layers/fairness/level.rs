@@ -217,6 +217,9 @@ impl State {
 
     /// Returns the queue that was given least, the first behind the last that was served.
     fn next_queue(&self) -> Option<usize> {
+        if self.wanted == 0 {
+            return None;
+        }
         let count = self.queues.len();
         let in_turn = (1..=count).map(|step| (self.last + step) % count);
         let waiting = in_turn.filter(|queue| !self.queues[*queue].requests.is_empty());

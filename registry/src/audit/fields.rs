@@ -1,0 +1,105 @@
+//! JSON, written field by field. Most of an event is short text that needs no escapes, and a serializer looks at each of its bytes
+//! by itself: that was a third of what an event cost. Names of fields are written as they are.
+
+use serde::Serialize;
+
+/// The fields of an object, behind its opening brace.
+pub(super) struct Fields<'a>(pub(super) &'a mut Vec<u8>);
+
+impl Fields<'_> {
+    /// Writes a field of text, unless it is empty.
+    pub(super) fn text(&mut self, name: &'static str, value: &str) {
+        if !value.is_empty() {
+            self.name(name);
+            write_text(self.0, value);
+        }
+    }
+
+    /// Writes a field of whatever it is.
+    pub(super) fn value(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        self.name(name);
+        serialize(self.0, value);
+    }
+
+    /// Writes a field that is an object.
+    pub(super) fn object(&mut self, name: &'static str, fields: impl FnOnce(&mut Fields<'_>)) {
+        self.name(name);
+        self.0.push(b'{');
+        fields(&mut Fields(self.0));
+        self.0.push(b'}');
+    }
+
+    /// Writes a field that is a list of text, unless it is empty.
+    pub(super) fn texts(&mut self, name: &'static str, values: &[String]) {
+        if values.is_empty() {
+            return;
+        }
+        self.name(name);
+        self.0.push(b'[');
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                self.0.push(b',');
+            }
+            write_text(self.0, value);
+        }
+        self.0.push(b']');
+    }
+
+    fn name(&mut self, name: &'static str) {
+        if self.0.last() != Some(&b'{') {
+            self.0.push(b',');
+        }
+        self.0.push(b'"');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+    }
+}
+
+fn write_text(line: &mut Vec<u8>, text: &str) {
+    let is_escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // All bytes at once, without a branch for each.
+    if text.bytes().fold(false, |any, byte| any | is_escaped(byte)) {
+        return serialize(line, text);
+    }
+    line.reserve(text.len() + 2);
+    line.push(b'"');
+    line.extend_from_slice(text.as_bytes());
+    line.push(b'"');
+}
+
+fn serialize(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    serde_json::to_writer(line, value).expect("keys that are text make JSON, and memory takes it");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::Fields;
+
+    #[test]
+    fn what_is_written_is_json_whatever_the_text() {
+        let texts = ["plain", "", "\"", "a\\b", "\u{1}\n\t", "\u{7f}é\u{2028}𝄞"].map(str::to_owned);
+        let mut line = b"{".to_vec();
+        let mut fields = Fields(&mut line);
+
+        for (name, text) in ["0", "1", "2", "3", "4", "5"].into_iter().zip(&texts) {
+            fields.text(name, text);
+        }
+        fields.texts("none", &[]);
+        fields.texts("texts", &texts);
+        fields.object("empty", |_| ());
+        fields.object("object", |object| {
+            object.text("text", &texts[2]);
+            object.value("value", &json!([1, null]));
+        });
+        line.push(b'}');
+
+        let read: Value = serde_json::from_slice(&line).unwrap();
+        let wanted = json!({
+            "0": "plain", "2": "\"", "3": "a\\b", "4": "\u{1}\n\t", "5": "\u{7f}é\u{2028}𝄞", "texts": texts,
+            "empty": {}, "object": {"text": "\"", "value": [1, null]},
+        });
+        assert_eq!(read, wanted);
+    }
+}
