@@ -121,6 +121,13 @@ async fn create(server: &ApiServer, name: &str) -> u64 {
     made["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
 }
 
+/// Waits until the server's cache has come to a revision.
+async fn has_seen(server: &ApiServer, revision: u64) {
+    while server.revision().0 < revision {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn get(server: &ApiServer, path: &str) -> (StatusCode, Value) {
     call(server, "GET", path, Value::Null).await
 }
@@ -218,6 +225,7 @@ async fn a_server_whose_store_was_rolled_back_does_not_answer_from_what_was_lost
     create(&server, "kept").await;
     let earlier = storage.store().fork();
     let seen = create(&server, "lost").await;
+    has_seen(&server, seen).await;
 
     storage.replace(earlier);
 
@@ -251,7 +259,8 @@ async fn a_server_whose_watch_finds_its_store_rolled_back_is_not_ready_and_refus
     let faulty = FaultyStorage::new(storage.clone(), FaultPlan::calm(), 1);
     let server = serve(faulty.clone()).await;
     let earlier = storage.store().fork();
-    create(&server, "lost").await;
+    let seen = create(&server, "lost").await;
+    has_seen(&server, seen).await;
 
     // The first event ends the watch; the next one begins in the future.
     faulty.set_plan(FaultPlan::calm().cut_watches(100));

@@ -248,6 +248,7 @@ mod tests {
         // Answers once. Who asks again finds nobody.
         let answer = async move {
             let (mut connection, _) = listener.accept().await.unwrap();
+            drop(listener);
             let mut request = vec![0; 1 << 10];
             assert!(connection.read(&mut request).await.unwrap() > 0);
             let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":503}"#;
@@ -255,6 +256,9 @@ mod tests {
                 "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close";
             let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{status}", status.len());
             connection.write_all(answer.as_bytes()).await.unwrap();
+            connection.shutdown().await.unwrap();
+            // Who closes on what was not read has the answer lost.
+            connection.read_to_end(&mut request).await.unwrap();
         };
 
         let maps: Api<ConfigMap> = Api::namespaced(client, "default");

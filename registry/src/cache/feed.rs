@@ -68,7 +68,8 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// [`FeedError::Storage`] if what is stored cannot be read, or the store was rolled back. A reader that fell too far behind starts over by itself.
+    /// [`FeedError::Storage`] if what is stored cannot be read, or the store was rolled back. A reader that fell too far behind
+    /// starts over by itself.
     pub async fn run(mut self, mut stop: Stop) -> Result<(), FeedError> {
         loop {
             let Some(error) = stop.or(self.follow()).await else { return Ok(()) };
