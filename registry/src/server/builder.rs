@@ -377,6 +377,9 @@ impl ApiServerBuilder {
         admission.extend(self.admission);
         admission.insert(0, Arc::new(Escalation::new(authorization.clone())));
         admission.insert(1, Arc::new(CertificateRights::new(authorization.clone())));
+        for admission in &admission {
+            admission.start(&authorization);
+        }
         let registry = Arc::new(Registry {
             storage: self.storage,
             cache,
