@@ -286,6 +286,109 @@ async fn an_expression_that_fails_or_costs_too_much_refuses_as_the_policy_says()
 }
 
 #[tokio::test(start_paused = true)]
+async fn expressions_ask_authorizers_what_the_writer_may_do() {
+    let spec = json!({
+        "matchConditions": [{"name": "own", "expression": "authorizer.requestResource.check('create').allowed()"}],
+        "variables": [{
+            "name": "secrets",
+            "expression": "authorizer.group('').resource('secrets').namespace('default').name('a').check('get')",
+        }],
+        "validations": [{"expression": "variables.secrets.allowed()", "message": "may not read secrets"}],
+    });
+    let server = bound(spec, json!({})).await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let grant = async |name: &str, resource: &str, verb: &str| {
+        let role = json!({
+            "metadata": {"name": name}, "rules": [{"apiGroups": [""], "resources": [resource], "verbs": [verb]}],
+        });
+        make(&server, &format!("{rbac}/roles"), role).await;
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}],
+        });
+        make(&server, &format!("{rbac}/rolebindings"), binding).await;
+    };
+    let ann = async |name: &str| {
+        let headers = [("impersonate-user", "ann"), ("content-type", "application/json")];
+        let answer = send(&server, "POST", MAPS, &headers, map(name, json!({}))).await;
+        answer.body["message"].as_str().unwrap_or_default().to_owned()
+    };
+    grant("writer", "configmaps", "create").await;
+
+    let before = ann("a").await;
+    grant("reader", "secrets", "get").await;
+
+    assert_eq!(before, format!("{DENIED}may not read secrets"));
+    assert_eq!(ann("b").await, "", "the right counts from the next write on");
+    assert_eq!(says(&server, json!({})).await, "", "an administrator may read them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_authorizer_has_the_functions_of_upstream() {
+    let true_ones = [
+        "authorizer.path('/healthz').check('get').allowed()",
+        "authorizer.group('apps').resource('deployments').subresource('scale').namespace('n').name('x')\
+         .fieldSelector('a=b').labelSelector('c=d').check('update').allowed()",
+        "!authorizer.serviceAccount('default', 'web').group('').resource('pods').check('list').allowed()",
+        "!authorizer.serviceAccount('default', 'web').path('/metrics').check('get').errored()",
+        "authorizer.requestResource.check('create').error() == ''",
+        "authorizer.requestResource.check('create').reason() != '' || true",
+        "['get', 'list'].all(verb, authorizer.requestResource.check(verb).allowed())",
+        "authorizer.requestResource.name('b').namespace('') == authorizer.group('').resource('configmaps').name('b')",
+    ];
+    let failing = [
+        ("authorizer.path(' ').check('get').allowed()", "path must not be empty"),
+        ("authorizer.group('').resource('').check('get').allowed()", "resource must not be empty"),
+        (
+            "authorizer.serviceAccount('a.b', 'c').path('/').check('get').allowed()",
+            "Invalid service account namespace",
+        ),
+        (
+            "authorizer.serviceAccount('a', 'c d').path('/').check('get').allowed()",
+            "Invalid service account name",
+        ),
+        ("authorizer.group('').check('get').allowed()", "no such overload"),
+        ("authorizer.path().check('get').allowed()", "no such overload"),
+        ("object.check('get').allowed()", "no such overload"),
+        (
+            "['a', 'b', 'c'].all(verb, authorizer.requestResource.check(verb).allowed())",
+            "operation cancelled: actual cost limit exceeded",
+        ),
+        (
+            "['a', 'b', 'c'].exists(verb, authorizer.serviceAccount('a', 'b').path('/').check(verb).allowed()) || true",
+            "operation cancelled: actual cost limit exceeded",
+        ),
+    ];
+    for text in true_ones {
+        let server = bound(json!({"validations": [{"expression": text}]}), json!({})).await;
+        assert_eq!(says(&server, json!({})).await, "", "{text}");
+    }
+    for (text, why) in failing {
+        let server = bound(json!({"validations": [{"expression": text}]}), json!({})).await;
+        let said = says(&server, json!({})).await;
+        assert_eq!(said, format!("{DENIED}expression '{text}' resulted in error: {why}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_asks_authorizers_so_often_and_no_more() {
+    let asking = |times: usize| {
+        let validations: Vec<Value> = (0..times)
+            .map(|n| json!({"expression": format!("authorizer.path('/{n}').check('get').allowed()")}))
+            .collect();
+        json!({"validations": validations})
+    };
+
+    let enough = says(&bound(asking(28), json!({})).await, json!({})).await;
+    let too_many = says(&bound(asking(29), json!({})).await, json!({})).await;
+
+    assert_eq!(enough, "");
+    let why = "validation failed due to running out of cost budget, no further validation rules will be run";
+    assert_eq!(too_many, format!("{DENIED}{why}"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pattern_that_is_no_constant_is_charged_by_what_it_is() {
     let matches = json!([{"expression": "'some text'.matches(object.data.pattern)"}]);
     let server = bound(json!({"validations": matches}), json!({})).await;
@@ -315,9 +418,16 @@ async fn a_policy_with_a_broken_expression_is_not_stored() {
             "undeclared reference to 'params' (in container '')",
         ),
         (
-            json!({"validations": [{"expression": "authorizer.path('/x').check('get').allowed()"}]}),
+            json!({"validations": [{
+                "expression": "true", "messageExpression": "authorizer.path('/x').check('get').reason()",
+            }]}),
+            "spec.validations[0].messageExpression",
+            "undeclared reference to 'authorizer'",
+        ),
+        (
+            json!({"validations": [{"expression": "object.check('get').allowed() || authorised.path('/x')"}]}),
             "spec.validations[0].expression",
-            "the variable 'authorizer' is not supported by this server",
+            "undeclared reference to 'authorised'",
         ),
         (
             json!({"variables": [{"name": "v", "expression": "1 +"}], "validations": [{"expression": "true"}]}),

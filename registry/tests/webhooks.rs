@@ -251,6 +251,8 @@ async fn selectors_rules_and_conditions_say_what_a_webhook_is_asked_about() {
         (deletions, 0),
         (condition("request.namespace == 'default' && object.data.a == '1'"), 1),
         (condition("object.data.a == '2'"), 0),
+        (condition("authorizer.requestResource.check('create').allowed()"), 1),
+        (condition("authorizer.serviceAccount('default', 'a').path('/metrics').check('get').allowed()"), 0),
     ];
     for (more, expected) in cases {
         let (answer, hook) = refused(more.clone(), allow).await;

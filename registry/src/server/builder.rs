@@ -364,11 +364,7 @@ impl ApiServerBuilder {
             authenticator.start(&cache, &self.storage);
         }
         let authentication = Authentication::new(authenticators);
-        let mut authorizers = self.authorizers;
-        if authorizers.is_empty() {
-            authorizers =
-                vec![Arc::new(Administrators), Arc::new(NodeAuthorizer::new()), Arc::new(Rbac::new())];
-        }
+        let authorizers = or_default(self.authorizers);
         let authorization = Authorization::new(authorizers, cache.clone(), self.storage.clone());
         let mut admission = match self.without.admission {
             false => admission::builtin_with(self.pod_security),
@@ -377,6 +373,9 @@ impl ApiServerBuilder {
         admission.extend(self.admission);
         admission.insert(0, Arc::new(Escalation::new(authorization.clone())));
         admission.insert(1, Arc::new(CertificateRights::new(authorization.clone())));
+        for admission in &admission {
+            admission.start(&authorization);
+        }
         let registry = Arc::new(Registry {
             storage: self.storage,
             cache,
@@ -396,13 +395,7 @@ impl ApiServerBuilder {
         });
         let (signal, stop) = Stop::channel();
         let mut tasks = JoinSet::new();
-        let (feed_stop, fed) = (stop.clone(), registry.cache.clone());
-        tasks.spawn(async move {
-            if let Err(error) = feed.run(feed_stop).await {
-                fed.set_fed(false);
-                tracing::error!(error = %chain(&error), "the watch cache stopped: reads fail or grow old, and watches show nothing, until the server is started again");
-            }
-        });
+        tasks.spawn(follow(feed, registry.cache.clone(), stop.clone()));
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
         let presence = Mutex::new(present(&registry, self.advertise).await.map_err(StartError::Bootstrap)?);
         let Limits { requests, mutating, time } = self.limits;
@@ -435,6 +428,22 @@ impl ApiServerBuilder {
         let cache = registry.cache.clone();
         let background = Background { signal, cache, stop, tasks: Mutex::new(tasks), presence, sockets };
         Ok(ApiServer { stack, registry, background: Arc::new(background) })
+    }
+}
+
+/// Returns the default authorizers if there are no others.
+fn or_default(authorizers: Vec<Arc<dyn Authorizer>>) -> Vec<Arc<dyn Authorizer>> {
+    if authorizers.is_empty() {
+        return vec![Arc::new(Administrators), Arc::new(NodeAuthorizer::new()), Arc::new(Rbac::new())];
+    }
+    authorizers
+}
+
+/// Follows the store until the server stops, or that cannot be done any more.
+async fn follow(feed: Feed, cache: Cache, stop: Stop) {
+    if let Err(error) = feed.run(stop).await {
+        cache.set_fed(false);
+        tracing::error!(error = %chain(&error), "the watch cache stopped: reads fail or grow old, and watches show nothing, until the server is started again");
     }
 }
 

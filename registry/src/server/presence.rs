@@ -60,7 +60,7 @@ impl Presence {
         let mut rounds = 0_u64;
         while stop.or(tokio::time::sleep(LOOK)).await.is_some() {
             rounds += 1;
-            let renewed = if rounds % 2 == 0 { self.renew().await } else { Ok(()) };
+            let renewed = if rounds.is_multiple_of(2) { self.renew().await } else { Ok(()) };
             // Others are looked at even so.
             warn_if(renewed.and(self.look().await));
         }

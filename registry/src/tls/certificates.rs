@@ -1,7 +1,7 @@
 //! Users by their client certificates.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -198,18 +198,23 @@ impl Authenticator for ClientCertificates {
     }
 }
 
-/// Some certificate authorities.
-#[derive(Debug)]
-pub(super) struct Issuers {
-    verifier: Arc<dyn ClientCertVerifier>,
-    /// What a certificate remembers them by.
-    id: u64,
+/// Some certificate authorities, which can be replaced by others: for an authenticator that knows users by certificates of theirs.
+/// Clones are replaced together.
+#[derive(Debug, Clone)]
+pub struct Authorities {
+    issuers: Arc<RwLock<Issuers>>,
     clock: Clock,
 }
 
+#[derive(Debug, Clone)]
+struct Issuers {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// What a certificate remembers them by.
+    id: u64,
+}
+
 impl Issuers {
-    /// Reads authorities from PEM.
-    pub(super) fn new(pem: &str, clock: Clock) -> Result<Self, AuthorityError> {
+    fn new(pem: &str) -> Result<Self, AuthorityError> {
         let general = |why: String| AuthorityError::Tls(rustls::Error::General(why));
         let roots = roots(pem)?;
         if roots.is_empty() {
@@ -218,21 +223,45 @@ impl Issuers {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
         let verifier = verifier.map_err(|error| general(error.to_string()))?;
-        Ok(Self { verifier, id: fnv1a(pem.bytes()), clock })
+        Ok(Self { verifier, id: fnv1a(pem.bytes()) })
+    }
+}
+
+impl Authorities {
+    /// Reads authorities from PEM. Their certificates count while they are good by this clock.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`] if the text holds no certificates.
+    pub fn new(pem: &str, clock: Clock) -> Result<Self, AuthorityError> {
+        Ok(Self { issuers: Arc::new(RwLock::new(Issuers::new(pem)?)), clock })
+    }
+
+    /// Has these authorities (PEM) count from the next request on, and no others.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`] if the text holds no certificates; then nothing is replaced.
+    pub fn replace(&self, pem: &str) -> Result<(), AuthorityError> {
+        let issuers = Issuers::new(pem)?;
+        *self.issuers.write().expect("no holder panics") = issuers;
+        Ok(())
     }
 
     /// Whether one of them, or somebody whom they let sign, has signed a certificate that is good now. As signatures do not
     /// change, that is found out once for a connection, and again when one of its certificates begins or ends to be good.
     pub(super) fn have_signed(&self, certificate: &PeerCertificate) -> bool {
         let now = self.clock.now().as_second();
+        let issuers = self.issuers.read().expect("no holder panics").clone();
         let mut asked = certificate.0.asked.lock().expect("nothing panics while it holds a certificate");
-        if let Some(verdict) = asked.get(&self.id).filter(|verdict| now < verdict.until) {
+        if let Some(verdict) = asked.get(&issuers.id).filter(|verdict| now < verdict.until) {
             return verdict.is_good;
         }
         let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or_default()));
-        let verified = self.verifier.verify_client_cert(certificate.der(), &certificate.0.intermediates, at);
+        let verified =
+            issuers.verifier.verify_client_cert(certificate.der(), &certificate.0.intermediates, at);
         let verdict = Verdict { is_good: verified.is_ok(), until: certificate.next_change(now) };
-        asked.insert(self.id, verdict);
+        asked.insert(issuers.id, verdict);
         verdict.is_good
     }
 }
@@ -240,7 +269,7 @@ impl Issuers {
 /// Knows users by their certificates as [`ClientCertificates`] does, but only by those of some authorities: for listeners that
 /// trust others too.
 #[derive(Debug)]
-pub struct CertificatesOf(Issuers);
+pub struct CertificatesOf(Authorities);
 
 impl CertificatesOf {
     /// Takes certificates of these authorities (PEM).
@@ -249,7 +278,7 @@ impl CertificatesOf {
     ///
     /// [`AuthorityError::Tls`] if the text holds no certificates.
     pub fn new(authorities: &str, clock: Clock) -> Result<Self, AuthorityError> {
-        Ok(Self(Issuers::new(authorities, clock)?))
+        Ok(Self(Authorities::new(authorities, clock)?))
     }
 }
 

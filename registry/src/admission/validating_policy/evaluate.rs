@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::is_lenient;
 use crate::admission::expressions::{
-    Evaluation, EvaluationError, Expressions, Inputs, Outcome, PER_CONDITIONS, PER_POLICY,
+    Checks, Evaluation, EvaluationError, Expressions, Inputs, Outcome, PER_CONDITIONS, PER_POLICY,
 };
 use crate::admission::matching::conditions_hold;
 
@@ -61,17 +61,17 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
 }
 
 /// Evaluates a policy.
-pub(super) fn policy(spec: &Value, expressions: &Expressions, inputs: &Inputs) -> Verdict {
+pub(super) fn policy(spec: &Value, expressions: &Expressions, inputs: &Inputs, checks: &Checks) -> Verdict {
     let lenient = is_lenient(spec);
     let begin = |budget| {
-        let mut evaluation = Evaluation::new(expressions, inputs, budget);
+        let mut evaluation = Evaluation::new(expressions, inputs, checks, budget);
         for variable in items(spec, "variables") {
             evaluation.define(text(variable, "name"), text(variable, "expression"));
         }
         evaluation
     };
     if items(spec, "matchConditions").next().is_some() {
-        let mut conditions = Evaluation::new(expressions, inputs, PER_CONDITIONS);
+        let mut conditions = Evaluation::new(expressions, inputs, checks, PER_CONDITIONS);
         let mut evaluate = |text: &str| conditions.evaluate(text);
         match conditions_hold(&spec["matchConditions"], !lenient, &mut evaluate) {
             Ok(true) => {}
@@ -162,7 +162,7 @@ mod tests {
     fn verdict(spec: Value) -> Verdict {
         let object = json!({"metadata": {"name": "a"}, "spec": {"replicas": 7}});
         let inputs = Inputs::default().with("object", Some(object)).with("params", Some(json!({"most": 5})));
-        policy(&spec, &Expressions::default(), &inputs)
+        policy(&spec, &Expressions::default(), &inputs, &Checks::none())
     }
 
     #[test]

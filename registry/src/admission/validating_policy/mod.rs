@@ -7,16 +7,17 @@ mod evaluate;
 mod params;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::expressions::Expressions;
+use super::expressions::{Checks, Expressions, Inputs};
 use super::matching::{self, Event};
 use super::{Admission, Attributes};
 use crate::beside::LongWork;
+use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
 use crate::status::{Result, Status};
 use evaluate::{Annotation, Decision, Verdict};
@@ -31,6 +32,7 @@ const LONGEST_ANNOTATION: usize = 10 * 1024;
 pub struct ValidatingPolicies {
     expressions: Arc<Expressions>,
     long: LongWork,
+    authorization: OnceLock<Authorization>,
 }
 
 /// Why a write is refused.
@@ -169,11 +171,24 @@ impl ValidatingPolicies {
         let inputs = matching::inputs(bound.event, bound.version).with("namespaceObject", namespace);
         for params in params {
             let inputs = inputs.clone().with("params", params);
-            let (expressions, spec) = (self.expressions.clone(), bound.spec.clone());
-            let verdict = self.long.run(move || evaluate::policy(&spec, &expressions, &inputs)).await;
+            let verdict = self.verdict(bound, inputs).await;
             judge(bound, verdict, findings, annotations);
         }
         Ok(())
+    }
+
+    /// Evaluates a policy, again when authorizers have decided what it asks.
+    async fn verdict(&self, bound: &Bound<'_>, inputs: Inputs) -> Verdict {
+        let (checks, inputs) = (Checks::about(bound.event), Arc::new(inputs));
+        loop {
+            let (expressions, spec) = (self.expressions.clone(), bound.spec.clone());
+            let (inputs, asked) = (inputs.clone(), checks.clone());
+            let evaluate = move || evaluate::policy(&spec, &expressions, &inputs, &asked);
+            let verdict = self.long.run(evaluate).await;
+            if !checks.decide(self.authorization.get(), bound.event.attributes.user).await {
+                return verdict;
+            }
+        }
     }
 }
 
@@ -240,6 +255,10 @@ fn refusal(event: &Event<'_>, denial: Denial) -> Status {
 
 #[async_trait]
 impl Admission for ValidatingPolicies {
+    fn start(&self, authorization: &Authorization) {
+        let _ = self.authorization.set(authorization.clone());
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         let resource = attributes.resource;
         // Policies are never about policies: nobody could get rid of them.

@@ -13,8 +13,8 @@ mod target;
 mod tests;
 mod validating;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,9 +26,10 @@ pub use mutating::MutatingWebhooks;
 pub use validating::ValidatingWebhooks;
 
 use super::Attributes;
-use super::expressions::Expressions;
+use super::expressions::{Checks, Expressions};
 use super::matching::{self, Event, timed_out};
 use crate::cache::World;
+use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
 use crate::status::{Result, Status};
 use client::Client;
@@ -53,6 +54,7 @@ pub(super) struct Caller {
     client: Client,
     expressions: Expressions,
     calls: AtomicU64,
+    authorization: OnceLock<Authorization>,
 }
 
 /// Calls webhooks that are asked about other things than writes.
@@ -112,7 +114,7 @@ impl<'w> Hook<'w> {
     }
 
     /// The version in which the webhook wants to see a write; absent if it is not asked about it.
-    fn version<'a>(&self, event: &Event<'a>, expressions: &Expressions) -> Result<Option<&'a Resource>> {
+    async fn version<'a>(&self, event: &Event<'a>, caller: &Caller) -> Result<Option<&'a Resource>> {
         let hook = self.value;
         // Selectors that cannot be evaluated concern those only whom the rules are about.
         let in_namespace = matching::in_namespace(event, &hook["namespaceSelector"]);
@@ -131,7 +133,15 @@ impl<'w> Hook<'w> {
             return Ok(Some(version));
         }
         let inputs = matching::inputs(event, version).with("namespaceObject", None);
-        let holds = matching::conditions_hold_for(conditions, !self.is_lenient(), expressions, &inputs);
+        let (fails, checks) = (!self.is_lenient(), Checks::about(event));
+        let holds = loop {
+            let holds =
+                matching::conditions_hold_for(conditions, fails, &caller.expressions, &inputs, &checks);
+            // What authorizers have to decide first is evaluated again.
+            if !checks.decide(caller.authorization.get(), event.attributes.user).await {
+                break holds;
+            }
+        };
         let holds = holds.map_err(|why| {
             // Why may quote what is written, such as a secret: that is for its writer alone.
             tracing::warn!(
