@@ -14,6 +14,7 @@ mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+pub(crate) mod parameter_rights;
 mod pod_security;
 mod priority;
 mod resource_quota;

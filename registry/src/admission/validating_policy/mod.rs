@@ -21,7 +21,7 @@ use crate::resource::Resource;
 use crate::status::{Result, Status};
 use evaluate::{Annotation, Decision, Verdict};
 
-const POLICIES: &str = "/registry/validatingadmissionpolicies/";
+pub(super) const POLICIES: &str = "/registry/validatingadmissionpolicies/";
 const BINDINGS: &str = "/registry/validatingadmissionpolicybindings/";
 /// How many bytes the value of an audit annotation may have.
 const LONGEST_ANNOTATION: usize = 10 * 1024;
