@@ -1,9 +1,12 @@
 //! Validating admission policies: what they are about, what their expressions know, what the client is told.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
 use http::StatusCode;
+use log::Log;
 use quarterdeck_registry::write::Target;
 use quarterdeck_registry::{ApiServer, MemoryStorage, Notes, User};
 use serde_json::{Value, json};
@@ -283,6 +286,56 @@ async fn an_expression_that_fails_or_costs_too_much_refuses_as_the_policy_says()
         stopped.ends_with("resulted in error: operation cancelled: actual cost limit exceeded"),
         "{stopped}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_fails_is_logged_without_what_was_written() {
+    let log = Log::follow();
+    let fails = json!([{"expression": "true"}, {"expression": "int(object.data.x) == 1"}]);
+    let unmet = json!([
+        {"name": "a", "expression": "object.data.nothing == 'x'"}, {"name": "b", "expression": "false"},
+    ]);
+    let param =
+        json!({"paramRef": {"name": "none", "namespace": "default", "parameterNotFoundAction": "Deny"}});
+    let about_secrets = json!({"apiVersion": "v1", "kind": "Secret"});
+
+    for (policy, binding, at) in [
+        (json!({"validations": fails}), json!({}), "at=\"validations[1]\" failure_policy=\"Fail\""),
+        (
+            json!({"validations": fails, "failurePolicy": "Ignore"}),
+            json!({}),
+            "at=\"validations[1]\" failure_policy=\"Ignore\"",
+        ),
+        (
+            json!({"validations": fails, "matchConditions": [unmet[0]]}),
+            json!({}),
+            "at=\"matchConditions[0]\"",
+        ),
+        (json!({"validations": fails, "matchConditions": unmet}), json!({}), ""),
+        (
+            json!({"auditAnnotations": [{"key": "k", "valueExpression": "1"}]}),
+            json!({}),
+            "at=\"auditAnnotations[0]\"",
+        ),
+        (json!({"validations": fails, "paramKind": about_secrets}), param, "at=\"paramRef\""),
+        (json!({"validations": [{"expression": "false"}]}), json!({}), ""),
+    ] {
+        let server = bound(policy.clone(), binding).await;
+        let before = log.lines_with("a policy fails").len();
+
+        says(&server, json!({"x": "hush-hush"})).await;
+
+        let lines = log.lines_with("a policy fails").split_off(before);
+        if at.is_empty() {
+            assert_eq!(lines, [] as [String; 0], "{policy}");
+            continue;
+        }
+        assert_eq!(lines.len(), 1, "{policy}: {lines:?}");
+        for part in ["WARN", at, "policy=\"p.example.com\" binding=\"b\""] {
+            assert!(lines[0].contains(part), "{part} is not in {lines:?}");
+        }
+    }
+    assert!(!log.text().contains("hush-hush"), "{}", log.text());
 }
 
 #[tokio::test(start_paused = true)]
