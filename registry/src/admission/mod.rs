@@ -48,8 +48,8 @@ pub use service_account::ServiceAccount;
 pub use storage_protection::StorageObjectInUseProtection;
 pub use taint_nodes::TaintNodesByCondition;
 pub use validating_policy::ValidatingPolicies;
-pub(crate) use webhook::WebhookClient;
 pub use webhook::{MutatingWebhooks, ValidatingWebhooks};
+pub(crate) use webhook::{WebhookClient, Why};
 
 use crate::cache::World;
 use crate::notes::Notes;
