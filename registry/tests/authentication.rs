@@ -59,6 +59,39 @@ async fn who_has(server: &ApiServer, token: &str) -> Result<Value, StatusCode> {
     who(server, Request::builder().header("authorization", format!("Bearer {token}"))).await
 }
 
+/// Takes no token.
+#[derive(Debug)]
+struct Refuses(&'static str);
+
+#[async_trait::async_trait]
+impl Authenticator for Refuses {
+    async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<User>, String> {
+        Err(self.0.to_owned())
+    }
+
+    async fn authenticate_token(&self, _: &str, _: &[String]) -> Result<Option<(User, Vec<String>)>, String> {
+        Err(self.0.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn who_refuses_a_token_does_not_keep_others_from_knowing_it() {
+    let tokens = StaticTokens::from_csv("s3cr3t,ann,7\n").unwrap();
+    let builder = builder().authenticator(Refuses("not mine")).authenticator(tokens);
+    let server = builder.authenticator(Refuses("nor mine")).start().await.unwrap();
+    let review = async |token: &str| {
+        let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+        call(&server, "POST", path, json!({"spec": {"token": token}})).await.1["status"].clone()
+    };
+
+    let (known, unknown) = (review("s3cr3t").await, review("other").await);
+
+    assert_eq!((&known["authenticated"], &known["user"]["username"]), (&json!(true), &json!("ann")));
+    assert_eq!(known.get("error"), None);
+    assert_eq!(unknown, json!({"user": {}, "error": "[not mine, nor mine]"}));
+    assert_eq!(who_has(&server, "s3cr3t").await.unwrap()["username"], "ann", "as for requests");
+}
+
 #[tokio::test]
 async fn tokens_of_a_file_are_known_and_others_make_nobody_anonymous() {
     let file = "s3cr3t,ann,7,\"crew,cooks\"\nother,bob,8\n";

@@ -342,7 +342,7 @@ pub(super) fn conditions_hold(
 }
 
 /// What evaluates an expression.
-type Evaluator<'e> = dyn FnMut(&str) -> std::result::Result<Outcome, EvaluationError> + 'e;
+pub(super) type Evaluator<'e> = dyn FnMut(&str) -> std::result::Result<Outcome, EvaluationError> + 'e;
 
 /// As [`conditions_hold`], with a budget of their own and no variables beside the inputs.
 ///

@@ -16,6 +16,7 @@ mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+pub(crate) mod parameter_rights;
 mod pod_security;
 mod priority;
 mod resource_quota;
@@ -49,8 +50,8 @@ pub use service_account::ServiceAccount;
 pub use storage_protection::StorageObjectInUseProtection;
 pub use taint_nodes::TaintNodesByCondition;
 pub use validating_policy::ValidatingPolicies;
-pub(crate) use webhook::WebhookClient;
 pub use webhook::{MutatingWebhooks, ValidatingWebhooks};
+pub(crate) use webhook::{WebhookClient, Why};
 
 use crate::cache::World;
 use crate::layers::authorization::Authorization;

@@ -114,27 +114,37 @@ impl Authentication {
         Self { authenticators: authenticators.into(), refused: Arc::default(), late: Arc::default() }
     }
 
-    /// Returns whose a token is, and for which of the audiences it is good.
+    /// Returns whose a token is, and for which of the audiences it is good. As for requests, one to whom it is no good does not
+    /// keep others from being asked.
     ///
     /// # Errors
     ///
-    /// Why the token is no good.
+    /// Why the token is no good, if nobody knows whose it is.
     pub async fn token(
         &self,
         token: &str,
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, String> {
+        let mut refusals = Vec::new();
         for authenticator in &*self.authenticators {
             let asked = authenticator.authenticate_token(token, audiences);
             let asked = tokio::time::timeout(PATIENCE, asked).await;
             let known =
                 asked.unwrap_or_else(|_| Err("an authenticator did not say whose it is in time".into()));
-            if let Some((mut user, audiences)) = known? {
-                join_everybody(&mut user);
-                return Ok(Some((user, audiences)));
+            match known {
+                Ok(None) => {}
+                Ok(Some((mut user, audiences))) => {
+                    join_everybody(&mut user);
+                    return Ok(Some((user, audiences)));
+                }
+                Err(why) => refusals.push(why),
             }
         }
-        Ok(None)
+        match refusals.as_slice() {
+            [] => Ok(None),
+            [why] => Err(why.clone()),
+            several => Err(format!("[{}]", several.join(", "))),
+        }
     }
 
     /// Asks in turn, for a bounded time in all. Who cannot be known by then is nobody.

@@ -20,6 +20,7 @@ use super::housekeeping::Housekeeping;
 use super::presence::Presence;
 use super::{ApiServer, Background};
 use crate::admission::certificates::CertificateRights;
+use crate::admission::parameter_rights::ParameterRights;
 use crate::admission::{self, Admission, PodSecurity};
 use crate::audit::{Audit, AuditLayer, RefusalLayer};
 use crate::cache::{Cache, Feed, FeedError};
@@ -255,7 +256,8 @@ impl ApiServerBuilder {
     }
 
     /// Leaves out the built-in admission, webhooks and policies included (default: all of it, see [`admission::builtin`]). That
-    /// nobody gives away more rights than they hold, and what [`admission`](Self::admission) adds, stays.
+    /// nobody gives away more rights than they hold or reads by a policy what they may not, and what [`admission`](Self::admission)
+    /// adds, stays.
     pub fn without_admission(mut self) -> Self {
         self.without.admission = true;
         self
@@ -373,6 +375,7 @@ impl ApiServerBuilder {
         admission.extend(self.admission);
         admission.insert(0, Arc::new(Escalation::new(authorization.clone())));
         admission.insert(1, Arc::new(CertificateRights::new(authorization.clone())));
+        admission.insert(2, Arc::new(ParameterRights::new(authorization.clone())));
         for admission in &admission {
             admission.start(&authorization);
         }

@@ -19,10 +19,11 @@ use super::{Admission, Attributes};
 use crate::beside::LongWork;
 use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
+use crate::sparing::Sparing;
 use crate::status::{Result, Status};
 use evaluate::{Annotation, Decision, Verdict};
 
-const POLICIES: &str = "/registry/validatingadmissionpolicies/";
+pub(super) const POLICIES: &str = "/registry/validatingadmissionpolicies/";
 const BINDINGS: &str = "/registry/validatingadmissionpolicybindings/";
 /// How many bytes the value of an audit annotation may have.
 const LONGEST_ANNOTATION: usize = 10 * 1024;
@@ -33,6 +34,8 @@ pub struct ValidatingPolicies {
     expressions: Arc<Expressions>,
     long: LongWork,
     authorization: OnceLock<Authorization>,
+    /// What is logged of policies that fail.
+    failed: Sparing,
 }
 
 /// Why a write is refused.
@@ -106,6 +109,21 @@ fn version<'a>(event: &Event<'a>, resources: &Value) -> Result<Option<&'a Resour
 }
 
 impl ValidatingPolicies {
+    /// Tells the log that a policy fails, and where. Why may quote what is written: that is for its writer alone.
+    fn say_failed(&self, (policy, spec): (&str, &Value), binding: &str, at: &str) {
+        let failure_policy = if is_lenient(spec) { "Ignore" } else { "Fail" };
+        self.failed.say(|left_out| {
+            tracing::warn!(
+                policy,
+                binding,
+                at,
+                failure_policy,
+                left_out,
+                "a policy fails or costs too much: its failurePolicy says whether writes are refused; look at it there"
+            );
+        });
+    }
+
     /// Evaluates a policy for all its bindings.
     async fn policy(
         &self,
@@ -115,9 +133,10 @@ impl ValidatingPolicies {
         findings: &mut Findings,
     ) -> Result<()> {
         let (name, spec) = policy;
-        let misconfigured = |what: &str, why: &dyn std::fmt::Display| {
+        let misconfigured = |at: &str, why: &dyn std::fmt::Display| {
+            self.say_failed(policy, "", at);
             let message = format!(
-                "ValidatingAdmissionPolicy '{name}' denied request: failed to configure {what}: {why}"
+                "ValidatingAdmissionPolicy '{name}' denied request: failed to configure policy: {why}"
             );
             (!is_lenient(spec)).then_some(Denial { message, reason: None })
         };
@@ -125,14 +144,14 @@ impl ValidatingPolicies {
             Ok(Some(version)) => version,
             Ok(None) => return Ok(()),
             Err(status) => {
-                findings.denials.extend(misconfigured("policy", &status.message));
+                findings.denials.extend(misconfigured("matchConstraints", &status.message));
                 return Ok(());
             }
         };
         let kind = match params::kind(&spec["paramKind"], event.attributes.world) {
             Ok(kind) => kind,
             Err(why) => {
-                findings.denials.extend(misconfigured("policy", &why));
+                findings.denials.extend(misconfigured("paramKind", &why));
                 return Ok(());
             }
         };
@@ -141,13 +160,18 @@ impl ValidatingPolicies {
             let bound = Bound { policy: name, spec, binding, binding_spec, event, version };
             let params = match self::version(event, &binding_spec["matchResources"]) {
                 Ok(None) => continue,
-                Ok(Some(_)) => params::collect(kind, &binding_spec["paramRef"], event),
-                Err(status) => Err(status.message),
+                Ok(Some(_)) => {
+                    params::collect(kind, &binding_spec["paramRef"], event).map_err(|why| ("paramRef", why))
+                }
+                Err(status) => Err(("matchResources", status.message)),
             };
+            if let Err((at, _)) = &params {
+                self.say_failed(policy, binding, at);
+            }
             match params {
                 Ok(params) => self.binding(&bound, params, findings, &mut annotations).await?,
                 Err(_) if is_lenient(spec) => {}
-                Err(why) => {
+                Err((_, why)) => {
                     let message = format!("failed to configure binding: {why}");
                     findings.denials.push(bound.deny(Decision { message, reason: None }));
                 }
@@ -172,6 +196,9 @@ impl ValidatingPolicies {
         for params in params {
             let inputs = inputs.clone().with("params", params);
             let verdict = self.verdict(bound, inputs).await;
+            if let Some(at) = &verdict.failed {
+                self.say_failed((bound.policy, bound.spec), bound.binding, at);
+            }
             judge(bound, verdict, findings, annotations);
         }
         Ok(())

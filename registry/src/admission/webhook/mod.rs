@@ -34,6 +34,7 @@ use crate::resource::Resource;
 use crate::status::{Result, Status};
 use client::Client;
 use refusal::Failure;
+pub(crate) use refusal::Why;
 use review::Answer;
 
 /// How long the webhooks of one write may take together: as long as upstream's requests.
@@ -73,7 +74,7 @@ impl WebhookClient {
         world: &World,
         body: Bytes,
         until: Instant,
-    ) -> std::result::Result<Value, String> {
+    ) -> std::result::Result<Value, Why> {
         let place = target::Place::of(config)?;
         let turn = timeout_at(until, self.0.place()).await;
         let _turn = turn.map_err(|_| "context deadline exceeded".to_owned())?;
@@ -200,13 +201,14 @@ impl Caller {
         request["oldObject"] = old.clone().unwrap_or_default();
         let body = review::request(offered, request);
         let seconds = hook.value["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT);
-        let place = target::Place::of(&hook.value["clientConfig"]).map_err(Failure::Calling)?;
+        let place =
+            target::Place::of(&hook.value["clientConfig"]).map_err(|why| Failure::Calling(why.into()))?;
         let Ok(_turn) = timeout_at(until, self.client.place()).await else {
             return Err(Failure::Refused(timed_out()));
         };
         let until = until.min(Instant::now() + Duration::from_secs(seconds));
         let answer = self.client.post(&place, attributes.world, body, until).await;
-        let answer = answer.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
+        let answer = answer.map_err(|why| Failure::Calling(why.of("failed to call webhook")))?;
         let answer = Answer::read(&answer, offered, &uid, mutating)?;
         for (key, value) in answer.audit_annotations() {
             attributes.annotate(format!("{}/{key}", hook.name()), value);
@@ -222,11 +224,11 @@ impl Caller {
 }
 
 /// Tells of a webhook that failed and is passed over.
-fn passed_over(hook: Hook<'_>, why: &str, event: &Event<'_>, sort: &str, round: usize) {
+fn passed_over(hook: Hook<'_>, why: &Why, event: &Event<'_>, sort: &str, round: usize) {
     tracing::warn!(
         webhook = hook.name(),
         configuration = hook.configuration,
-        why,
+        why = why.logged,
         "a webhook failed and is passed over, as its failurePolicy says: look at it and at its clientConfig"
     );
     let key = format!("failed-open.{sort}.webhook.admission.k8s.io/round_{round}_index_{}", hook.index);
@@ -234,14 +236,14 @@ fn passed_over(hook: Hook<'_>, why: &str, event: &Event<'_>, sort: &str, round: 
 }
 
 /// Refuses a write because a webhook failed.
-fn failed(hook: Hook<'_>, why: &str) -> Status {
+fn failed(hook: Hook<'_>, why: &Why) -> Status {
     tracing::warn!(
         webhook = hook.name(),
         configuration = hook.configuration,
-        why,
+        why = why.logged,
         "a webhook failed, and with it the request, as its failurePolicy says: look at it and at its clientConfig"
     );
-    Status::internal(format!("failed calling webhook \"{}\": {why}", hook.name()))
+    Status::internal(format!("failed calling webhook \"{}\": {}", hook.name(), why.shown))
 }
 
 /// Returns mutating and validating webhooks, which share connections. When a webhook has changed an object, `before` changes it
