@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -33,10 +33,13 @@ const PAGE: usize = 2;
 /// A store whose entries are maps of an API server, and are read, listed and watched through its cache.
 ///
 /// What creates or replaces one entry goes through the server, too; other commits go to the store, as those of another server
-/// would. What no client is told, as which entry an event replaced, is taken from the store's own history.
+/// would. Several servers are asked in turns, for the pages of one list, too. What no client is told, as which entry an event
+/// replaced, is taken from the store's own history.
 #[derive(Debug)]
 pub(crate) struct Served<S> {
-    server: ApiServer,
+    servers: Vec<ApiServer>,
+    /// How many calls were made: servers take turns.
+    calls: AtomicUsize,
     store: FaultyStorage<S>,
     maps: Maps,
     history: Arc<History>,
@@ -49,12 +52,23 @@ pub(crate) struct Served<S> {
 impl<S: Storage + Clone> Served<S> {
     /// Starts a server over a store that was never written. The store does not fail until it is given a plan.
     pub(crate) async fn over(store: S, seed: u64) -> Self {
-        let store = FaultyStorage::new(store, FaultPlan::calm(), seed);
-        let builder = ApiServer::builder(store.clone()).only(["namespaces", "configmaps"]);
-        let server = builder.start().await.unwrap();
+        Self::over_each([store], seed).await
+    }
+
+    /// Starts a server over each of these, which are one store that was never written.
+    pub(crate) async fn over_each(stores: impl IntoIterator<Item = S>, seed: u64) -> Self {
+        let (mut servers, mut last) = (Vec::new(), None);
+        for store in stores {
+            let store = FaultyStorage::new(store, FaultPlan::calm(), seed);
+            let builder = ApiServer::builder(store.clone()).only(["namespaces", "configmaps"]);
+            servers.push(builder.start().await.unwrap());
+            last = Some(store);
+        }
+        let store = last.expect("there is a server");
         let maps = Maps { base: store.revision().await.unwrap().0 };
         let history = Arc::new(History::start(store.inner().clone(), maps).await);
-        Self { server, store, maps, history, compacted: Arc::default(), age: "" }
+        let (calls, compacted) = (AtomicUsize::new(0), Arc::default());
+        Self { servers, calls, store, maps, history, compacted, age: "" }
     }
 
     /// Reads what the cache holds, whatever its age, and so breaks clause 3.
@@ -62,13 +76,18 @@ impl<S: Storage + Clone> Served<S> {
         Self { age: "&resourceVersion=0", ..self }
     }
 
-    /// Returns the store below the server.
+    /// Returns the store below the last server.
     pub(crate) fn store(&self) -> &FaultyStorage<S> {
         &self.store
     }
 
+    /// Returns the server whose turn it is.
+    fn server(&self) -> &ApiServer {
+        &self.servers[self.calls.fetch_add(1, Ordering::Relaxed) % self.servers.len()]
+    }
+
     async fn read(&self, path: &str) -> Result<Value, StorageError> {
-        match call(&self.server, "GET", path, Value::Null).await {
+        match call(self.server(), "GET", path, Value::Null).await {
             (StatusCode::OK, body) => Ok(body),
             (code, body) => Err(self.error(code, &body)),
         }
@@ -84,7 +103,9 @@ impl<S: Storage + Clone> Served<S> {
             (StatusCode::GATEWAY_TIMEOUT, Some((_, current))) => {
                 StorageError::Future(self.maps.revision(current))
             }
-            (StatusCode::SERVICE_UNAVAILABLE, _) => StorageError::Unavailable(message.to_owned().into()),
+            (StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT, _) => {
+                StorageError::Unavailable(message.to_owned().into())
+            }
             (StatusCode::INSUFFICIENT_STORAGE, _) => StorageError::Full(message.to_owned().into()),
             _ => panic!("{code}: {body}"),
         }
@@ -134,9 +155,9 @@ impl<S: Storage + Clone> Served<S> {
             let (code, body) = match expect {
                 Expect::Modified(at) => {
                     map["metadata"]["resourceVersion"] = self.maps.at_server(at).to_string().into();
-                    call(&self.server, "PUT", &self.maps.path(key), map.clone()).await
+                    call(self.server(), "PUT", &self.maps.path(key), map.clone()).await
                 }
-                _ => call(&self.server, "POST", MAPS, map.clone()).await,
+                _ => call(self.server(), "POST", MAPS, map.clone()).await,
             };
             match code {
                 StatusCode::OK | StatusCode::CREATED => {
@@ -162,7 +183,7 @@ impl<S: Storage + Clone> Served<S> {
 impl<S: Storage + Clone> Storage for Served<S> {
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StorageError> {
         let path = format!("{}?{}", self.maps.path(key), self.age);
-        match call(&self.server, "GET", &path, Value::Null).await {
+        match call(self.server(), "GET", &path, Value::Null).await {
             (StatusCode::OK, map) => Ok(Some(self.entry(&map).await)),
             (StatusCode::NOT_FOUND, _) => Ok(None),
             (code, body) => Err(self.error(code, &body)),
@@ -220,7 +241,7 @@ impl<S: Storage + Clone> Storage for Served<S> {
             return Err(StorageError::Future(now));
         }
         let watching = Watching {
-            watch: Watch::start(&self.server, MAPS, self.maps.at_server(after)).await,
+            watch: Watch::start(self.server(), MAPS, self.maps.at_server(after)).await,
             maps: self.maps,
             history: self.history.clone(),
             compacted: self.compacted.clone(),
@@ -247,12 +268,14 @@ impl<S: Storage + Clone> Storage for Served<S> {
         }
         // Nobody forgets what they have not seen.
         let there = Revision(self.maps.at_server(at));
-        let cache = &self.server.registry().cache;
-        let _ = cache.published().wait_for(|published| *published >= there).await;
+        let caches: Vec<_> = self.servers.iter().map(|server| &server.registry().cache).collect();
+        for cache in &caches {
+            let _ = cache.published().wait_for(|published| *published >= there).await;
+        }
         self.history.comes_to(at).await;
         self.compacted.fetch_max(at.0, Ordering::SeqCst);
         self.store.compact(there).await?;
-        cache.forget(there);
+        caches.iter().for_each(|cache| cache.forget(there));
         Ok(())
     }
 
