@@ -18,6 +18,7 @@ use crate::figures::Figures;
 use crate::load::Work;
 use crate::objects::MAPS;
 use crate::process::Child;
+use crate::rate::Rate;
 
 /// How many lists a flood has under way.
 const FLOOD: usize = 64;
