@@ -33,6 +33,11 @@ impl Entries {
         self.map.get(key)
     }
 
+    /// Returns the entry at a key, to be replaced by another at that key.
+    pub(super) fn get_mut(&mut self, key: &Key) -> Option<&mut Arc<Entry>> {
+        self.map.get_mut(key)
+    }
+
     /// Returns all entries in the order of their keys.
     #[cfg(feature = "embedded")]
     pub(super) fn values(&self) -> impl Iterator<Item = &Arc<Entry>> {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::mem;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
@@ -104,14 +105,16 @@ impl Versions {
     }
 
     fn put(&mut self, revision: Revision, key: Key, value: Bytes) -> Changed {
-        // All versions of a key share the text that came first, however many copies of it callers bring.
-        let (key, created) = match self.entries.get(&key) {
-            Some(previous) => (previous.key.clone(), previous.created),
-            None => (key, revision),
+        let mut entry = Entry { key, value, created: revision, modified: revision };
+        let Some(there) = self.entries.get_mut(&entry.key) else {
+            let entry = Arc::new(entry);
+            return Changed { previous: self.entries.insert(Arc::clone(&entry)), present: Some(entry) };
         };
-        let entry = Arc::new(Entry { key, value, created, modified: revision });
-        let previous = self.entries.insert(Arc::clone(&entry));
-        Changed { previous, present: Some(entry) }
+        // All versions of a key share the text that came first, however many copies of it callers bring.
+        entry.key = there.key.clone();
+        entry.created = there.created;
+        let entry = Arc::new(entry);
+        Changed { previous: Some(mem::replace(there, Arc::clone(&entry))), present: Some(entry) }
     }
 
     pub(super) fn list(&self, list: &List) -> Result<Page, StorageError> {

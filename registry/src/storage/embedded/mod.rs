@@ -1,11 +1,12 @@
 //! A store in a directory: a checksummed, append-only log under the versioned map that the memory store has.
 //!
-//! Start at [`EmbeddedStorage`]. A commit takes this way: `queue` checks and applies it, and lets it wait with others;
-//! `writer`, one thread, takes all that wait at once, has `log` append them as one frame and sync it, publishes them to
-//! readers, and answers their callers. `snapshot` replaces what of the log nobody can ask for any more, `recovery`
+//! Start at [`EmbeddedStorage`]. A commit takes this way: in `queue` it waits with others; `writer`, one thread, takes all that
+//! wait at once, checks and applies them as one `batch`, has `log` append it as one frame and sync it, publishes it to readers, and
+//! answers the callers. `snapshot` replaces what of the log nobody can ask for any more, `recovery`
 //! reads everything back, and `backup` makes copies. `format` says what the bytes mean; `disk` is the seam to the operating system.
 
 mod backup;
+mod batch;
 mod disk;
 mod error;
 mod figures;
@@ -128,7 +129,7 @@ struct Shared {
 
 impl Shared {
     fn new(recovered: Recovered) -> (Self, Writer) {
-        let queue = Arc::new(Queue::new(recovered.versions.clone()));
+        let queue = Arc::new(Queue::new());
         let published = Arc::new(Published::new(recovered.versions.clone()));
         let writer = Writer::new(recovered, queue, published);
         (writer.shared(), writer)

@@ -1,10 +1,10 @@
-//! The line between callers and the writer: transactions are checked and applied here, in order, and wait together for
-//! the next sync.
+//! The line between callers and the writer: what waits together for the next sync.
 //!
-//! The queue's versions are ahead of the published ones by what is not durable yet. Nothing that depends on them is told
-//! to anybody before it is: a conflict with a commit in flight waits for that commit's sync, too.
+//! Callers hold it for no longer than it takes to get in. The writer checks and applies what waits: so the versions are touched by one
+//! core, and nobody waits for a lock while they are.
 
 use std::io;
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,9 +12,8 @@ use quarterdeck_core::component::BoxError;
 use quarterdeck_core::storage::{Revision, StorageError, Transaction};
 use tokio::sync::{Semaphore, oneshot};
 
-use super::super::history::{Forgotten, Logged};
-use super::super::versions::{Versions, size, validate};
-use super::format::{FRAME_HEADER, write_commit, write_compact};
+use super::super::versions::{size, validate};
+use super::batch::Batch;
 
 /// So much may wait for a sync, in KiB: larger than any transaction. Beyond it callers wait to get in line.
 const IN_FLIGHT: u32 = 32 << 10;
@@ -22,45 +21,37 @@ const IN_FLIGHT: u32 = 32 << 10;
 /// The answer to a caller.
 pub(super) type Answer = Result<Revision, StorageError>;
 
-/// What waits for the same sync.
+/// Who waits for an answer.
+pub(super) type Caller = oneshot::Sender<Answer>;
+
+/// What a caller asks for.
 #[derive(Debug)]
-pub(super) struct Batch {
-    /// Room for a frame's header, then the records.
-    pub(super) frame: Vec<u8>,
-    pub(super) commits: Vec<Arc<Logged>>,
-    /// History that is forgotten in it. To drop it takes a while: not what anybody should wait for.
-    pub(super) forgotten: Vec<Forgotten>,
-    pub(super) replies: Vec<(oneshot::Sender<Answer>, Answer)>,
-    /// What the batch takes of what may be in flight.
-    room: usize,
+pub(super) enum Request {
+    Commit(Transaction),
+    Compact(Revision),
 }
 
-impl Batch {
-    fn new(mut frame: Vec<u8>) -> Self {
-        frame.clear();
-        frame.resize(FRAME_HEADER, 0);
-        Self { frame, commits: Vec::new(), forgotten: Vec::new(), replies: Vec::new(), room: 0 }
-    }
-
-    /// Returns whether there is something to write, and not only something to answer.
-    pub(super) fn has_records(&self) -> bool {
-        self.frame.len() > FRAME_HEADER
-    }
+/// What waited, in the order in which it came.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) waiting: Vec<(Caller, Request)>,
+    /// What it takes of what may wait.
+    pub(super) room: usize,
 }
 
-/// Why the writer finds no batch.
-pub(super) enum NoBatch {
-    /// None came in the time that it may wait.
+/// Why the writer finds nothing.
+pub(super) enum Nothing {
+    /// Nothing came in the time that it may wait.
     Late,
-    /// None will come: the store closes.
+    /// Nothing will come: the store closes.
     Closing,
 }
 
+#[derive(Default)]
 struct Line {
-    versions: Versions,
-    batch: Batch,
-    /// Whether a batch was taken and is not done.
-    busy: bool,
+    taken: Taken,
+    /// Whether the writer waits to be woken.
+    is_awaited: bool,
     /// Whether nobody is let in any more because the store closes.
     closing: bool,
     /// Why nothing can be written any more.
@@ -75,10 +66,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(versions: Versions) -> Self {
-        let batch = Batch::new(Vec::new());
-        let line = Line { versions, batch, busy: false, closing: false, failed: None };
-        Self { line: Mutex::new(line), work: Condvar::new(), room: Semaphore::new(IN_FLIGHT as usize) }
+    pub(super) fn new() -> Self {
+        Self { line: Mutex::default(), work: Condvar::new(), room: Semaphore::new(IN_FLIGHT as usize) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -89,63 +78,47 @@ impl Queue {
     pub(super) async fn commit(&self, transaction: Transaction) -> Answer {
         validate(&transaction.writes)?;
         let kibibytes = u32::try_from(size(&transaction.writes) >> 10).unwrap_or(IN_FLIGHT) + 1;
-        self.wait(kibibytes, |line| line.commit(transaction)).await
+        self.wait(kibibytes, Request::Commit(transaction)).await
     }
 
     /// Gets a compaction in line and waits for its answer.
     pub(super) async fn compact(&self, at: Revision) -> Answer {
-        self.wait(1, |line| line.compact(at)).await
+        self.wait(1, Request::Compact(at)).await
     }
 
     /// There is no wait between getting room and getting in line: a future that is dropped did both, or neither.
-    async fn wait(&self, room: u32, enter: impl FnOnce(&mut Line) -> Answer) -> Answer {
+    async fn wait(&self, room: u32, request: Request) -> Answer {
         let permit = self.room.acquire_many(room).await.map_err(unavailable)?;
-        let receiver = match self.enter(room as usize, enter) {
-            Ok(receiver) => {
-                permit.forget();
-                receiver
-            }
-            Err(answer) => return answer,
-        };
+        let receiver = self.enter(room as usize, request)?;
+        permit.forget();
         receiver.await.unwrap_or_else(|_| Err(unavailable("the writer stopped")))
     }
 
-    /// Enters the line, or returns the answer if it needs no wait.
-    fn enter(
-        &self,
-        room: usize,
-        enter: impl FnOnce(&mut Line) -> Answer,
-    ) -> Result<oneshot::Receiver<Answer>, Answer> {
+    fn enter(&self, room: usize, request: Request) -> Result<oneshot::Receiver<Answer>, StorageError> {
+        let (caller, receiver) = oneshot::channel();
         let mut line = self.lock();
         if line.closing {
-            return Err(Err(unavailable("the store is closed")));
+            return Err(unavailable("the store is closed"));
         }
-        line.check().map_err(Err)?;
-        let answer = enter(&mut line);
-        let pending = line.busy || line.batch.has_records() || !line.batch.replies.is_empty();
-        if !pending {
-            return Err(answer);
-        }
-        let (sender, receiver) = oneshot::channel();
-        line.batch.replies.push((sender, answer));
-        line.batch.room += room;
+        line.check()?;
+        line.taken.waiting.push((caller, request));
+        line.taken.room += room;
+        let is_awaited = mem::take(&mut line.is_awaited);
         drop(line);
-        self.work.notify_one();
+        if is_awaited {
+            self.work.notify_one();
+        }
         Ok(receiver)
     }
 
-    /// Takes the batch that waits, with the versions behind it. Waits for one, for so long if there is a bound. `frame` is
-    /// memory to use for the next.
-    pub(super) fn take(
-        &self,
-        frame: Vec<u8>,
-        at_most: Option<Duration>,
-    ) -> Result<(Batch, Versions), NoBatch> {
+    /// Takes all that waits. Waits for something, for so long if there is a bound.
+    pub(super) fn take(&self, at_most: Option<Duration>) -> Result<Taken, Nothing> {
         let mut line = self.lock();
-        while line.batch.replies.is_empty() {
+        while line.taken.waiting.is_empty() {
             if line.closing {
-                return Err(NoBatch::Closing);
+                return Err(Nothing::Closing);
             }
+            line.is_awaited = true;
             let Some(at_most) = at_most else {
                 line = self.work.wait(line).expect("nothing panics while it holds the line");
                 continue;
@@ -153,67 +126,50 @@ impl Queue {
             let (woken, waited) =
                 self.work.wait_timeout(line, at_most).expect("nothing panics while it holds the line");
             line = woken;
-            if waited.timed_out() && line.batch.replies.is_empty() && !line.closing {
-                return Err(NoBatch::Late);
+            if waited.timed_out() && line.taken.waiting.is_empty() && !line.closing {
+                return Err(Nothing::Late);
             }
         }
-        line.busy = true;
-        let batch = std::mem::replace(&mut line.batch, Batch::new(frame));
-        Ok((batch, line.versions.clone()))
+        Ok(mem::take(&mut line.taken))
     }
 
-    /// Says that the batch that was taken is durable and published.
-    pub(super) fn done(&self) {
-        self.lock().busy = false;
-    }
-
-    /// Answers the callers of a batch, each with what was found out for it.
+    /// Answers the callers of a batch, each with what was found out for it. Returns the memory of its frame.
     pub(super) fn answer(&self, batch: Batch) -> Vec<u8> {
-        for (sender, answer) in batch.replies {
+        for (caller, answer) in batch.answers {
             // A caller that is gone does not want to know.
-            let _ = sender.send(answer);
+            let _ = caller.send(answer);
         }
         self.room.add_permits(batch.room);
         batch.frame
     }
 
-    /// Refuses the batch that was taken, and what came in line behind it: the versions are `durable` again.
-    pub(super) fn roll_back(&self, taken: Batch, durable: Versions, error: io::Error) {
-        let mut line = self.lock();
-        let behind = std::mem::replace(&mut line.batch, Batch::new(Vec::new()));
-        let undone = std::mem::replace(&mut line.versions, durable);
-        line.busy = false;
-        drop(line);
-        drop(undone);
+    /// Refuses a batch: there is no room for it.
+    pub(super) fn refuse(&self, batch: Batch, error: io::Error) {
         let error = Arc::new(error);
-        for batch in [taken, behind] {
-            self.refuse(batch, || StorageError::Full(Box::new(Arc::clone(&error))));
+        for (caller, _) in batch.answers {
+            let _ = caller.send(Err(StorageError::Full(Box::new(Arc::clone(&error)))));
         }
+        self.room.add_permits(batch.room);
     }
 
     /// Refuses everything from now on: what the disk holds is unknown.
-    pub(super) fn fail(&self, taken: Option<Batch>, error: io::Error) {
+    pub(super) fn fail(&self, batch: Option<Batch>, error: io::Error) {
         let error = Arc::new(error);
         let mut line = self.lock();
-        let behind = std::mem::replace(&mut line.batch, Batch::new(Vec::new()));
-        line.busy = false;
+        let Taken { waiting, room } = mem::take(&mut line.taken);
         line.failed.get_or_insert_with(|| Arc::clone(&error));
         drop(line);
-        for batch in taken.into_iter().chain([behind]) {
-            self.refuse(batch, || unavailable(Arc::clone(&error)));
+        let (answers, taken) = batch.map_or_else(Default::default, |batch| (batch.answers, batch.room));
+        let callers = answers.into_iter().map(|(caller, _)| caller);
+        for caller in callers.chain(waiting.into_iter().map(|(caller, _)| caller)) {
+            let _ = caller.send(Err(unavailable(Arc::clone(&error))));
         }
+        self.room.add_permits(taken + room);
     }
 
     /// Returns why nothing can be written any more, if that is so.
     pub(super) fn check(&self) -> Result<(), StorageError> {
         self.lock().check()
-    }
-
-    fn refuse(&self, mut batch: Batch, error: impl Fn() -> StorageError) {
-        for (_, answer) in &mut batch.replies {
-            *answer = Err(error());
-        }
-        drop(self.answer(batch));
     }
 
     /// Lets nobody in any more. What is in line is still written.
@@ -226,25 +182,6 @@ impl Queue {
 impl Line {
     fn check(&self) -> Result<(), StorageError> {
         self.failed.as_ref().map_or(Ok(()), |error| Err(unavailable(Arc::clone(error))))
-    }
-
-    fn commit(&mut self, transaction: Transaction) -> Answer {
-        self.versions.check(&transaction.conditions)?;
-        if let Some(logged) = self.versions.apply(transaction.writes) {
-            write_commit(&mut self.batch.frame, &logged);
-            self.batch.commits.push(logged);
-        }
-        Ok(self.versions.revision())
-    }
-
-    fn compact(&mut self, at: Revision) -> Answer {
-        let before = self.versions.compacted();
-        let forgotten = self.versions.compact(at)?;
-        if self.versions.compacted() > before {
-            write_compact(&mut self.batch.frame, at);
-            self.batch.forgotten.push(forgotten);
-        }
-        Ok(self.versions.revision())
     }
 }
 

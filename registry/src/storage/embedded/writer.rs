@@ -9,10 +9,11 @@ use super::super::history::Forgotten;
 use super::super::published::Published;
 use super::super::versions::Versions;
 use super::Shared;
+use super::batch::Batch;
 use super::disk::DiskFile;
 use super::figures::Figures;
 use super::log::{AppendError, Log, Preparation, Sealed};
-use super::queue::{Batch, NoBatch, Queue};
+use super::queue::{Nothing, Queue, Taken};
 use super::recovery::Recovered;
 use super::snapshot::{Job, Written};
 use crate::sparing::Sparing;
@@ -24,6 +25,8 @@ const REUSED: usize = 4 << 20;
 pub(super) struct Writer {
     queue: Arc<Queue>,
     published: Arc<Published>,
+    /// The versions behind all that was taken out of the queue. Only while a batch is written they are ahead of the published ones.
+    versions: Versions,
     log: Log,
     /// The last snapshot's name and size.
     snapshot: Option<(String, u64)>,
@@ -39,11 +42,12 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(recovered: Recovered, queue: Arc<Queue>, published: Arc<Published>) -> Self {
-        let Recovered { log, snapshot, .. } = recovered;
+        let Recovered { versions, log, snapshot, .. } = recovered;
         let figures = Arc::default();
         let (spare, litter) = (Vec::new(), Vec::new());
         let full = Sparing::default();
-        let writer = Self { queue, published, log, snapshot, patience: 0, spare, litter, figures, full };
+        let writer =
+            Self { queue, published, versions, log, snapshot, patience: 0, spare, litter, figures, full };
         writer.tell_sizes();
         writer
     }
@@ -53,12 +57,12 @@ impl Writer {
         Shared { queue: Arc::clone(queue), published: Arc::clone(published), figures: Arc::clone(figures) }
     }
 
-    /// Waits for a batch, or for the time to sync, and does it. Returns `false` when there will be none.
+    /// Waits for requests, or for the time to sync, and does it. Returns `false` when there will be none.
     pub(super) fn turn(&mut self) -> bool {
-        match self.queue.take(mem::take(&mut self.spare), self.log.sync_due()) {
-            Ok((batch, versions)) => self.write(batch, versions),
-            Err(NoBatch::Late) => {}
-            Err(NoBatch::Closing) => return false,
+        match self.queue.take(self.log.sync_due()) {
+            Ok(taken) => self.write(taken),
+            Err(Nothing::Late) => {}
+            Err(Nothing::Closing) => return false,
         }
         if self.log.sync_due().is_some_and(|due| due.is_zero()) {
             self.sync();
@@ -77,18 +81,20 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, mut batch: Batch, versions: Versions) {
+    fn write(&mut self, taken: Taken) {
+        let mut batch = Batch::apply(taken, &mut self.versions, mem::take(&mut self.spare));
         if batch.has_records() {
-            match self.log.append(&mut batch.frame, versions.revision()) {
+            match self.log.append(&mut batch.frame, self.versions.revision()) {
                 Ok(()) => {
-                    self.published.publish(versions, &batch.commits);
+                    self.published.publish(self.versions.clone(), &batch.commits);
                     self.tell(&batch);
                 }
                 Err(AppendError::Full(error)) => {
                     self.full.say(|left_out| {
                         tracing::warn!(%error, left_out, "no room for the log: writes are refused until there is");
                     });
-                    return self.queue.roll_back(batch, self.published.snapshot(), error);
+                    self.versions = self.published.snapshot();
+                    return self.queue.refuse(batch, error);
                 }
                 Err(AppendError::Failed(error)) => {
                     tracing::error!(%error, "cannot write the log: writes are refused until the store is opened again");
@@ -96,7 +102,6 @@ impl Writer {
                 }
             }
         }
-        self.queue.done();
         self.litter.append(&mut batch.forgotten);
         let frame = self.queue.answer(batch);
         if frame.capacity() <= REUSED {
