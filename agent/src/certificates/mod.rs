@@ -11,6 +11,7 @@
 mod connection;
 mod credential;
 mod error;
+mod figures;
 mod join;
 mod order;
 mod renewal;

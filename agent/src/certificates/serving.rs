@@ -15,6 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::credential::Credential;
+use super::figures::Figures;
 use super::order::Order;
 use super::renewal::Renewal;
 use super::store::Store;
@@ -94,7 +95,9 @@ impl ServingCertificate {
             store: Store::new(directory.into(), "kubelet-server"),
             clock: context.clock.clone(),
             random: context.random.fork("kubelet-server"),
+            figures: Figures::default(),
         };
+        renewal.figures.tell_serving(&context.metrics, &context.clock);
         Self { node, client: context.client.clone(), renewal, shown: Arc::default() }
     }
 
@@ -118,6 +121,7 @@ impl ServingCertificate {
                 None => self.renewal.ask_until_issued(&self.client, |name| self.tell(name)).await,
             };
             self.shown.show(&credential)?;
+            self.renewal.figures.uses(&credential);
             tracing::info!(node = self.node, until = %credential.not_after(), "serving with a new certificate");
             self.renewal.wait(&credential).await;
             next = None;
