@@ -93,6 +93,10 @@ impl<S: Storage> Storage for Telling<S> {
         self.inner.revision().await
     }
 
+    fn check(&self) -> Result<(), StorageError> {
+        self.inner.check()
+    }
+
     fn tell(&self, metrics: &Metrics) {
         self.inner.tell(metrics);
     }

@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use crate::admission::Why;
 use crate::custom::numbers;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
@@ -119,16 +120,17 @@ impl ConversionWebhook {
             let client = &self.configuration["clientConfig"];
             let answer = registry.webhooks.post(client, &world, body, until).await;
             let converted = answer.and_then(|answer| review::converted(&answer, version, &uid));
-            let converted = converted.map_err(|why| format!("failed: {why}"))?;
-            review::checked(objects, converted, desired)
+            let converted = converted.map_err(|why| why.of("failed"))?;
+            let checked = review::checked(objects, converted, desired);
+            checked.map_err(|why| Why::quoting(why, "returned other objects than it was asked for"))
         };
-        converted.await.map_err(|why| {
-            let why = format!("conversion webhook for {from}, Kind={} {why}", self.kind);
+        converted.await.map_err(|why: Why| {
+            let of = format!("conversion webhook for {from}, Kind={}", self.kind);
             tracing::warn!(
-                why,
+                why = format!("{of} {}", why.logged),
                 "objects could not be converted: look at the webhook and at spec.conversion of the definition"
             );
-            Status::server_error(why)
+            Status::server_error(format!("{of} {}", why.shown))
         })
     }
 

@@ -86,7 +86,7 @@ enum Security {
     Trusted(User),
     /// Clients show certificates or tokens.
     #[cfg(feature = "tls")]
-    Tls(tokio_rustls::TlsAcceptor),
+    Tls(crate::tls::ServerTls),
 }
 
 impl std::fmt::Debug for Security {
@@ -166,7 +166,7 @@ impl Listener {
         Ok(Self::on("insecure listener", server, socket, Security::Trusted(User::admin())))
     }
 
-    /// Listens with TLS.
+    /// Listens with TLS. The settings can be replaced later: [`ServerTls`](crate::tls::ServerTls).
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl Listener {
     pub async fn tls(
         server: ApiServer,
         address: SocketAddr,
-        config: Arc<rustls::ServerConfig>,
+        config: impl Into<crate::tls::ServerTls>,
     ) -> Result<Self, ListenError> {
         Ok(Self::tls_on(server, Socket::bind(address).await?, config))
     }
@@ -183,7 +183,7 @@ impl Listener {
     /// Does what [`tls`](Self::tls) does, on a socket that is bound.
     #[cfg(feature = "tls")]
     #[must_use]
-    pub fn tls_on(server: ApiServer, socket: Socket, config: Arc<rustls::ServerConfig>) -> Self {
+    pub fn tls_on(server: ApiServer, socket: Socket, config: impl Into<crate::tls::ServerTls>) -> Self {
         Self::on("listener", server, socket, Security::Tls(config.into()))
     }
 
@@ -276,7 +276,8 @@ async fn serve(stream: TcpStream, server: ApiServer, security: Security, marks: 
     match security {
         Security::Trusted(user) => speak(stream, server, (user, marks), bulk).await,
         #[cfg(feature = "tls")]
-        Security::Tls(acceptor) => {
+        Security::Tls(tls) => {
+            let acceptor = tokio_rustls::TlsAcceptor::from(tls.current());
             let mut stop = marks.connection.stop.clone();
             let activity = &marks.connection.place.activity;
             let accepted = tokio::select! {

@@ -1,7 +1,7 @@
 //! The way to nodes' agents in other processes: TLS to the address that a Node names.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,8 +28,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 ///
 /// It is made before its server, which needs it, and attached to it after: until then no node is known.
 #[derive(Clone, Default)]
-pub struct TlsNodes(Arc<OnceLock<Attached>>);
+pub struct TlsNodes(Arc<RwLock<Option<Attached>>>);
 
+#[derive(Clone)]
 struct Attached {
     cache: Cache,
     connector: TlsConnector,
@@ -37,7 +38,7 @@ struct Attached {
 
 impl std::fmt::Debug for TlsNodes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TlsNodes({})", if self.0.get().is_some() { "attached" } else { "not attached" })
+        write!(f, "TlsNodes({})", if self.attached().is_some() { "attached" } else { "not attached" })
     }
 }
 
@@ -48,7 +49,8 @@ impl TlsNodes {
         Self::default()
     }
 
-    /// Lets the connector find the nodes of a server, and show them this identity. Only the first call counts.
+    /// Lets the connector find the nodes of a server, and show them this identity. Another call replaces it, for new connections:
+    /// before its certificate ends.
     ///
     /// # Errors
     ///
@@ -68,8 +70,13 @@ impl TlsNodes {
             .with_client_auth_cert(chain, key)
             .map_err(AuthorityError::Tls)?;
         let cache = server.registry().cache.clone();
-        let _ = self.0.set(Attached { cache, connector: Arc::new(config).into() });
+        let attached = Attached { cache, connector: Arc::new(config).into() };
+        *self.0.write().expect("no holder panics") = Some(attached);
         Ok(())
+    }
+
+    fn attached(&self) -> Option<Attached> {
+        self.0.read().expect("no holder panics").clone()
     }
 }
 
@@ -101,14 +108,14 @@ fn may_be_node(address: IpAddr) -> bool {
 impl NodeConnector for TlsNodes {
     async fn connect(&self, node: &str) -> Result<NodeService, NodeConnectError> {
         let unknown = || NodeConnectError::Unknown(node.to_owned());
-        let attached = self.0.get().ok_or_else(unknown)?;
+        let attached = self.attached().ok_or_else(unknown)?;
         let object =
             attached.cache.world().get(&format!("/registry/minions/{node}")).map(|node| node.value());
         let object = object.ok_or_else(unknown)?;
         let unreachable = |source: BoxError| NodeConnectError::Unreachable { node: node.to_owned(), source };
         let address =
             address(&object).ok_or_else(|| unreachable("the Node names no address and port".into()))?;
-        let connector = attached.connector.clone();
+        let connector = attached.connector;
         // Connect once now, so that a node that is not there is known before the request is made.
         let sender = tokio::time::timeout(PATIENCE, open(connector, address)).await;
         let sender =

@@ -25,6 +25,8 @@ pub(crate) struct Inner {
     pub(crate) annotations: BTreeMap<String, String>,
     /// As whom the client acts, if as somebody else.
     pub(crate) impersonated: Option<User>,
+    /// Whether the body that the client sent is what its path takes.
+    pub(crate) body_is_accepted: bool,
     /// How the object calls itself that the client sent.
     pub(crate) sent: Sent,
 }
@@ -82,6 +84,11 @@ impl Notes {
     /// Notes as whom the client acts.
     pub(crate) fn impersonate(&self, user: &User) {
         self.inner().impersonated = Some(user.clone());
+    }
+
+    /// Notes that the body that the client sent is what its path takes.
+    pub(crate) fn accept_body(&self) {
+        self.inner().body_is_accepted = true;
     }
 
     /// Notes the object that the client sent.

@@ -18,6 +18,7 @@ use crate::figures::Figures;
 use crate::layers::authentication::Authentication;
 use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
+use crate::sparing::Sparing;
 use crate::status::Result;
 use crate::strategy::StrategyContext;
 use crate::tokens::TokenIssuer;
@@ -131,6 +132,8 @@ pub struct Registry {
     pub(crate) long: LongWork,
     /// Writes that wait for each other.
     pub(crate) turns: Turns,
+    /// What is logged of a store without room.
+    pub(crate) full: Sparing,
     /// The way to the nodes' agents.
     pub connector: Option<Arc<dyn NodeConnector>>,
     /// Who somebody is.

@@ -316,6 +316,19 @@ impl Status {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message).retry_after(1)
     }
 
+    /// Says of a commit why it failed. One that may have happened gets no time after which to try again: at that, clients
+    /// send a request once more by themselves, and only who sent it can find out what came of it.
+    #[must_use]
+    pub(crate) fn of_commit(error: StorageError) -> Self {
+        let mut status = Self::from(error);
+        if status.code == StatusCode::SERVICE_UNAVAILABLE {
+            status.message = "storage is unavailable: the write may have happened".into();
+            status.retry_after_seconds = None;
+            status.details.remove("retryAfterSeconds");
+        }
+        status
+    }
+
     /// Adds the name, group and plural of the object in question.
     #[must_use]
     pub fn about(mut self, resource: &Resource, name: &str) -> Self {
@@ -423,8 +436,8 @@ impl From<StorageError> for Status {
             StorageError::Invalid(why) => {
                 Self::too_large(format!("Request entity too large: storage refuses it: {why}"))
             }
-            StorageError::Full(source) => {
-                tracing::error!(error = %chain(source.as_ref()), "storage is full: free space or move it, then writes resume");
+            // Whoever committed has said so: a full store refuses all that comes.
+            StorageError::Full(_) => {
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "InternalError", "storage is full")
             }
             StorageError::Unreadable { .. } => {

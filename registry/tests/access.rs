@@ -439,6 +439,49 @@ async fn certificates_are_approved_and_signed_by_who_may_for_their_signer() {
     assert!(forbidden["message"].as_str().unwrap().contains("with system:masters group is not allowed"));
 }
 
+/// What one reader takes for the request, another may not: of two blocks, one was checked and the other signed.
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn a_request_for_a_certificate_is_one_and_the_same_to_whoever_reads_it() {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    let server = ApiServer::in_memory().await.unwrap();
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let signer = "kubernetes.io/kube-apiserver-client";
+    let pem = |group: &str| {
+        let request = signing_request("x", signer, group)["spec"]["request"].clone();
+        String::from_utf8(STANDARD.decode(request.as_str().unwrap()).unwrap()).unwrap()
+    };
+    let (crew, masters) = (pem("crew"), pem("system:masters"));
+    let ask = async |pem: String| {
+        let mut request = signing_request("x", signer, "crew");
+        request["spec"]["request"] = STANDARD.encode(pem).into();
+        call(&server, "POST", &format!("{requests}?dryRun=All"), request).await
+    };
+
+    // OpenSSL writes text before the block, if it is asked to.
+    for good in [crew.clone(), format!("Certificate Request:\n    Data:\n{crew}\n")] {
+        assert_eq!(ask(good).await.0, StatusCode::CREATED);
+    }
+    for two in [
+        format!("{masters}{crew}"),
+        format!("{crew}{masters}"),
+        format!("x{masters}{crew}"),
+        format!("-----BEGIN X-----\nAAAA\n-----END X-----\n{crew}"),
+        format!("-----BEGIN\n{masters}"),
+        crew.replace("REQUEST", "OTHER"),
+        crew.replace("-----END", "----END"),
+        String::new(),
+    ] {
+        let (code, refused) = ask(two.clone()).await;
+        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{two}");
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.ends_with("PEM block type must be CERTIFICATE REQUEST"), "{message}");
+    }
+    // A line that does not begin with the block is read by all alike, too.
+    assert_eq!(ask(format!("x{masters}")).await.0, StatusCode::FORBIDDEN);
+}
+
 /// A request for a certificate of this signer, for a member of a group.
 #[cfg(feature = "tls")]
 fn signing_request(name: &str, signer: &str, group: &str) -> Value {

@@ -211,14 +211,48 @@ async fn what_is_confidential_is_never_told() {
     call(&server, "POST", "/api/v1/namespaces/default/secrets", secret).await;
     call(&server, "GET", "/api/v1/secrets", Value::Null).await;
     call(&server, "PATCH", &format!("{MAPS}/kube-root-ca.crt"), json!({"data": {"x": "hush-hush"}})).await;
+    let path = "/api/v1/namespaces/default/secrets/s";
+    let (_, refusal) = call(&server, "PATCH", path, json!({"type": 5, "data": {"y": "hush-hush"}})).await;
+    assert!(refusal.to_string().contains("hush-hush"), "who sent it is shown it: {refusal}");
 
     let events = events.take();
 
-    assert_eq!(events.len(), 8);
+    assert_eq!(events.len(), 10);
     for event in events {
         assert_eq!(event["level"], "Metadata");
         assert!(event.get("requestObject").is_none() && event.get("responseObject").is_none(), "{event}");
         assert!(!event.to_string().contains("hush-hush"));
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_told_only_if_it_is_what_its_path_takes() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: RequestResponse}]").await;
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"x": "hush-hush"},
+    });
+    let (json, apply, ann) = (
+        ("content-type", "application/json"),
+        ("content-type", "application/apply-patch+yaml"),
+        ("impersonate-user", "ann"),
+    );
+    let account = format!("{ACCOUNTS}/s");
+    for (method, path, headers, code) in [
+        ("POST", "/api/v1/namespaces/default/secret", &[json][..], 404),
+        ("POST", "/apis/apps/v1/namespaces/default/secrets", &[json], 404),
+        ("POST", "/api/v1/namespaces/default/pods", &[json], 400),
+        ("PUT", &account, &[json], 400),
+        ("PATCH", &format!("{account}?fieldManager=test"), &[apply], 400),
+        ("DELETE", &account, &[json], 400),
+        ("GET", &account, &[json], 404),
+        ("POST", ACCOUNTS, &[json, ann], 403),
+    ] {
+        let answer = send(&server, method, path, headers, secret.clone()).await;
+
+        assert_eq!(answer.code.as_u16(), code, "{method} {path}: {}", answer.body);
+        let event = events.one();
+        assert!(event.get("requestObject").is_none(), "{event}");
+        assert!(!event.to_string().contains("hush-hush"), "{event}");
     }
 }
 

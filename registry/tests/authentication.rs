@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,10 +13,12 @@ use http_body_util::BodyExt as _;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use quarterdeck_core::clock::Clock;
+use quarterdeck_core::component::{Component as _, Stop};
 use quarterdeck_registry::layers::authentication::{Anonymous, Authenticator, BootstrapTokens, StaticTokens};
+use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::tls::{
-    Authority, ClientCertificates, OpenId, PeerCertificate, RequestHeaders, ServiceAccountKey,
-    ServiceAccountTokens,
+    Authorities, Authority, ClientCertificates, OpenId, PeerCertificate, RequestHeaders, ServerTls,
+    ServiceAccountKey, ServiceAccountTokens,
 };
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, Body, MemoryStorage, User};
 use rcgen::{
@@ -54,6 +57,39 @@ async fn who(server: &ApiServer, request: http::request::Builder) -> Result<Valu
 
 async fn who_has(server: &ApiServer, token: &str) -> Result<Value, StatusCode> {
     who(server, Request::builder().header("authorization", format!("Bearer {token}"))).await
+}
+
+/// Takes no token.
+#[derive(Debug)]
+struct Refuses(&'static str);
+
+#[async_trait::async_trait]
+impl Authenticator for Refuses {
+    async fn authenticate(&self, _: &http::request::Parts) -> Result<Option<User>, String> {
+        Err(self.0.to_owned())
+    }
+
+    async fn authenticate_token(&self, _: &str, _: &[String]) -> Result<Option<(User, Vec<String>)>, String> {
+        Err(self.0.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn who_refuses_a_token_does_not_keep_others_from_knowing_it() {
+    let tokens = StaticTokens::from_csv("s3cr3t,ann,7\n").unwrap();
+    let builder = builder().authenticator(Refuses("not mine")).authenticator(tokens);
+    let server = builder.authenticator(Refuses("nor mine")).start().await.unwrap();
+    let review = async |token: &str| {
+        let path = "/apis/authentication.k8s.io/v1/tokenreviews";
+        call(&server, "POST", path, json!({"spec": {"token": token}})).await.1["status"].clone()
+    };
+
+    let (known, unknown) = (review("s3cr3t").await, review("other").await);
+
+    assert_eq!((&known["authenticated"], &known["user"]["username"]), (&json!(true), &json!("ann")));
+    assert_eq!(known.get("error"), None);
+    assert_eq!(unknown, json!({"user": {}, "error": "[not mine, nor mine]"}));
+    assert_eq!(who_has(&server, "s3cr3t").await.unwrap()["username"], "ann", "as for requests");
 }
 
 #[tokio::test]
@@ -171,6 +207,61 @@ async fn headers_are_believed_of_a_proxy_alone() {
     ] {
         assert_eq!(who(&server, nobody).await, Err(StatusCode::UNAUTHORIZED));
     }
+}
+
+#[tokio::test]
+async fn the_authorities_of_proxies_can_be_replaced() {
+    let now = clock().now();
+    let (before, after) = (Authority::new(now).unwrap(), Authority::new(now).unwrap());
+    let authorities = Authorities::new(before.certificate(), clock()).unwrap();
+    let server = builder().authenticator(RequestHeaders::of(authorities.clone())).start().await.unwrap();
+    let (old, new) = (shown(&before, "front"), shown(&after, "front"));
+    let old = old.header("x-remote-user", "ann").body(()).unwrap().into_parts().0;
+    let ask = async |extensions: http::Extensions| {
+        let mut request = Request::builder().header("x-remote-user", "ann");
+        *request.extensions_mut().unwrap() = extensions;
+        who(&server, request).await.is_ok()
+    };
+    let new = new.body(()).unwrap().into_parts().0.extensions;
+    let believed = (ask(old.extensions.clone()).await, ask(new.clone()).await);
+
+    assert!(authorities.replace("no PEM").is_err());
+    authorities.replace(after.certificate()).unwrap();
+
+    assert_eq!(believed, (true, false));
+    // What was found out of an open connection counts no more.
+    assert_eq!((ask(old.extensions).await, ask(new).await), (false, true));
+}
+
+#[tokio::test]
+async fn a_listener_shows_new_connections_what_its_settings_were_replaced_by() {
+    let now = Clock::system().now();
+    let authority = Authority::new(now).unwrap();
+    let make = || authority.server("server", &["127.0.0.1".to_owned()]).unwrap();
+    let (first, second) = (make(), make());
+    let tls = ServerTls::new(authority.server_config(&first, false).unwrap());
+    let server = builder().start().await.unwrap();
+    let listener = Listener::tls(server, "127.0.0.1:0".parse().unwrap(), tls.clone()).await.unwrap();
+    let address = listener.local_address().unwrap();
+    let (_signal, stop) = Stop::channel();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(Box::new(listener).run(stop));
+    let client =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let client = client.with_safe_default_protocol_versions().unwrap();
+    let client = client.with_root_certificates(authority.roots().unwrap()).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    let shown = async || {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let stream = connector.connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+    };
+
+    let before = shown().await;
+    tls.replace(authority.server_config(&second, false).unwrap());
+    let after = shown().await;
+
+    assert_eq!((before, after), (first.der().unwrap().0.remove(0), second.der().unwrap().0.remove(0)));
 }
 
 /// The parameters of a certificate that is good until a day of 2026 or later.

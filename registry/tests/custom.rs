@@ -134,6 +134,50 @@ async fn another_server_of_the_same_store_serves_the_kind_and_so_does_the_next_o
     assert_eq!(read["spec"], json!({"color": "red"}));
 }
 
+/// A conversion by a webhook whose authorities are these bytes.
+#[cfg(feature = "tls")]
+fn converting(bundle: &[u8]) -> Value {
+    use base64::Engine as _;
+    let bundle = base64::engine::general_purpose::STANDARD.encode(bundle);
+    json!({"strategy": "Webhook", "webhook": {
+        "conversionReviewVersions": ["v1"],
+        "clientConfig": {"url": "https://127.0.0.1:1/convert", "caBundle": bundle},
+    }})
+}
+
+#[cfg(feature = "tls")]
+#[tokio::test(start_paused = true)]
+async fn authorities_of_a_webhook_that_are_none_keep_a_kind_from_being_served_and_are_refused_later() {
+    let server = server().await;
+    let good = quarterdeck_registry::tls::Authority::new("2026-01-01T00:00:00Z".parse().unwrap()).unwrap();
+    let path = format!("{DEFINITIONS}/widgets.example.com");
+    let mut wrong = definition(json!([version("v1", true, string())]));
+    wrong["spec"]["conversion"] = converting(b"\n");
+
+    let (code, answer) = call(&server, "POST", DEFINITIONS, wrong).await;
+    assert_eq!(code, StatusCode::CREATED, "{answer}");
+    eventually(&server, "the condition", async |server| {
+        let (_, found) = call(server, "GET", &path, Value::Null).await;
+        found["status"]["conditions"][1]["reason"] == "Installing"
+    })
+    .await;
+    assert_eq!(call(&server, "GET", WIDGETS, Value::Null).await.0, StatusCode::NOT_FOUND);
+    let right = json!({"spec": {"conversion": converting(good.certificate().as_bytes())}});
+    let (code, answer) = call(&server, "PATCH", &path, right).await;
+    assert_eq!(code, StatusCode::OK, "{answer}");
+    established(&server).await;
+    let (code, answer) =
+        call(&server, "PATCH", &path, json!({"spec": {"conversion": converting(b"\n")}})).await;
+
+    assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+    let cause = &answer["details"]["causes"][0];
+    assert_eq!(cause["field"], "spec.conversion.webhookClientConfig.caBundle");
+    assert_eq!(
+        cause["message"],
+        "Invalid value: []byte{0xa}: unable to load root certificates: unable to parse bytes as PEM block"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stricter_schema_lets_what_was_there_be_and_refuses_what_changes() {
     let server = server().await;

@@ -9,6 +9,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use quarterdeck_core::storage::{Revision, Storage, Transaction};
 use quarterdeck_registry::etcd_v2::EtcdV2View;
+use quarterdeck_registry::storage::EmbeddedStorage;
 use quarterdeck_registry::{Body, MemoryStorage};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -16,10 +17,14 @@ use tower::ServiceExt as _;
 /// A store with these keys, each in a commit of its own; a value is its key's number.
 async fn store(keys: &[&str]) -> (Arc<MemoryStorage>, EtcdV2View) {
     let storage = Arc::new(MemoryStorage::new());
+    fill(&*storage, keys).await;
+    (storage.clone(), EtcdV2View::new(storage))
+}
+
+async fn fill(storage: &dyn Storage, keys: &[&str]) {
     for (number, key) in keys.iter().enumerate() {
         storage.commit(Transaction::new().put(*key, number.to_string())).await.unwrap();
     }
-    (storage.clone(), EtcdV2View::new(storage))
 }
 
 async fn ask(view: &EtcdV2View, method: &str, path: &str) -> Response<Body> {
@@ -39,21 +44,27 @@ async fn get(view: &EtcdV2View, path: &str) -> (u16, Value) {
 
 #[tokio::test]
 async fn a_directory_is_listed_as_the_tutorials_show_it() {
-    let (_, view) =
-        store(&["/registry/minions/n1", "/registry/pods/default/web", "/registry/minions/n2"]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let stores: [Arc<dyn Storage>; 2] =
+        [Arc::new(MemoryStorage::new()), Arc::new(EmbeddedStorage::open(directory.path()).unwrap())];
+    for storage in stores {
+        let keys = ["/registry/minions/n1", "/registry/pods/default/web", "/registry/minions/n2"];
+        fill(&*storage, &keys).await;
+        let view = EtcdV2View::new(storage);
 
-    let answer = ask(&view, "GET", "/v2/keys/registry/minions/").await;
+        let answer = ask(&view, "GET", "/v2/keys/registry/minions/").await;
 
-    assert_eq!(answer.headers()["x-etcd-index"], "3");
-    assert_eq!(answer.headers()["content-type"], "application/json");
-    let expected = json!({"action": "get", "node": {
-        "key": "/registry/minions", "dir": true, "modifiedIndex": 1, "createdIndex": 1,
-        "nodes": [
-            {"key": "/registry/minions/n1", "value": "0", "modifiedIndex": 1, "createdIndex": 1},
-            {"key": "/registry/minions/n2", "value": "2", "modifiedIndex": 3, "createdIndex": 3},
-        ],
-    }});
-    assert_eq!(read(answer).await, (200, expected));
+        assert_eq!(answer.headers()["x-etcd-index"], "3");
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        let expected = json!({"action": "get", "node": {
+            "key": "/registry/minions", "dir": true, "modifiedIndex": 1, "createdIndex": 1,
+            "nodes": [
+                {"key": "/registry/minions/n1", "value": "0", "modifiedIndex": 1, "createdIndex": 1},
+                {"key": "/registry/minions/n2", "value": "2", "modifiedIndex": 3, "createdIndex": 3},
+            ],
+        }});
+        assert_eq!(read(answer).await, (200, expected));
+    }
 }
 
 #[tokio::test]

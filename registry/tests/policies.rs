@@ -1,11 +1,14 @@
 //! Validating admission policies: what they are about, what their expressions know, what the client is told.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
 use http::StatusCode;
+use log::Log;
 use quarterdeck_registry::write::Target;
-use quarterdeck_registry::{ApiServer, Notes, User};
+use quarterdeck_registry::{ApiServer, MemoryStorage, Notes, User};
 use serde_json::{Value, json};
 use support::{call, send};
 
@@ -286,6 +289,159 @@ async fn an_expression_that_fails_or_costs_too_much_refuses_as_the_policy_says()
 }
 
 #[tokio::test(start_paused = true)]
+async fn expressions_ask_authorizers_what_the_writer_may_do() {
+    let spec = json!({
+        "matchConditions": [{"name": "own", "expression": "authorizer.requestResource.check('create').allowed()"}],
+        "variables": [{
+            "name": "secrets",
+            "expression": "authorizer.group('').resource('secrets').namespace('default').name('a').check('get')",
+        }],
+        "validations": [{"expression": "variables.secrets.allowed()", "message": "may not read secrets"}],
+    });
+    let server = bound(spec, json!({})).await;
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let grant = async |name: &str, resource: &str, verb: &str| {
+        let role = json!({
+            "metadata": {"name": name}, "rules": [{"apiGroups": [""], "resources": [resource], "verbs": [verb]}],
+        });
+        make(&server, &format!("{rbac}/roles"), role).await;
+        let binding = json!({
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ann"}],
+        });
+        make(&server, &format!("{rbac}/rolebindings"), binding).await;
+    };
+    let ann = async |name: &str| {
+        let headers = [("impersonate-user", "ann"), ("content-type", "application/json")];
+        let answer = send(&server, "POST", MAPS, &headers, map(name, json!({}))).await;
+        answer.body["message"].as_str().unwrap_or_default().to_owned()
+    };
+    grant("writer", "configmaps", "create").await;
+
+    let before = ann("a").await;
+    grant("reader", "secrets", "get").await;
+
+    assert_eq!(before, format!("{DENIED}may not read secrets"));
+    assert_eq!(ann("b").await, "", "the right counts from the next write on");
+    assert_eq!(says(&server, json!({})).await, "", "an administrator may read them");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_authorizer_has_the_functions_of_upstream() {
+    let true_ones = [
+        "authorizer.path('/healthz').check('get').allowed()",
+        "authorizer.group('apps').resource('deployments').subresource('scale').namespace('n').name('x')\
+         .fieldSelector('a=b').labelSelector('c=d').check('update').allowed()",
+        "!authorizer.serviceAccount('default', 'web').group('').resource('pods').check('list').allowed()",
+        "!authorizer.serviceAccount('default', 'web').path('/metrics').check('get').errored()",
+        "authorizer.requestResource.check('create').error() == ''",
+        "authorizer.requestResource.check('create').reason() != '' || true",
+        "['get', 'list'].all(verb, authorizer.requestResource.check(verb).allowed())",
+        "authorizer.requestResource.name('b').namespace('') == authorizer.group('').resource('configmaps').name('b')",
+    ];
+    let failing = [
+        ("authorizer.path(' ').check('get').allowed()", "path must not be empty"),
+        ("authorizer.group('').resource('').check('get').allowed()", "resource must not be empty"),
+        (
+            "authorizer.serviceAccount('a.b', 'c').path('/').check('get').allowed()",
+            "Invalid service account namespace",
+        ),
+        (
+            "authorizer.serviceAccount('a', 'c d').path('/').check('get').allowed()",
+            "Invalid service account name",
+        ),
+        ("authorizer.group('').check('get').allowed()", "no such overload"),
+        ("authorizer.path().check('get').allowed()", "no such overload"),
+        ("object.check('get').allowed()", "no such overload"),
+        (
+            "['a', 'b', 'c'].all(verb, authorizer.requestResource.check(verb).allowed())",
+            "operation cancelled: actual cost limit exceeded",
+        ),
+        (
+            "['a', 'b', 'c'].exists(verb, authorizer.serviceAccount('a', 'b').path('/').check(verb).allowed()) || true",
+            "operation cancelled: actual cost limit exceeded",
+        ),
+    ];
+    for text in true_ones {
+        let server = bound(json!({"validations": [{"expression": text}]}), json!({})).await;
+        assert_eq!(says(&server, json!({})).await, "", "{text}");
+    }
+    for (text, why) in failing {
+        let server = bound(json!({"validations": [{"expression": text}]}), json!({})).await;
+        let said = says(&server, json!({})).await;
+        assert_eq!(said, format!("{DENIED}expression '{text}' resulted in error: {why}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_asks_authorizers_so_often_and_no_more() {
+    let asking = |times: usize| {
+        let validations: Vec<Value> = (0..times)
+            .map(|n| json!({"expression": format!("authorizer.path('/{n}').check('get').allowed()")}))
+            .collect();
+        json!({"validations": validations})
+    };
+
+    let enough = says(&bound(asking(28), json!({})).await, json!({})).await;
+    let too_many = says(&bound(asking(29), json!({})).await, json!({})).await;
+
+    assert_eq!(enough, "");
+    let why = "validation failed due to running out of cost budget, no further validation rules will be run";
+    assert_eq!(too_many, format!("{DENIED}{why}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_that_fails_is_logged_without_what_was_written() {
+    let log = Log::follow();
+    let fails = json!([{"expression": "true"}, {"expression": "int(object.data.x) == 1"}]);
+    let unmet = json!([
+        {"name": "a", "expression": "object.data.nothing == 'x'"}, {"name": "b", "expression": "false"},
+    ]);
+    let param =
+        json!({"paramRef": {"name": "none", "namespace": "default", "parameterNotFoundAction": "Deny"}});
+    let about_secrets = json!({"apiVersion": "v1", "kind": "Secret"});
+
+    for (policy, binding, at) in [
+        (json!({"validations": fails}), json!({}), "at=\"validations[1]\" failure_policy=\"Fail\""),
+        (
+            json!({"validations": fails, "failurePolicy": "Ignore"}),
+            json!({}),
+            "at=\"validations[1]\" failure_policy=\"Ignore\"",
+        ),
+        (
+            json!({"validations": fails, "matchConditions": [unmet[0]]}),
+            json!({}),
+            "at=\"matchConditions[0]\"",
+        ),
+        (json!({"validations": fails, "matchConditions": unmet}), json!({}), ""),
+        (
+            json!({"auditAnnotations": [{"key": "k", "valueExpression": "1"}]}),
+            json!({}),
+            "at=\"auditAnnotations[0]\"",
+        ),
+        (json!({"validations": fails, "paramKind": about_secrets}), param, "at=\"paramRef\""),
+        (json!({"validations": [{"expression": "false"}]}), json!({}), ""),
+    ] {
+        let server = bound(policy.clone(), binding).await;
+        let before = log.lines_with("a policy fails").len();
+
+        says(&server, json!({"x": "hush-hush"})).await;
+
+        let lines = log.lines_with("a policy fails").split_off(before);
+        if at.is_empty() {
+            assert_eq!(lines, [] as [String; 0], "{policy}");
+            continue;
+        }
+        assert_eq!(lines.len(), 1, "{policy}: {lines:?}");
+        for part in ["WARN", at, "policy=\"p.example.com\" binding=\"b\""] {
+            assert!(lines[0].contains(part), "{part} is not in {lines:?}");
+        }
+    }
+    assert!(!log.text().contains("hush-hush"), "{}", log.text());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pattern_that_is_no_constant_is_charged_by_what_it_is() {
     let matches = json!([{"expression": "'some text'.matches(object.data.pattern)"}]);
     let server = bound(json!({"validations": matches}), json!({})).await;
@@ -315,9 +471,16 @@ async fn a_policy_with_a_broken_expression_is_not_stored() {
             "undeclared reference to 'params' (in container '')",
         ),
         (
-            json!({"validations": [{"expression": "authorizer.path('/x').check('get').allowed()"}]}),
+            json!({"validations": [{
+                "expression": "true", "messageExpression": "authorizer.path('/x').check('get').reason()",
+            }]}),
+            "spec.validations[0].messageExpression",
+            "undeclared reference to 'authorizer'",
+        ),
+        (
+            json!({"validations": [{"expression": "object.check('get').allowed() || authorised.path('/x')"}]}),
             "spec.validations[0].expression",
-            "the variable 'authorizer' is not supported by this server",
+            "undeclared reference to 'authorised'",
         ),
         (
             json!({"variables": [{"name": "v", "expression": "1 +"}], "validations": [{"expression": "true"}]}),
@@ -354,4 +517,145 @@ async fn policies_are_not_about_policies() {
     let (code, answer) = call(&server, "DELETE", &path, Value::Null).await;
 
     assert_eq!(code, StatusCode::OK, "{answer}");
+}
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+
+/// Sends a request as mallory, and returns how the server refuses it: where, and why.
+async fn mallory(server: &ApiServer, method: &str, path: &str, object: Value) -> Option<(String, String)> {
+    let media_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let headers = [("content-type", media_type), ("impersonate-user", "mallory")];
+    let answer = send(server, method, path, &headers, object).await;
+    if answer.code.is_success() {
+        return None;
+    }
+    assert_eq!(answer.code, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.body);
+    let cause = &answer.body["details"]["causes"][0];
+    let text = |field: &str| cause[field].as_str().unwrap().to_owned();
+    Some((text("field"), text("message")))
+}
+
+/// Gives mallory rights everywhere.
+async fn grant(server: &ApiServer, name: &str, rules: Value) {
+    let api = "rbac.authorization.k8s.io";
+    let role = json!({
+        "apiVersion": format!("{api}/v1"), "kind": "ClusterRole", "metadata": {"name": name}, "rules": rules,
+    });
+    make(server, &format!("{RBAC}/clusterroles"), role).await;
+    let given = json!({
+        "apiVersion": format!("{api}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": name},
+        "subjects": [{"kind": "User", "apiGroup": api, "name": "mallory"}],
+        "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": name},
+    });
+    make(server, &format!("{RBAC}/clusterrolebindings"), given).await;
+}
+
+/// A server whose mallory may write policies and bindings, and do everything with configmaps.
+async fn with_mallory(server: ApiServer) -> ApiServer {
+    let rules = json!([
+        {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]},
+    ]);
+    grant(&server, "policies", rules).await;
+    server
+}
+
+/// A policy of this name that shows what its parameters hold.
+fn telling(name: &str, kind: &Value) -> Value {
+    let validations = json!([{"expression": "false", "messageExpression": "string(params.data.password)"}]);
+    let mut policy = policy(&json!({"paramKind": kind, "validations": validations}));
+    policy["metadata"]["name"] = name.into();
+    policy
+}
+
+fn reading(name: &str, policy: &str, param: &Value) -> Value {
+    let mut param = param.clone();
+    param["parameterNotFoundAction"] = "Allow".into();
+    binding(name, &json!({"policyName": policy, "paramRef": param}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_writes_a_policy_may_read_all_that_may_be_its_parameters() {
+    let server = with_mallory(server().await).await;
+    let (policies, secret) =
+        (format!("{GROUP}/validatingadmissionpolicies"), json!({"apiVersion": "v1", "kind": "Secret"}));
+    let refused = |kind: &str, api_version: &str| {
+        let why = format!(
+            "Forbidden: user \"mallory\" must have \"get\" permission on all objects of the referenced paramKind (kind={kind}, apiVersion={api_version})"
+        );
+        Some(("spec.paramKind".to_owned(), why))
+    };
+
+    let of_secrets = mallory(&server, "POST", &policies, telling("s", &secret)).await;
+    let unknown = json!({"apiVersion": "example.com/v1", "kind": "Limit"});
+    let of_unknown = mallory(&server, "POST", &policies, telling("u", &unknown)).await;
+    let of_maps = telling("m", &json!({"apiVersion": "v1", "kind": "ConfigMap"}));
+
+    assert_eq!(of_secrets, refused("Secret", "v1"));
+    assert_eq!(of_unknown, refused("Limit", "example.com/v1"));
+    assert_eq!(mallory(&server, "POST", &policies, of_maps).await, None);
+    let change = json!({"spec": {"paramKind": secret}});
+    assert_eq!(
+        mallory(&server, "PATCH", &format!("{policies}/m"), change).await,
+        refused("Secret", "v1"),
+        "a change is no way around it"
+    );
+    make(&server, &policies, telling("s", &secret)).await;
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    assert_eq!(
+        mallory(&server, "PATCH", &format!("{policies}/s"), label).await,
+        None,
+        "the kind stays as it was"
+    );
+    // One that is not known yet may become any of its group.
+    grant(&server, "u", json!([{"apiGroups": ["example.com"], "resources": ["*"], "verbs": ["get"]}])).await;
+    assert_eq!(mallory(&server, "POST", &policies, telling("u", &unknown)).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_binds_a_policy_may_read_what_the_binding_refers_to() {
+    let server = with_mallory(server().await).await;
+    let bindings = format!("{GROUP}/validatingadmissionpolicybindings");
+    let secret = json!({"apiVersion": "v1", "kind": "Secret"});
+    make(&server, &format!("{GROUP}/validatingadmissionpolicies"), telling("s", &secret)).await;
+    let refused = Some((
+        "spec.paramRef".to_owned(),
+        "Forbidden: user \"mallory\" does not have \"get\" permission on the object referenced by paramRef"
+            .to_owned(),
+    ));
+    let (db, other) =
+        (json!({"name": "db", "namespace": "kube-system"}), json!({"name": "o", "namespace": "kube-system"}));
+    let selected = json!({"selector": {}, "namespace": "kube-system"});
+
+    let at_first = mallory(&server, "POST", &bindings, reading("b", "s", &db)).await;
+    let rules =
+        json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db"], "verbs": ["get"]}]);
+    grant(&server, "db", rules).await;
+
+    assert_eq!(at_first, refused);
+    assert_eq!(mallory(&server, "POST", &bindings, reading("o", "s", &other)).await, refused);
+    assert_eq!(mallory(&server, "POST", &bindings, reading("a", "s", &selected)).await, refused);
+    assert_eq!(
+        mallory(&server, "POST", &bindings, reading("n", "later", &db)).await,
+        refused,
+        "nobody knows of which kind it will be"
+    );
+    assert_eq!(mallory(&server, "POST", &bindings, reading("b", "s", &db)).await, None);
+    let path = format!("{bindings}/b");
+    for change in [json!({"paramRef": {"name": "o"}}), json!({"policyName": "later"})] {
+        assert_eq!(mallory(&server, "PATCH", &path, json!({"spec": change})).await, refused, "{change}");
+    }
+    let warn = json!({"spec": {"validationActions": ["Warn"]}});
+    assert_eq!(mallory(&server, "PATCH", &path, warn).await, None, "the reference stays as it was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rights_to_parameters_are_asked_for_where_other_admission_is_left_out() {
+    let server = ApiServer::builder(MemoryStorage::new()).without_admission().start().await.unwrap();
+    let server = with_mallory(server).await;
+    let policy = telling("s", &json!({"apiVersion": "v1", "kind": "Secret"}));
+
+    let refused = mallory(&server, "POST", &format!("{GROUP}/validatingadmissionpolicies"), policy).await;
+
+    assert_eq!(refused.unwrap().0, "spec.paramKind");
 }

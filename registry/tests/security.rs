@@ -451,6 +451,39 @@ async fn an_agent_renews_the_lease_of_its_own_node() {
     assert_eq!(agent(&server, "POST", &leases("kube-system"), lease("n")).await.0, 403);
 }
 
+#[cfg(feature = "tls")]
+#[tokio::test]
+async fn an_agent_asks_for_certificates_of_its_own_node_alone() {
+    use base64::Engine as _;
+    let server = two_nodes().await;
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let request = |name: &str, signer: &str| {
+        let mut asked = rcgen::CertificateParams::default();
+        asked.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let pem = asked.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+        json!({
+            "metadata": {"generateName": "csr-"},
+            "spec": {
+                "request": base64::engine::general_purpose::STANDARD.encode(pem),
+                "signerName": signer, "usages": ["digital signature"],
+            },
+        })
+    };
+    for signer in ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"] {
+        assert_eq!(agent(&server, "POST", requests, request("system:node:n", signer)).await.0, CREATED);
+        for name in ["system:node:m", "system:node:n1", "n", ""] {
+            let why = refusal(&server, "POST", requests, request(name, signer)).await;
+            assert!(why.ends_with("can only create a node CSR with CN=system:node:n"), "{why}");
+        }
+        let mut broken = request("system:node:n", signer);
+        broken["spec"]["request"] = "AAAA".into();
+        let why = refusal(&server, "POST", requests, broken).await;
+        assert!(why.ends_with("unable to parse csr: PEM block type must be CERTIFICATE REQUEST"), "{why}");
+    }
+    // What others sign is their affair.
+    assert_eq!(agent(&server, "POST", requests, request("m", "example.com/own")).await.0, CREATED);
+}
+
 #[tokio::test]
 async fn an_agent_makes_mirror_pods_of_its_node_that_refer_to_nothing() {
     let server = two_nodes().await;

@@ -5,12 +5,15 @@
 mod conversion;
 #[path = "support/hook.rs"]
 mod hook;
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
 use std::time::Duration;
 
 use hook::{Hook, Reply, configure, mutating, validating, webhook};
 use http::StatusCode;
+use log::Log;
 use quarterdeck_core::storage::{Key, Storage, Transaction};
 use quarterdeck_registry::write::Target;
 use quarterdeck_registry::{ApiServer, MemoryStorage, Notes, User};
@@ -221,6 +224,47 @@ async fn rubbish_and_redirects_are_failures() {
 }
 
 #[tokio::test]
+async fn what_a_webhook_says_is_shown_to_the_client_and_not_logged() {
+    // Who echoes what it is sent would put secrets into the log.
+    let echo = |asked: &Value| {
+        let sent = asked["request"]["object"].to_string();
+        let status = json!({"kind": "Status", "apiVersion": "v1", "message": sent});
+        let other =
+            json!({"kind": "AdmissionReview", "apiVersion": asked["apiVersion"], "response": {"uid": sent}});
+        match asked["path"].as_str().unwrap().split(['/', '?']).nth(1).unwrap() {
+            "status" => Reply::raw(400, status.to_string()),
+            "plain" => Reply::raw(500, sent),
+            _ => Reply::raw(200, other.to_string()),
+        }
+    };
+    let log = Log::follow();
+
+    for (path, logged, is_shown) in [
+        ("/status", "why=\"failed to call webhook: a Status of code 400 with a message of", true),
+        ("/plain", "an error on the server", false),
+        ("/other", "expected response.uid=", true),
+    ] {
+        for policy in ["Fail", "Ignore"] {
+            let (server, hook) = (server().await, Hook::start(echo).await);
+            let more = json!({"failurePolicy": policy});
+            validating(&server, &[webhook("a.example.com", &hook.at(path), &more)]).await;
+            let before = log.lines_with("a webhook failed").len();
+            let mut map = map("a");
+            map["data"]["a"] = "hush-hush".into();
+
+            let (_, answer) = call(&server, "POST", MAPS, map).await;
+
+            let lines = log.lines_with("a webhook failed").split_off(before);
+            assert!(lines.len() == 1 && lines[0].contains(logged), "{path}: {lines:?}");
+            if policy == "Fail" {
+                assert_eq!(answer["message"].as_str().unwrap().contains("hush-hush"), is_shown, "{answer}");
+            }
+        }
+    }
+    assert!(!log.text().contains("hush-hush"), "{}", log.text());
+}
+
+#[tokio::test]
 async fn a_certificate_of_another_authority_is_not_trusted() {
     let (server, hook) = (server().await, Hook::start(allow).await);
     let mut client = hook.at("");
@@ -255,6 +299,8 @@ async fn selectors_rules_and_conditions_say_what_a_webhook_is_asked_about() {
         (deletions, 0),
         (condition("request.namespace == 'default' && object.data.a == '1'"), 1),
         (condition("object.data.a == '2'"), 0),
+        (condition("authorizer.requestResource.check('create').allowed()"), 1),
+        (condition("authorizer.serviceAccount('default', 'a').path('/metrics').check('get').allowed()"), 0),
     ];
     for (more, expected) in cases {
         let (answer, hook) = refused(more.clone(), allow).await;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kube::Client;
+use quarterdeck_core::client::ClientSwitch;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{BoxError, Component, Stop};
 use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::random::Random;
 
-use super::connection::{Connect, Connection};
 use super::credential::Credential;
 use super::error::JoinError;
 use super::figures::Figures;
@@ -22,6 +22,9 @@ use super::store::Store;
 
 /// How long what is under way when a certificate is replaced may go on with the old one. The API server gives a request as long.
 const GRACE: Duration = Duration::from_secs(60);
+
+/// Makes a client of a certificate: one with connections of its own.
+type Connect = dyn Fn(&Credential) -> Result<Client, BoxError> + Send + Sync;
 
 /// Lets a node join a cluster: gets it the certificate by which it is known, and a client that shows it.
 ///
@@ -170,11 +173,11 @@ impl Join {
                 return Err(JoinError::NoCertificate { directory, node: self.node });
             }
         };
-        let connection = Connection::open(self.connect, &credential)?;
+        let switch = ClientSwitch::new((self.connect)(&credential).map_err(JoinError::Connect)?);
         renewal.figures.uses(&credential);
-        let client = connection.client();
-        let bootstrap = self.bootstrap;
-        let rotation = ClientRotation { node: self.node, renewal, credential, connection, bootstrap };
+        let client = switch.client();
+        let (connect, bootstrap) = (self.connect, self.bootstrap);
+        let rotation = ClientRotation { node: self.node, renewal, credential, connect, switch, bootstrap };
         Ok(Joined { client, rotation })
     }
 }
@@ -190,7 +193,8 @@ pub struct ClientRotation {
     node: String,
     renewal: Renewal,
     credential: Credential,
-    connection: Connection,
+    connect: Arc<Connect>,
+    switch: ClientSwitch,
     bootstrap: Option<Client>,
 }
 
@@ -223,12 +227,13 @@ impl ClientRotation {
     }
 
     async fn keep(mut self) {
-        let own = self.connection.client();
+        let own = self.switch.client();
         loop {
             self.renewal.wait(&self.credential).await;
             let fresh = self.renew(&own).await;
-            match self.connection.switch(&fresh) {
-                Ok(retired) => {
+            match (self.connect)(&fresh).map_err(JoinError::Connect) {
+                Ok(client) => {
+                    let retired = self.switch.switch(client);
                     self.renewal.figures.uses(&fresh);
                     let left = self.renewal.left(self.credential.not_after()).unwrap_or_default();
                     tokio::time::sleep(left.min(GRACE)).await;

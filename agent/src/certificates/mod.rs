@@ -8,7 +8,6 @@
 //! Who approves and signs such requests is in `controllers`; with what key, behind
 //! [`CertificateSigner`](quarterdeck_core::certificates::CertificateSigner).
 
-mod connection;
 mod credential;
 mod error;
 mod figures;
@@ -17,9 +16,11 @@ mod order;
 mod renewal;
 mod request;
 mod serving;
+mod shown;
 mod store;
 
 pub use credential::Credential;
 pub use error::JoinError;
 pub use join::{ClientRotation, Join, Joined};
 pub use serving::ServingCertificate;
+pub use shown::ShownCertificate;

@@ -2,22 +2,19 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kube::Client;
 use quarterdeck_core::client::Context;
 use quarterdeck_core::component::{BoxError, Component, Stop};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
+use rustls::server::ResolvesServerCert;
 
-use super::credential::Credential;
 use super::figures::Figures;
 use super::order::Order;
 use super::renewal::Renewal;
+use super::shown::ShownCertificate;
 use super::store::Store;
 
 /// Gets the certificate that an agent's server shows, and renews it before it ends.
@@ -49,29 +46,7 @@ pub struct ServingCertificate {
     node: String,
     client: Client,
     renewal: Renewal,
-    shown: Arc<Shown>,
-}
-
-/// The certificate that is shown now.
-#[derive(Debug, Default)]
-struct Shown(RwLock<Option<Arc<CertifiedKey>>>);
-
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.read().expect("no holder panics").clone()
-    }
-}
-
-impl Shown {
-    fn show(&self, credential: &Credential) -> Result<(), BoxError> {
-        let chain: Result<Vec<CertificateDer<'static>>, _> =
-            CertificateDer::pem_slice_iter(credential.certificate().as_bytes()).collect();
-        let key = PrivateKeyDer::from_pem_slice(credential.key().as_bytes())?;
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let certified = CertifiedKey::from_der(chain?, key, &provider)?;
-        *self.0.write().expect("no holder panics") = Some(Arc::new(certified));
-        Ok(())
-    }
+    shown: Arc<ShownCertificate>,
 }
 
 impl fmt::Debug for ServingCertificate {
@@ -120,7 +95,7 @@ impl ServingCertificate {
                 Some(credential) => credential,
                 None => self.renewal.ask_until_issued(&self.client, |name| self.tell(name)).await,
             };
-            self.shown.show(&credential)?;
+            self.shown.show(credential.certificate(), credential.key())?;
             self.renewal.figures.uses(&credential);
             tracing::info!(node = self.node, until = %credential.not_after(), "serving with a new certificate");
             self.renewal.wait(&credential).await;
@@ -129,7 +104,7 @@ impl ServingCertificate {
     }
 
     fn tell(&self, request: &str) {
-        let is_missing = self.shown.0.read().expect("no holder panics").is_none();
+        let is_missing = !self.shown.is_there();
         let state =
             if is_missing { "there is none: logs cannot be read" } else { "the old one stays in use" };
         tracing::warn!(

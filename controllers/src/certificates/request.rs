@@ -1,8 +1,8 @@
 //! What a request for a certificate asks for, and what each signer lets it ask for.
 
+use quarterdeck_core::certificates::decode_request;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::pem::parse_x509_pem;
 use x509_parser::prelude::FromDer as _;
 
 use super::{CLIENT, KUBELET_CLIENT, KUBELET_SERVING, LEGACY};
@@ -11,8 +11,10 @@ const NODES: &str = "system:nodes";
 const NODE: &str = "system:node:";
 
 /// What a request asks for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Asked {
+    /// The request itself, in DER.
+    pub(super) der: Vec<u8>,
     /// Whom the certificate would name.
     pub(super) common_name: String,
     organizations: Vec<String>,
@@ -35,28 +37,26 @@ impl Asked {
     ///
     /// What is wrong with it.
     pub(super) fn read(pem: &[u8]) -> Result<Self, String> {
-        let (_, pem) = parse_x509_pem(pem).map_err(|_| "PEM block type must be CERTIFICATE REQUEST")?;
-        if pem.label != "CERTIFICATE REQUEST" {
-            return Err("PEM block type must be CERTIFICATE REQUEST".into());
+        let der = decode_request(pem).map_err(|error| error.to_string())?;
+        let (behind, request) =
+            X509CertificationRequest::from_der(&der).map_err(|error| error.to_string())?;
+        if !behind.is_empty() {
+            return Err("there is something behind the request".into());
         }
-        let (_, request) =
-            X509CertificationRequest::from_der(&pem.contents).map_err(|error| error.to_string())?;
         let subject = &request.certification_request_info.subject;
         let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
             attribute.as_str().map(str::to_owned).map_err(|error| error.to_string())
         };
-        let mut asked = Self {
-            // The last one counts, as it does where users are known by their certificates.
-            common_name: subject.iter_common_name().last().map(text).transpose()?.unwrap_or_default(),
-            organizations: subject.iter_organization().map(text).collect::<Result<_, _>>()?,
-            names: Names::default(),
-        };
+        // The last one counts, as it does where users are known by their certificates.
+        let common_name = subject.iter_common_name().last().map(text).transpose()?.unwrap_or_default();
+        let organizations = subject.iter_organization().map(text).collect::<Result<_, _>>()?;
+        let mut names = Names::default();
         for extension in request.requested_extensions().into_iter().flatten() {
-            if let ParsedExtension::SubjectAlternativeName(names) = extension {
-                names.general_names.iter().for_each(|name| asked.names.count(name));
+            if let ParsedExtension::SubjectAlternativeName(asked) = extension {
+                asked.general_names.iter().for_each(|name| names.count(name));
             }
         }
-        Ok(asked)
+        Ok(Self { common_name, organizations, names, der })
     }
 
     /// Checks that a signer signs such requests; `None` if it is none of those that are known here.

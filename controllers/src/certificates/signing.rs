@@ -92,13 +92,13 @@ impl Reconcile for Signing {
         let spec = &request.spec;
         let usages = spec.usages.as_deref().unwrap_or_default();
         let checked = match Asked::read(&spec.request.0) {
-            Ok(asked) => asked.check(&spec.signer_name, usages),
+            Ok(asked) => asked.check(&spec.signer_name, usages).map(|checked| checked.map(|()| asked.der)),
             Err(error) => Some(Err(error)),
         };
         // Other signers have controllers of their own.
         let Some(checked) = checked else { return Ok(Requeue::No) };
         let signed = match checked {
-            Ok(()) => self.sign(&request, usages).await,
+            Ok(der) => self.sign(&der, &request, usages).await,
             Err(why) => Err(SignError::Refused(why)),
         };
         let mut told = (*request).clone();
@@ -125,17 +125,16 @@ impl Reconcile for Signing {
 impl Signing {
     async fn sign(
         &self,
+        der: &[u8],
         request: &CertificateSigningRequest,
         usages: &[String],
     ) -> Result<String, SignError> {
-        let pem = std::str::from_utf8(&request.spec.request.0)
-            .map_err(|error| SignError::Refused(error.to_string()))?;
         let now = self.context.clock.now();
         let good_for = good_for(request.spec.expiration_seconds, self.longest);
         let until = later(now, good_for);
         let until = if good_for < SHORT { until } else { later(until, -BACKDATE) };
         let order =
-            SigningOrder { request: pem, usages, not_before: later(now, -BACKDATE), not_after: until };
+            SigningOrder { request: der, usages, not_before: later(now, -BACKDATE), not_after: until };
         self.signer.sign(&order).await
     }
 }

@@ -85,7 +85,14 @@ fn a_user_s_certificate_is_for_clients_only_and_the_old_signer_minds_nothing() {
 fn what_is_no_request_is_none() {
     let key = KeyPair::generate().unwrap().serialize_pem();
 
-    for text in ["", "nonsense", &key] {
+    let request = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap()).unwrap();
+    let pem = request.pem().unwrap();
+    let twice = format!("{pem}{pem}");
+    // Something behind the request, in the same block.
+    let longer = pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", [&request.der()[..], &[5, 0]].concat()));
+
+    assert!(Asked::read(pem.as_bytes()).is_ok());
+    for text in ["", "nonsense", &key, &twice, &longer] {
         assert!(Asked::read(text.as_bytes()).is_err(), "{text}");
     }
 }

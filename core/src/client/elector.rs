@@ -22,9 +22,10 @@ pub struct LeaseSettings {
     pub name: String,
     /// What distinguishes this instance from the others.
     pub identity: String,
-    /// How long others wait after they saw the last renewal before they take over (default: 15 s).
+    /// How long others wait after they saw the last renewal before they take over, in whole seconds (default: 15 s).
     pub lease_duration: Duration,
-    /// How long the leader tries to renew before it gives up; shorter than `lease_duration` (default: 10 s).
+    /// How long the leader tries to renew before it gives up; shorter than `lease_duration` (default: 10 s). It counts from when
+    /// the last renewal was asked for. One attempt to become the leader takes no longer, either.
     pub renew_deadline: Duration,
     /// How long to wait between tries (default: 2 s).
     pub retry_period: Duration,
@@ -59,7 +60,8 @@ impl LeaseSettings {
     }
 }
 
-/// The leader could not renew its Lease in time; its work was dropped, for another instance may have begun.
+/// The leader could not renew its Lease in time, or found another's name in it; its work was dropped, for another instance may
+/// have begun.
 #[derive(Debug, thiserror::Error)]
 #[error("lost the lease {namespace}/{name}")]
 pub struct LeaseLost {
@@ -71,8 +73,8 @@ pub struct LeaseLost {
 
 /// Lets one of several instances work at a time, by a `coordination.k8s.io/v1` Lease.
 ///
-/// A holder counts as gone when this instance has seen no renewal for the lease's duration, on its own timer: the dates in
-/// the Lease are for humans, and clocks of different hosts are never compared.
+/// A holder counts as gone when this instance has seen no renewal for the duration that the Lease names, on its own timer: the
+/// dates in the Lease are for humans, and clocks of different hosts are never compared.
 #[derive(Debug)]
 pub struct LeaseElector {
     leases: Api<Lease>,
@@ -87,6 +89,13 @@ pub struct LeaseElector {
 struct Observed {
     lease: Lease,
     at: Instant,
+}
+
+/// What came of an attempt to hold the Lease.
+enum Attempt {
+    Holds,
+    IsAnothers,
+    Failed,
 }
 
 /// Leads until it is dropped, as the gauge tells.
@@ -116,21 +125,19 @@ impl LeaseElector {
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`] if the Lease could not be renewed in time; `work` was dropped where it stood.
+    /// [`LeaseLost`] if the Lease could not be renewed in time or is another's; `work` was dropped where it stood.
     pub async fn run<T, W: Future<Output = T>>(
         mut self,
         mut stop: Stop,
         work: impl FnOnce(Stop) -> W,
     ) -> Result<Option<T>, LeaseLost> {
-        if stop.or(self.acquire()).await.is_none() {
-            return Ok(None);
-        }
+        let Some(held) = stop.or(self.acquire()).await else { return Ok(None) };
         tracing::info!(lease = self.settings.name, identity = self.settings.identity, "leading");
         self.leads.set(1);
         let leads = Leading(self.leads.clone());
         let output = {
             let work = std::pin::pin!(work(stop));
-            let renew = std::pin::pin!(self.renew());
+            let renew = std::pin::pin!(self.renew(held));
             match select(work, renew).await {
                 Either::Left((output, _)) => Some(output),
                 Either::Right(((), _)) => None,
@@ -146,36 +153,52 @@ impl LeaseElector {
         }
     }
 
-    async fn acquire(&mut self) {
-        while !self.attempt().await {
-            tokio::time::sleep(self.settings.retry_period).await;
+    /// Tries until this instance holds the Lease, and returns when the attempt began that got it.
+    async fn acquire(&mut self) -> Instant {
+        let LeaseSettings { renew_deadline, retry_period, .. } = self.settings;
+        loop {
+            let began = Instant::now();
+            // A server that hangs holds nobody up for longer.
+            if let Ok(Attempt::Holds) = tokio::time::timeout(renew_deadline, self.attempt()).await {
+                return began;
+            }
+            tokio::time::sleep(retry_period).await;
         }
     }
 
-    /// Renews for as long as that works.
-    async fn renew(&mut self) {
-        let mut deadline = Instant::now() + self.settings.renew_deadline;
+    /// Renews for as long as that works. Others may have seen a renewal as soon as it was asked for, so that is where both
+    /// their time and this one's begin.
+    async fn renew(&mut self, held: Instant) {
+        let LeaseSettings { renew_deadline, retry_period, .. } = self.settings;
+        let (mut deadline, mut next) = (held + renew_deadline, held + retry_period);
         loop {
-            tokio::time::sleep(self.settings.retry_period).await;
-            match tokio::time::timeout_at(deadline, self.attempt()).await {
-                Ok(true) => deadline = Instant::now() + self.settings.renew_deadline,
-                Ok(false) if Instant::now() < deadline => {}
-                _ => return,
+            let attempt = async {
+                tokio::time::sleep_until(next).await;
+                (Instant::now(), self.attempt().await)
+            };
+            match tokio::time::timeout_at(deadline, attempt).await {
+                Ok((began, Attempt::Holds)) => {
+                    (deadline, next) = (began + renew_deadline, began + retry_period);
+                }
+                Ok((_, Attempt::Failed)) => next = Instant::now() + retry_period,
+                Ok((_, Attempt::IsAnothers)) | Err(_) => return,
             }
         }
     }
 
-    /// Tries once to get or keep the Lease, and says whether this instance holds it.
-    async fn attempt(&mut self) -> bool {
+    /// Tries once to get or keep the Lease.
+    async fn attempt(&mut self) -> Attempt {
         match self.try_hold().await {
-            Ok(holds) => holds,
+            Ok(true) => Attempt::Holds,
+            Ok(false) => Attempt::IsAnothers,
             Err(error) => {
                 tracing::debug!(lease = self.settings.name, %error, "cannot hold the lease");
-                false
+                Attempt::Failed
             }
         }
     }
 
+    /// Returns whether this instance holds the Lease; if not, another does.
     async fn try_hold(&mut self) -> kube::Result<bool> {
         let Some(mut lease) = self.leases.get_opt(&self.settings.name).await? else {
             let lease = self.leases.create(&PostParams::default(), &self.first()).await?;
@@ -204,8 +227,12 @@ impl LeaseElector {
         Ok(true)
     }
 
+    /// Whether the holder was not seen to renew for as long as it said: other instances may have other settings.
     fn expired(&self) -> bool {
-        self.observed.as_ref().is_none_or(|observed| observed.at.elapsed() >= self.settings.lease_duration)
+        let Some(observed) = &self.observed else { return true };
+        let seconds = observed.lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+        let duration = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs);
+        observed.at.elapsed() >= duration.unwrap_or(self.settings.lease_duration)
     }
 
     fn first(&self) -> Lease {
@@ -247,7 +274,8 @@ impl LeaseElector {
     }
 
     fn seconds(&self) -> i32 {
-        i32::try_from(self.settings.lease_duration.as_secs()).unwrap_or(i32::MAX)
+        // Rounded up: others wait no shorter than the setting says.
+        i32::try_from(self.settings.lease_duration.as_millis().div_ceil(1000)).unwrap_or(i32::MAX)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -42,6 +43,8 @@ struct State {
     log: Vec<(u64, String, &'static str, Value)>,
     requests: Vec<String>,
     down: bool,
+    hangs: bool,
+    late: Duration,
 }
 
 impl FakeApi {
@@ -80,6 +83,16 @@ impl FakeApi {
         self.0.changed.send_replace(());
     }
 
+    /// Lets requests that come from now on have no answer, ever.
+    pub(super) fn hang(&self, hangs: bool) {
+        self.lock().hangs = hangs;
+    }
+
+    /// Lets answers come so long after what they tell of.
+    pub(super) fn answer_late(&self, late: Duration) {
+        self.lock().late = late;
+    }
+
     /// Forgets history, and ends all watches.
     pub(super) fn compact(&self) {
         let mut state = self.lock();
@@ -106,14 +119,21 @@ impl FakeApi {
         if self.lock().down {
             return Err("down".into());
         }
+        if self.lock().hangs {
+            std::future::pending::<()>().await;
+        }
         if query.contains("watch=true") {
             return Ok(self.watch(plural, &query));
         }
-        let mut state = self.lock();
-        state.requests.push(format!("{} {}", head.method, head.uri.path()));
-        let answer = state.handle(&head.method, (plural, namespace, name), body);
-        drop(state);
+        let (answer, late) = {
+            let mut state = self.lock();
+            state.requests.push(format!("{} {}", head.method, head.uri.path()));
+            (state.handle(&head.method, (plural, namespace, name), body), state.late)
+        };
         self.0.changed.send_replace(());
+        if !late.is_zero() {
+            tokio::time::sleep(late).await;
+        }
         let (code, value) = answer;
         let body = Full::from(value.to_string()).map_err(BoxError::from).boxed_unsync();
         Ok(Response::builder().status(code).body(body)?)

@@ -5,7 +5,8 @@
 //! process, whatever the number of readers), puts keys into a [`WorkQueue`] from the informers' handlers, works on them
 //! with [`work`], writes through [`Context::client`] and tells users about it through a [`Recorder`]. Of several instances
 //! a [`LeaseElector`] lets one work at a time. Parts of one process share informers and need not share an identity:
-//! [`Context::account`] is the context of a part that writes as a service account.
+//! [`Context::account`] is the context of a part that writes as a service account. A [`KubeconfigClient`] follows the files
+//! that say who one is.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -44,10 +45,12 @@ mod context;
 mod elector;
 mod informer;
 mod informers;
+mod kubeconfig;
 mod measured;
 mod queue;
 mod recorder;
 mod store;
+mod switch;
 mod worker;
 
 #[cfg(test)]
@@ -58,10 +61,12 @@ pub use context::Context;
 pub use elector::{LeaseElector, LeaseLost, LeaseSettings};
 pub use informer::{HandlerId, Informer, Subscription, Watched};
 pub use informers::{Informers, Selector};
+pub use kubeconfig::KubeconfigClient;
 pub use measured::{Measured, MeasuredFuture, MeasuredLayer};
 pub use queue::WorkQueue;
 pub use recorder::{EventType, Recorder};
 pub use store::{Event, Index, ObjectKey, Store};
+pub use switch::{ClientSwitch, Retired};
 pub use worker::{Reconcile, Requeue, work};
 
 pub use crate::node::{NodeBody, NodeConnectError, NodeConnector, NodeMap, NodeService};

@@ -107,6 +107,17 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// [`StorageError::Unavailable`].
     async fn revision(&self) -> Result<Revision, StorageError>;
 
+    /// Returns an error if the store has failed for good: it may still be read, but takes no write until the program makes or
+    /// opens it anew, as after a disk that failed (default: it has not). A server on it is not healthy then. It neither waits
+    /// nor asks anybody; a store around another passes it on.
+    ///
+    /// # Errors
+    ///
+    /// [`StorageError::Unavailable`] with what made it fail.
+    fn check(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// Counts in this registry what the implementation counts (default: nothing). A server calls it once, when it starts; a
     /// store around another passes it on.
     fn tell(&self, metrics: &Metrics) {

@@ -8,11 +8,12 @@ use quarterdeck_registry::ApiServerBuilder;
 use quarterdeck_registry::audit::{Audit, AuditFile, Policy};
 use quarterdeck_registry::layers::authentication::{Anonymous, BootstrapTokens, StaticTokens};
 use quarterdeck_registry::tls::{
-    Authority, ClientCertificates, OpenId, RequestHeaders, ServiceAccountKey, ServiceAccountTokens,
+    Authorities, ClientCertificates, OpenId, RequestHeaders, ServiceAccountKey, ServiceAccountTokens,
 };
 
 use crate::cli::AccessOptions;
 use crate::error::{Failure, Result};
+use crate::server::Identities;
 
 /// What the options name, read.
 pub(crate) struct Access {
@@ -27,14 +28,14 @@ pub(crate) struct Access {
 
 impl Access {
     /// Reads the files that the options name.
-    pub(crate) fn open(options: &AccessOptions, authority: &Authority) -> Result<Self> {
+    pub(crate) fn open(options: &AccessOptions, identities: &Identities) -> Result<Self> {
         let static_tokens = options.token_auth_file.as_deref().map(static_tokens).transpose()?;
-        let certificates = ClientCertificates::new(authority.certificate(), Clock::system());
+        let certificates = ClientCertificates::new(identities.authority.certificate(), Clock::system());
         Ok(Self {
             audit: audit(options)?,
             static_tokens,
             bootstrap_tokens: options.enable_bootstrap_token_auth,
-            proxies: proxies(options)?,
+            proxies: proxies(options, identities),
             certificates: certificates.map_err(|error| Failure::because("cannot set up TLS", &error))?,
             open_id: open_id(options)?,
             anonymous: options.anonymous_auth,
@@ -67,12 +68,14 @@ impl Access {
     }
 }
 
-/// Returns the authorities whose certificates proxies show; empty if there are none.
-pub(crate) fn proxy_authorities(options: &AccessOptions) -> Result<String> {
-    options.requestheader_client_ca_file.as_deref().map_or(Ok(String::new()), read)
+/// Returns the authorities whose certificates proxies show, if there are any.
+pub(crate) fn proxy_authorities(options: &AccessOptions) -> Result<Option<Authorities>> {
+    let Some(path) = &options.requestheader_client_ca_file else { return Ok(None) };
+    let authorities = Authorities::new(&read(path)?, Clock::system());
+    authorities.map(Some).map_err(|error| because(path, &error))
 }
 
-fn read(path: &Path) -> Result<String> {
+pub(crate) fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))
 }
 
@@ -93,16 +96,14 @@ fn audit(options: &AccessOptions) -> Result<Option<Audit>> {
     Ok(Some(Audit::new(policy, file)))
 }
 
-fn proxies(options: &AccessOptions) -> Result<Option<RequestHeaders>> {
-    let Some(path) = &options.requestheader_client_ca_file else { return Ok(None) };
-    let headers =
-        RequestHeaders::new(&read(path)?, Clock::system()).map_err(|error| because(path, &error))?;
+fn proxies(options: &AccessOptions, identities: &Identities) -> Option<RequestHeaders> {
+    let headers = RequestHeaders::of(identities.proxies.clone()?);
     let headers = headers
         .allowed_names(options.requestheader_allowed_names.iter().cloned())
         .user_headers(options.requestheader_username_headers.iter().cloned())
         .group_headers(options.requestheader_group_headers.iter().cloned())
         .extra_prefixes(options.requestheader_extra_headers_prefix.iter().cloned());
-    Ok(Some(headers))
+    Some(headers)
 }
 
 fn open_id(options: &AccessOptions) -> Result<Option<OpenId>> {

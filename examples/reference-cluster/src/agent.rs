@@ -1,10 +1,12 @@
 //! A node's agent as a process of its own.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kube::config::Kubeconfig;
+use kube::config::AuthInfo;
+use quarterdeck_agent::certificates::ShownCertificate;
 use quarterdeck_agent::{Agent, ServerSettings};
 use quarterdeck_core::component::Component;
 use secrecy::ExposeSecret as _;
@@ -64,7 +66,14 @@ pub(crate) async fn run(options: &AgentOptions) -> Result<()> {
 
 /// Takes the identity that the kubeconfig holds, for both directions.
 async fn given(options: &AgentOptions, place: Place) -> Result<Known> {
-    let part = Part::open(&options.part).await?;
+    let shown = Arc::new(ShownCertificate::new());
+    let renewed = shown.clone();
+    let part = Part::open_with(&options.part, move |config| {
+        // The agent's server is read along with its client: both show the same certificate.
+        let (certificate, key) = identity(&config.auth_info)?;
+        renewed.show(&certificate, &key)
+    });
+    let part = part.await?;
     let kubeconfig = &part.kubeconfig;
     let user = kubeconfig.auth_infos.first().map(|user| user.name.clone()).unwrap_or_default();
     let Some(node) = user.strip_prefix(USER).map(str::to_owned) else {
@@ -73,18 +82,15 @@ async fn given(options: &AgentOptions, place: Place) -> Result<Known> {
             "{file} is no agent's kubeconfig but that of {user:?}: take one that `quarterdeck apiserver` wrote, kubeconfigs/agent, or join with --bootstrap-kubeconfig"
         )));
     };
-    let (certificate, key) = identity(kubeconfig)?;
-    let serve = ServerSettings::tls(place.listen, &certificate, &key, &authority(kubeconfig)?);
+    let serve = ServerSettings::resolving(place.listen, shown, &authority(kubeconfig)?);
     let serve = serve.map_err(|error| Failure::because("the agent's server cannot be set up", &error))?;
     Ok(Known { part, node, serve, renewals: Vec::new() })
 }
 
 /// Returns the certificate and the key of the user, as PEM.
-fn identity(kubeconfig: &Kubeconfig) -> Result<(String, String)> {
-    let user = kubeconfig.auth_infos.first().and_then(|user| user.auth_info.as_ref());
-    let certificate = user.and_then(|user| user.client_certificate_data.clone());
-    let key = user.and_then(|user| user.client_key_data.as_ref()).map(|key| key.expose_secret().to_owned());
-    Ok((decode(certificate)?, decode(key)?))
+fn identity(user: &AuthInfo) -> Result<(String, String)> {
+    let key = user.client_key_data.as_ref().map(|key| key.expose_secret().to_owned());
+    Ok((decode(user.client_certificate_data.clone())?, decode(key)?))
 }
 
 /// Writes certificates as PEM.

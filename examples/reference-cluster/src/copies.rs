@@ -18,6 +18,7 @@ pub(crate) fn backup(options: &BackupOptions) -> Result<()> {
     let copied = EmbeddedStorage::backup_of(&from, &options.to);
     let copied = copied.map_err(|error| Failure::because("no backup was made", &error))?;
     println!("{} of {} are in {}", what(&copied), from.display(), options.to.display());
+    tell_left_out(&copied);
     println!(
         "Keep {} too: the keys and certificates are not in the store.",
         options.data.join("pki").display()
@@ -31,7 +32,17 @@ pub(crate) fn restore(options: &RestoreOptions) -> Result<()> {
     let copied = EmbeddedStorage::restore(&options.from, &to);
     let copied = copied.map_err(|error| Failure::because("nothing was restored", &error))?;
     println!("{} of {} are in {}", what(&copied), options.from.display(), to.display());
+    tell_left_out(&copied);
     Ok(())
+}
+
+fn tell_left_out(copied: &Copied) {
+    let Some(end) = &copied.left_out else { return };
+    println!(
+        "{} was not written whole: what follows byte {} is left out. A server that runs may just be writing it; otherwise nobody was told that it is stored.",
+        end.file.display(),
+        end.offset
+    );
 }
 
 fn what(copied: &Copied) -> String {

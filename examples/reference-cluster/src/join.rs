@@ -191,7 +191,10 @@ fn read(file: &Path) -> Result<Kubeconfig> {
 
 async fn config(kubeconfig: &Kubeconfig) -> Result<Config> {
     let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await;
-    config.map_err(|error| unusable(&error))
+    let mut config = config.map_err(|error| unusable(&error))?;
+    // As in the other parts: see there.
+    config.default_retry = false;
+    Ok(config)
 }
 
 fn unusable(error: &dyn std::error::Error) -> Failure {

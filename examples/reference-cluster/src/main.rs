@@ -7,6 +7,7 @@
 mod access;
 mod agent;
 mod bindings;
+mod certificates;
 mod cli;
 mod copies;
 mod election;

@@ -10,9 +10,9 @@ use kube::client::ClientBuilder;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use quarterdeck_core::certificates::CertificateSigner;
-use quarterdeck_core::client::{Context, MeasuredLayer, TokenAccounts};
+use quarterdeck_core::client::{Context, KubeconfigClient, MeasuredLayer, TokenAccounts};
 use quarterdeck_core::clock::Clock;
-use quarterdeck_core::component::{Component, Stop, Supervisor};
+use quarterdeck_core::component::{BoxError, Component, Stop, Supervisor};
 use quarterdeck_core::diagnostics::Diagnostics;
 use quarterdeck_core::loopback::LoopbackServer;
 use quarterdeck_core::metrics::Metrics;
@@ -42,11 +42,11 @@ pub(crate) async fn scheduler(options: &SchedulerOptions) -> Result<()> {
 
 /// Runs the controllers until Ctrl-C.
 pub(crate) async fn controllers(options: &ControllersOptions) -> Result<()> {
-    let part = Part::open(&options.part).await?;
+    let mut part = Part::open(&options.part).await?;
     let authority = authority(&part.kubeconfig)?;
     let mut settings = quarterdeck_controllers::Options::default().root_ca(authority);
     settings.certificate_signer = signer(options)?;
-    let accounts = part.accounts().await?;
+    let accounts = part.accounts(&options.part).await?;
     let context = part.context.clone().with_accounts(move |name| accounts.client(name));
     let controllers = quarterdeck_controllers::all(&context, settings);
     let work = elected(&part.context, &options.election, "kube-controller-manager", controllers)?;
@@ -123,11 +123,21 @@ pub(crate) struct Part {
     pub(crate) kubeconfig: Kubeconfig,
     measured: MeasuredLayer,
     diagnostics: Option<LoopbackServer<Diagnostics>>,
+    /// The clients that follow the kubeconfig.
+    followed: Vec<KubeconfigClient>,
 }
 
 impl Part {
-    /// Reads the kubeconfig, and makes what the part needs of it.
+    /// Reads the kubeconfig, and makes what the part needs of it. The client follows it.
     pub(crate) async fn open(options: &PartOptions) -> Result<Self> {
+        Self::open_with(options, |_| Ok(())).await
+    }
+
+    /// Does what [`open`](Self::open) does, and has `read` hear what the kubeconfig says, each time.
+    pub(crate) async fn open_with(
+        options: &PartOptions,
+        read: impl Fn(&Config) -> std::result::Result<(), BoxError> + Send + Sync + 'static,
+    ) -> Result<Self> {
         let unusable = |error: &dyn std::error::Error| {
             let what = format!(
                 "cannot use the kubeconfig {}: take one that `quarterdeck apiserver` wrote",
@@ -142,8 +152,15 @@ impl Part {
         metrics.with_process();
         let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
         let measured = MeasuredLayer::new(&metrics, host);
-        let client = client(config, &measured).map_err(|error| unusable(&error))?;
-        Self::with_client(kubeconfig, client, metrics, measured, options)
+        let counted = measured.clone();
+        let followed = KubeconfigClient::open(&options.kubeconfig, move |config| {
+            read(&config)?;
+            Ok(client(config, &counted)?)
+        });
+        let followed = followed.await.map_err(|error| unusable(&*error))?;
+        let mut part = Self::with_client(kubeconfig, followed.client(), metrics, measured, options)?;
+        part.followed.push(followed);
+        Ok(part)
     }
 
     /// Makes what the part needs of a client whose requests are `measured`.
@@ -158,22 +175,25 @@ impl Part {
         let checked = measured.clone();
         context.health.ready("api-server", move || checked.checked());
         let diagnostics = diagnostics(&context, options)?;
-        Ok(Self { context, kubeconfig, measured, diagnostics })
+        Ok(Self { context, kubeconfig, measured, diagnostics, followed: Vec::new() })
     }
 
     /// Returns the clients of service accounts, whose tokens the part's own user asks for.
-    async fn accounts(&self) -> Result<TokenAccounts> {
-        let failed =
-            |error: &dyn std::error::Error| Failure::because("no client for service accounts", error);
-        let (kubeconfig, current) = (self.kubeconfig.clone(), KubeConfigOptions::default());
-        let config = Config::from_custom_kubeconfig(kubeconfig, &current).await;
-        let mut config = config.map_err(|error| failed(&error))?;
-        // With the part's certificate on the connection, a token would prove nothing.
-        config.auth_info = AuthInfo::default();
-        // The accounts' names do not say which program it is.
-        config.headers.push((USER_AGENT, HeaderValue::from_static("kube-controller-manager")));
-        let nobody = client(config, &self.measured).map_err(|error| failed(&error))?;
-        Ok(TokenAccounts::new(self.context.client.clone(), nobody, self.context.clock.clone()))
+    async fn accounts(&mut self, options: &PartOptions) -> Result<TokenAccounts> {
+        let measured = self.measured.clone();
+        let nobody = KubeconfigClient::open(&options.kubeconfig, move |mut config| {
+            // With the part's certificate on the connection, a token would prove nothing.
+            config.auth_info = AuthInfo::default();
+            // The accounts' names do not say which program it is.
+            config.headers.push((USER_AGENT, HeaderValue::from_static("kube-controller-manager")));
+            Ok(client(config, &measured)?)
+        });
+        let nobody =
+            nobody.await.map_err(|error| Failure::because("no client for service accounts", &*error))?;
+        let accounts =
+            TokenAccounts::new(self.context.client.clone(), nobody.client(), self.context.clock.clone());
+        self.followed.push(nobody);
+        Ok(accounts)
     }
 
     /// Runs the part's components until Ctrl-C.
@@ -187,6 +207,9 @@ impl Part {
             println!("Metrics and health are shown at http://{}", diagnostics.local_address());
             supervisor = supervisor.with(diagnostics);
         }
+        for followed in self.followed {
+            supervisor.push(Box::new(followed));
+        }
         for component in components {
             supervisor.push(component);
         }
@@ -194,8 +217,11 @@ impl Part {
     }
 }
 
-/// Makes a client whose requests are counted.
-fn client(config: Config, measured: &MeasuredLayer) -> kube::Result<Client> {
+/// Makes a client whose requests are counted, and sent once.
+fn client(mut config: Config, measured: &MeasuredLayer) -> kube::Result<Client> {
+    // kube repeats what was answered 503 or 504, a creation that may have happened, too, and later and later. Parts look
+    // again by themselves.
+    config.default_retry = false;
     Ok(ClientBuilder::try_from(config)?.with_layer(measured).build())
 }
 
@@ -225,4 +251,43 @@ pub(crate) fn decode(data: Option<String>) -> Result<String> {
         ));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Api;
+    use kube::api::PostParams;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_that_may_have_happened_is_not_sent_again() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let measured = MeasuredLayer::new(&Metrics::new(), server.clone());
+        let client = client(Config::new(server.parse().unwrap()), &measured).unwrap();
+        // Answers once. Who asks again finds nobody.
+        let answer = async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            drop(listener);
+            let mut request = vec![0; 1 << 10];
+            assert!(connection.read(&mut request).await.unwrap() > 0);
+            let status = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":503}"#;
+            let head =
+                "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{status}", status.len());
+            connection.write_all(answer.as_bytes()).await.unwrap();
+            connection.shutdown().await.unwrap();
+            // Who closes on what was not read has the answer lost.
+            connection.read_to_end(&mut request).await.unwrap();
+        };
+
+        let maps: Api<ConfigMap> = Api::namespaced(client, "default");
+        let (params, map) = (PostParams::default(), ConfigMap::default());
+        let (created, ()) = tokio::join!(maps.create(&params, &map), answer);
+
+        assert!(matches!(&created, Err(kube::Error::Api(status)) if status.code == 503), "{created:?}");
+    }
 }

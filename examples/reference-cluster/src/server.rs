@@ -7,18 +7,24 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Supervisor};
+use quarterdeck_core::files::FollowFiles;
 use quarterdeck_core::storage::Storage;
 use quarterdeck_registry::etcd_v2::EtcdV2View;
 use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::node_connector::TlsNodes;
 use quarterdeck_registry::storage::{EmbeddedOptions, EncryptedStorage, Encryption, MemoryStorage};
-use quarterdeck_registry::tls::{Authority, AuthorityError, Identity, ServiceAccountKey, kubeconfig};
+use quarterdeck_registry::tls::{
+    Authorities, Authority, AuthorityError, Identity, ServerTls, ServiceAccountKey, kubeconfig,
+};
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
+use rustls::ServerConfig;
 
-use crate::access::{Access, proxy_authorities};
+use crate::access::{Access, proxy_authorities, read};
 use crate::bindings;
+use crate::certificates::Renewal;
 use crate::cli::{AccessOptions, ServerOptions, StorageKind};
 use crate::copies;
 use crate::error::{Failure, Result};
@@ -34,8 +40,8 @@ pub(crate) struct Identities {
     pub(crate) authority: Arc<Authority>,
     /// Signs service accounts' tokens, and knows the keys by which they are checked.
     pub(crate) key: ServiceAccountKey,
-    /// The authorities of proxies that name users in headers; empty if there are none.
-    pub(crate) proxies: String,
+    /// The authorities of proxies that name users in headers, if there are any.
+    pub(crate) proxies: Option<Authorities>,
 }
 
 impl Identities {
@@ -47,8 +53,8 @@ impl Identities {
         })?;
         let pki = options.data.join("pki");
         let authority = Authority::load_or_create(&pki, Clock::system().now());
-        let authority =
-            Arc::new(authority.map_err(|error| Failure::because("no certificate authority", &error))?);
+        let authority = authority.map_err(|error| Failure::because("no certificate authority", &error))?;
+        let authority = Arc::new(authority.with_clock(Clock::system()));
         let key = service_account_key(&options.access, &pki);
         let key = key.map_err(|error| Failure::because("no key for service accounts' tokens", &error))?;
         let proxies = proxy_authorities(&options.access)?;
@@ -70,20 +76,28 @@ fn service_account_key(
 pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     let sockets = Sockets::bind(&options).await?;
     let (url, port) = (sockets.url(), sockets.port());
+    let address = url.clone();
     let identities = Identities::open(&options)?;
     let Store { storage, raw } = storage(&options).await?;
     write_kubeconfigs(&options, &identities.authority, &url)?;
     let nodes = TlsNodes::new();
     let builder = ApiServer::builder_shared(storage).node_connector(nodes.clone());
-    let access = Access::open(&options.access, &identities.authority)?;
+    let access = Access::open(&options.access, &identities)?;
     let builder = configure(builder, &options, port, identities.key.clone(), access);
     let server =
         builder.start().await.map_err(|error| Failure::because("the API server did not start", &error))?;
     attach(&nodes, &server, &identities.authority)?;
     bindings::make(&server, &options.access).await;
-    let listeners = listen(&options, (&server, raw), &identities, sockets)?;
+    let again = {
+        let (options, server, authority) = (options.clone(), server.clone(), identities.authority.clone());
+        move || {
+            attach(&nodes, &server, &authority)?;
+            write_kubeconfigs(&options, &authority, &url)
+        }
+    };
+    let listeners = listen(&options, (&server, raw), identities, sockets, again)?;
     let stop = ctrl_c();
-    println!("The API server is ready at {url}");
+    println!("The API server is ready at {address}");
     println!("The administrator's kubeconfig is {}", options.kubeconfig().display());
     println!("The other parts' are in {}", options.data.join("kubeconfigs").display());
     let mut supervisor = Supervisor::new();
@@ -156,40 +170,36 @@ fn attach(nodes: &TlsNodes, server: &ApiServer, authority: &Authority) -> Result
     nodes.attach(server, &identity, authority.roots().map_err(tls)?).map_err(tls)
 }
 
-/// Serves on sockets.
+/// Serves on sockets. Before certificates end they are made again, with what `again` makes.
 pub(crate) fn listen(
     options: &ServerOptions,
     (server, raw): (&ApiServer, Arc<dyn Storage>),
-    identities: &Identities,
+    identities: Identities,
     sockets: Sockets,
+    again: impl Fn() -> Result<()> + Send + 'static,
 ) -> Result<Vec<Box<dyn Component>>> {
-    let tls = |error| Failure::because("cannot set up TLS", &error);
-    let mut names: Vec<String> = [
-        "localhost",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        "kubernetes.default.svc.cluster.local",
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    let service = Some(server.registry().settings.first_service_address());
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut addresses: Vec<IpAddr> =
-        [Some(loopback), Some(options.listen.ip()), advertised(options), service]
-            .into_iter()
-            .flatten()
-            .collect();
-    addresses.retain(|address| !address.is_unspecified());
-    addresses.sort();
-    addresses.dedup();
-    names.extend(addresses.iter().map(ToString::to_string));
-    let identity = identities.authority.server("kube-apiserver", &names).map_err(tls)?;
-    let config =
-        identities.authority.server_config_for(&identity, false, &identities.proxies).map_err(tls)?;
+    let service = server.registry().settings.first_service_address();
+    let Identities { authority, proxies, .. } = identities;
+    let serving = Serving { authority, names: names(options, service), access: options.access.clone() };
+    let (config, end) = serving.make()?;
+    let tls = ServerTls::new(config);
     let places = files::connections();
-    let listener = Listener::tls_on(server.clone(), sockets.secure, config).max_connections(places);
+    let listener = Listener::tls_on(server.clone(), sockets.secure, tls.clone()).max_connections(places);
     let mut listeners: Vec<Box<dyn Component>> = vec![Box::new(listener)];
+    if let Some((authorities, path)) = proxies.zip(options.access.requestheader_client_ca_file.clone()) {
+        let (serving, tls, file) = (serving.clone(), tls.clone(), path.clone());
+        listeners.push(Box::new(FollowFiles::new([path], move || {
+            authorities.replace(&read(&file)?)?;
+            tls.replace(serving.make()?.0);
+            Ok(())
+        })));
+    }
+    listeners.push(Box::new(Renewal::new(Clock::system(), end, move || {
+        again()?;
+        let (config, end) = serving.make()?;
+        tls.replace(config);
+        Ok(end)
+    })));
     if let Some(socket) = sockets.insecure {
         let listener = Listener::insecure_on(server.clone(), socket);
         let listener = listener.map_err(|error| Failure::because("no insecure listener", &error))?;
@@ -200,6 +210,46 @@ pub(crate) fn listen(
         listeners.push(Box::new(socket.serving(EtcdV2View::new(raw))));
     }
     Ok(listeners)
+}
+
+/// What the server shows to clients, and whose certificates it takes.
+#[derive(Clone)]
+struct Serving {
+    authority: Arc<Authority>,
+    names: Vec<String>,
+    access: AccessOptions,
+}
+
+impl Serving {
+    /// Makes a certificate, and returns when it ends.
+    fn make(&self) -> Result<(Arc<ServerConfig>, Timestamp)> {
+        let tls = |error| Failure::because("cannot set up TLS", &error);
+        let proxies = self.access.requestheader_client_ca_file.as_deref().map(read).transpose()?;
+        let identity = self.authority.server("kube-apiserver", &self.names).map_err(tls)?;
+        let config = self.authority.server_config_for(&identity, false, &proxies.unwrap_or_default());
+        Ok((config.map_err(tls)?, identity.not_after().map_err(tls)?))
+    }
+}
+
+/// Returns the names and addresses under which the server is reached.
+fn names(options: &ServerOptions, service: IpAddr) -> Vec<String> {
+    let names = [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let mut addresses: Vec<IpAddr> =
+        [Some(loopback), Some(options.listen.ip()), advertised(options), Some(service)]
+            .into_iter()
+            .flatten()
+            .collect();
+    addresses.retain(|address| !address.is_unspecified());
+    addresses.sort();
+    addresses.dedup();
+    names.into_iter().map(str::to_owned).chain(addresses.iter().map(ToString::to_string)).collect()
 }
 
 /// Returns the address at which others reach this machine, if it has one.
@@ -226,7 +276,8 @@ pub(crate) fn write_admin_kubeconfig(
     write_kubeconfig(&options.kubeconfig(), authority, url, &User::admin())
 }
 
-fn write_kubeconfig(path: &Path, authority: &Authority, url: &str, user: &User) -> Result<()> {
+/// Writes a user's kubeconfig.
+pub(crate) fn write_kubeconfig(path: &Path, authority: &Authority, url: &str, user: &User) -> Result<()> {
     let identity = authority.client(user);
     let identity = identity.map_err(|error| Failure::because("cannot make a certificate", &error))?;
     write_private(path, &kubeconfig(url, authority.certificate(), &user.name, &identity))

@@ -30,7 +30,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
         .root_ca(identities.authority.certificate())
         .certificate_signer(identities.authority.clone());
     let mut plane = ControlPlane::builder_shared(storage).controller_options(controllers);
-    let access = Access::open(&options.server.access, &identities.authority)?;
+    let access = Access::open(&options.server.access, &identities)?;
     let (own, key) = (options.server.clone(), identities.key.clone());
     plane = plane.api_server(move |builder| server::configure(builder, &own, port, key, access));
     if !runs(Part::Controllers) {
@@ -48,7 +48,12 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     let cluster =
         plane.start().await.map_err(|error| Failure::because("the cluster did not start", &error))?;
     bindings::make(cluster.server(), &options.server.access).await;
-    let listeners = match server::listen(&options.server, (cluster.server(), raw), &identities, sockets) {
+    let again = {
+        let (own, authority, url) = (options.server.clone(), identities.authority.clone(), url.clone());
+        move || server::write_admin_kubeconfig(&own, &authority, &url)
+    };
+    let listening = server::listen(&options.server, (cluster.server(), raw), identities, sockets, again);
+    let listeners = match listening {
         Ok(listeners) => listeners,
         Err(error) => {
             cluster.stop().await;

@@ -3,48 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use quarterdeck_core::component::BoxError;
-
+use crate::rate::Rate;
 use crate::references;
-
-/// What one run of the load generator measured.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rate {
-    pub(crate) per_second: f64,
-    pub(crate) p50: Duration,
-    pub(crate) p99: Duration,
-    /// How many bytes one answer had.
-    pub(crate) bytes: usize,
-    /// For how long the server was on a core, per request.
-    pub(crate) cpu: Duration,
-}
-
-impl Rate {
-    /// Makes the rate of what took these times, all of it together `took`.
-    pub(crate) fn of(took: Duration, mut times: Vec<Duration>, bytes: usize) -> Self {
-        times.sort_unstable();
-        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-        let per_second = times.len() as f64 / took.as_secs_f64();
-        Self { per_second, p50: at(0.5), p99: at(0.99), bytes, cpu: Duration::ZERO }
-    }
-
-    /// Writes what the load generator knows of a rate, as [`parse`](Self::parse) reads it.
-    pub(crate) fn line(&self) -> String {
-        format!("{} {} {} {}", self.per_second, self.p50.as_nanos(), self.p99.as_nanos(), self.bytes)
-    }
-
-    pub(crate) fn parse(line: &str) -> Result<Self, BoxError> {
-        let mut numbers = line.split_whitespace();
-        let mut next = || numbers.next().ok_or("the load generator said too little");
-        Ok(Self {
-            per_second: next()?.parse()?,
-            p50: Duration::from_nanos(next()?.parse()?),
-            p99: Duration::from_nanos(next()?.parse()?),
-            bytes: next()?.parse()?,
-            cpu: Duration::ZERO,
-        })
-    }
-}
 
 /// Named figures, in the order in which they were first measured; each with one value per round.
 #[derive(Debug, Default)]

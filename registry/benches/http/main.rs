@@ -9,20 +9,13 @@
 
 #![allow(clippy::disallowed_methods, reason = "what is measured here is real time, which no test pauses")]
 
-mod access;
 mod attack;
-mod connection;
-#[path = "../shared/disk.rs"]
-mod disk;
 mod figures;
-mod http2;
-mod load;
 mod measure;
-mod objects;
-mod process;
 mod references;
 mod security;
-mod serve;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod watch;
 
 use std::path::Path;
@@ -33,6 +26,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use access::Access;
 use figures::Figures;
 use load::Load;
+use shared::{access, connection, disk, http2, load, objects, process, rate, serve};
 use watch::Watch;
 
 /// The allocator of the reference cluster.

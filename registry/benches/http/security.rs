@@ -96,11 +96,6 @@ fn client() -> User {
     User::new("user-500").group("developers")
 }
 
-/// Another whom one of the bindings is about.
-pub(crate) fn neighbour() -> User {
-    User::new("user-499").group("developers")
-}
-
 fn client_without_rights() -> User {
     User::new("nobody").group("developers")
 }

@@ -12,9 +12,9 @@ use tokio::time::MissedTickBehavior;
 
 use crate::access::Access;
 use crate::connection;
-use crate::figures::Rate;
 use crate::http2::{Client, Watches};
 use crate::objects;
+use crate::rate::Rate;
 
 /// How many watches share a connection.
 const STREAMS: usize = 100;

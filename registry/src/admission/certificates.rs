@@ -8,6 +8,7 @@ use super::{Admission, Attributes, Operation};
 use crate::layers::authorization::Authorization;
 use crate::resource::Subresource;
 use crate::status::{Result, Status};
+use crate::user::MASTERS;
 
 const GROUP: &str = "certificates.k8s.io";
 /// The signer whose certificates are users' of the API server.
@@ -62,23 +63,48 @@ impl Admission for CertificateRights {
     }
 }
 
-/// Whether the certificate that is asked for would make its holder a member of `system:masters`.
-#[cfg(feature = "tls")]
+/// Whether the certificate that is asked for would make its holder a member of `system:masters`. What cannot be read is not signed.
 fn asks_for_masters(request: &Value) -> bool {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-    use x509_parser::prelude::{FromDer as _, X509CertificationRequest, parse_x509_pem};
-
-    let pem = request["spec"]["request"].as_str().and_then(|text| STANDARD.decode(text).ok());
-    let Some(pem) = pem else { return false };
-    let Ok((_, pem)) = parse_x509_pem(&pem) else { return false };
-    let Ok((_, asked)) = X509CertificationRequest::from_der(&pem.contents) else { return false };
-    let subject = &asked.certification_request_info.subject;
-    subject.iter_organization().any(|group| group.as_str().is_ok_and(|group| group == crate::user::MASTERS))
+    Subject::of(request).is_ok_and(|subject| subject.organizations.iter().any(|group| group == MASTERS))
 }
 
-/// Nothing of this build can read what is asked for, or sign it.
-#[cfg(not(feature = "tls"))]
-fn asks_for_masters(_: &Value) -> bool {
-    false
+/// Whom a certificate would name.
+pub(super) struct Subject {
+    /// The last one, as where users are known by their certificates.
+    pub(super) common_name: String,
+    organizations: Vec<String>,
+}
+
+impl Subject {
+    /// Reads whom the certificate would name that a `CertificateSigningRequest` asks for.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    #[cfg(feature = "tls")]
+    pub(super) fn of(request: &Value) -> std::result::Result<Self, String> {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::STANDARD;
+        use x509_parser::prelude::{FromDer as _, X509CertificationRequest};
+        use x509_parser::x509::AttributeTypeAndValue;
+
+        let pem = STANDARD.decode(request["spec"]["request"].as_str().unwrap_or_default());
+        let pem = pem.map_err(|error| error.to_string())?;
+        let der = quarterdeck_core::certificates::decode_request(&pem).map_err(|error| error.to_string())?;
+        let (_, asked) = X509CertificationRequest::from_der(&der).map_err(|error| error.to_string())?;
+        let subject = &asked.certification_request_info.subject;
+        let text = |attribute: &AttributeTypeAndValue<'_>| {
+            attribute.as_str().map(str::to_owned).map_err(|error| error.to_string())
+        };
+        Ok(Self {
+            common_name: subject.iter_common_name().last().map(text).transpose()?.unwrap_or_default(),
+            organizations: subject.iter_organization().map(text).collect::<std::result::Result<_, _>>()?,
+        })
+    }
+
+    /// Nothing of this build can read what is asked for, or sign it.
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn of(_: &Value) -> std::result::Result<Self, String> {
+        Err("this server was built without TLS".into())
+    }
 }

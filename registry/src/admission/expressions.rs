@@ -1,7 +1,8 @@
 //! Expressions that admission evaluates about a write, in the Common Expression Language.
 //!
 //! [`Expressions`] keeps what was compiled; an [`Evaluation`] evaluates some of them on the same [`Inputs`], within a budget: what
-//! an expression would cost on the values at hand is found out before it is evaluated, as for the rules of custom kinds.
+//! an expression would cost on the values at hand is found out before it is evaluated, as for the rules of custom kinds. What it
+//! asks authorizers is counted as it asks ([`Checks`]).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -11,6 +12,8 @@ use kube_cel::cel::objects::{Key, Map};
 use kube_cel::cel::{Context, ExecutionError, Program, Value as CelValue};
 use serde_json::{Map as Members, Value};
 
+use super::checks::CHECK;
+pub(crate) use super::checks::{Checks, LONGEST_REASON};
 use crate::custom::cost::{Found, Values};
 use crate::custom::rules::program;
 
@@ -19,9 +22,17 @@ const KEPT: usize = 4096;
 /// What one expression may cost.
 const PER_CALL: u64 = 1_000_000;
 /// What all expressions of a policy may cost on one write.
-pub(crate) const PER_POLICY: u64 = 2_000_000;
+pub(crate) const PER_POLICY: Budget = Budget { steps: 2_000_000, checks: 10_000_000 / CHECK };
 /// What the conditions of one webhook or policy may cost on one write.
-pub(crate) const PER_CONDITIONS: u64 = PER_POLICY / 4;
+pub(crate) const PER_CONDITIONS: Budget =
+    Budget { steps: PER_POLICY.steps / 4, checks: PER_POLICY.checks / 4 };
+
+/// What several expressions may cost together: steps, and how many times they may ask authorizers, which is upstream's number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    steps: u64,
+    checks: u64,
+}
 
 /// Returns why an expression about variables of these names can never be evaluated, if so.
 pub(crate) fn check(text: &str, names: &[&str]) -> Option<String> {
@@ -29,9 +40,6 @@ pub(crate) fn check(text: &str, names: &[&str]) -> Option<String> {
         Ok(program) => program,
         Err(error) => return Some(format!("compilation failed: ERROR: <input>: {error}")),
     };
-    if program.references().has_variable("authorizer") {
-        return Some("compilation failed: the variable 'authorizer' is not supported by this server".into());
-    }
     let problem = Found::about_anything(program.expression(), names).problem?;
     Some(format!("compilation failed: ERROR: <input>: {problem}"))
 }
@@ -107,13 +115,16 @@ impl std::fmt::Display for EvaluationError {
 
 /// The name under which expressions find what others came to.
 const VARIABLES: &str = "variables";
+/// The name under which expressions ask what users may do.
+pub(crate) const AUTHORIZER: &str = "authorizer";
 
 /// One evaluation of several expressions.
 pub(crate) struct Evaluation<'e> {
     expressions: &'e Expressions,
     inputs: &'e Inputs,
     context: Context<'static>,
-    budget: u64,
+    checks: &'e Checks,
+    budget: Budget,
     /// Named expressions, in order, and whether they were evaluated.
     defined: Vec<(&'e str, &'e str, bool)>,
     /// What named expressions came to, for expressions and for their costs.
@@ -124,8 +135,16 @@ pub(crate) struct Evaluation<'e> {
 }
 
 impl<'e> Evaluation<'e> {
-    pub(crate) fn new(expressions: &'e Expressions, inputs: &'e Inputs, budget: u64) -> Self {
+    pub(crate) fn new(
+        expressions: &'e Expressions,
+        inputs: &'e Inputs,
+        checks: &'e Checks,
+        budget: Budget,
+    ) -> Self {
         let mut context = Context::default().with_all();
+        checks.add_to(&mut context);
+        // Of an evaluation that was given up.
+        checks.count();
         for (name, value) in &inputs.0 {
             context.add_variable_from_value(*name, to_cel(value));
         }
@@ -135,6 +154,7 @@ impl<'e> Evaluation<'e> {
             expressions,
             inputs,
             context,
+            checks,
             budget,
             defined: Vec::new(),
             named: Vec::new(),
@@ -196,7 +216,7 @@ impl<'e> Evaluation<'e> {
             EvaluationError::Failed(format!("compilation error: compilation failed: {why}"))
         })?;
         let inputs = self.inputs.0.iter().map(|(name, value)| (*name, value));
-        let known = inputs.chain([(VARIABLES, &self.costs)]);
+        let known = inputs.chain([(VARIABLES, &self.costs), (AUTHORIZER, &Value::Null)]);
         let found = Found::about(program.expression(), known.map(|(name, value)| (name, Values::of(value))));
         if let Some(problem) = found.problem {
             let why = format!("compilation error: compilation failed: ERROR: <input>: {problem}");
@@ -205,8 +225,14 @@ impl<'e> Evaluation<'e> {
         if found.cost > PER_CALL {
             return Err(failed("operation cancelled: actual cost limit exceeded"));
         }
-        self.budget = self.budget.checked_sub(found.cost).ok_or(EvaluationError::Exhausted)?;
-        program.execute(&self.context).map_err(|error| failed(&self.message(&error)))
+        self.budget.steps = self.budget.steps.checked_sub(found.cost).ok_or(EvaluationError::Exhausted)?;
+        let value = program.execute(&self.context);
+        let checks = self.checks.count();
+        if found.cost.saturating_add(checks.saturating_mul(CHECK)) > PER_CALL {
+            return Err(failed("operation cancelled: actual cost limit exceeded"));
+        }
+        self.budget.checks = self.budget.checks.checked_sub(checks).ok_or(EvaluationError::Exhausted)?;
+        value.map_err(|error| failed(&self.message(&error)))
     }
 
     /// Says what went wrong in upstream's words, where they are known.
@@ -225,6 +251,7 @@ impl<'e> Evaluation<'e> {
             ExecutionError::Overflow(..) => "integer overflow".into(),
             // Others show the values at hand, which may be secret.
             ExecutionError::IndexOutOfBounds(_) => "index out of bounds".into(),
+            ExecutionError::FunctionError { function, message } if function.is_empty() => message.clone(),
             ExecutionError::FunctionError { function, message } => format!("{function}: {message}"),
             _ => "no such overload".into(),
         }
@@ -289,8 +316,8 @@ mod tests {
     }
 
     fn evaluate(text: &str) -> Result<Outcome, String> {
-        let (expressions, inputs) = (Expressions::default(), inputs());
-        let mut evaluation = Evaluation::new(&expressions, &inputs, PER_POLICY);
+        let (expressions, inputs, checks) = (Expressions::default(), inputs(), Checks::none());
+        let mut evaluation = Evaluation::new(&expressions, &inputs, &checks, PER_POLICY);
         evaluation.evaluate(text).map_err(|error| error.to_string())
     }
 
@@ -320,8 +347,8 @@ mod tests {
 
     #[test]
     fn named_expressions_are_evaluated_when_one_needs_them() {
-        let (expressions, inputs) = (Expressions::default(), inputs());
-        let mut evaluation = Evaluation::new(&expressions, &inputs, PER_POLICY);
+        let (expressions, inputs, checks) = (Expressions::default(), inputs(), Checks::none());
+        let mut evaluation = Evaluation::new(&expressions, &inputs, &checks, PER_POLICY);
         evaluation.define("broken", "object.nothing.x");
         evaluation.define("twice", "object.spec.replicas * 2");
         evaluation.define("more", "variables.twice + 1");
@@ -336,11 +363,12 @@ mod tests {
     fn what_costs_too_much_is_not_evaluated() {
         let items: Vec<Value> = (0..2000).map(Value::from).collect();
         let inputs = Inputs::default().with("object", Some(Value::Array(items)));
-        let expressions = Expressions::default();
-        let mut evaluation = Evaluation::new(&expressions, &inputs, PER_POLICY);
+        let (expressions, checks) = (Expressions::default(), Checks::none());
+        let mut evaluation = Evaluation::new(&expressions, &inputs, &checks, PER_POLICY);
 
         let why = evaluation.evaluate("object.all(a, object.all(b, a + b >= 0))").unwrap_err().to_string();
-        let mut spent = Evaluation::new(&expressions, &inputs, 10);
+        let few = Budget { steps: 10, ..PER_POLICY };
+        let mut spent = Evaluation::new(&expressions, &inputs, &checks, few);
 
         assert!(why.ends_with("operation cancelled: actual cost limit exceeded"), "{why}");
         assert_eq!(spent.evaluate("object.all(a, a >= 0)"), Err(EvaluationError::Exhausted));
@@ -355,8 +383,10 @@ mod tests {
         assert!(broken.starts_with("compilation failed: ERROR: <input>: "), "{broken}");
         let unknown = check("params.x == 1", &names).unwrap();
         assert!(unknown.contains("undeclared reference to 'params'"), "{unknown}");
-        assert!(
-            check("authorizer.path('/x').check('get').allowed()", &names).unwrap().contains("authorizer")
-        );
+        let asks = "authorizer.path('/x').check('get').allowed()";
+        assert!(check(asks, &names).unwrap().contains("undeclared reference to 'authorizer'"));
+        assert_eq!(check(asks, &["authorizer"]), None);
+        let unknown = check("object.check('get')", &names).unwrap();
+        assert!(unknown.contains("undeclared reference to 'check'"), "{unknown}");
     }
 }

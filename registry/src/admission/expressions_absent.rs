@@ -2,10 +2,36 @@
 
 use serde_json::Value;
 
+use super::matching::Event;
+use crate::layers::authorization::Authorization;
+use crate::user::User;
+
 /// What all expressions of a policy may cost on one write.
-pub(crate) const PER_POLICY: u64 = 0;
+pub(crate) const PER_POLICY: Budget = Budget;
 /// What the conditions of one webhook or policy may cost on one write.
-pub(crate) const PER_CONDITIONS: u64 = 0;
+pub(crate) const PER_CONDITIONS: Budget = Budget;
+
+/// What expressions may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget;
+
+/// The name under which expressions ask what users may do.
+pub(crate) const AUTHORIZER: &str = "authorizer";
+
+/// What expressions ask: nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Checks;
+
+impl Checks {
+    pub(super) fn about(_event: &Event<'_>) -> Self {
+        Self
+    }
+
+    /// Has nothing be decided.
+    pub(super) async fn decide(&self, _authorization: Option<&Authorization>, _writer: &User) -> bool {
+        false
+    }
+}
 
 /// Returns nothing: whether an expression can be evaluated is for servers that do.
 pub(crate) fn check(_text: &str, _names: &[&str]) -> Option<String> {
@@ -60,7 +86,12 @@ impl std::fmt::Display for EvaluationError {
 pub(crate) struct Evaluation;
 
 impl Evaluation {
-    pub(crate) fn new(_expressions: &Expressions, _inputs: &Inputs, _budget: u64) -> Self {
+    pub(crate) fn new(
+        _expressions: &Expressions,
+        _inputs: &Inputs,
+        _checks: &Checks,
+        _budget: Budget,
+    ) -> Self {
         Self
     }
 

@@ -6,7 +6,7 @@ use http::StatusCode;
 use quarterdeck_core::labels::Selector;
 use serde_json::{Value, json};
 
-use super::expressions::{Evaluation, EvaluationError, Expressions, Inputs, Outcome, PER_CONDITIONS};
+use super::expressions::{Checks, Evaluation, EvaluationError, Expressions, Inputs, Outcome, PER_CONDITIONS};
 use super::{Attributes, Operation};
 use crate::resource::{Resource, Subresource};
 use crate::status::{Result, Status};
@@ -342,7 +342,7 @@ pub(super) fn conditions_hold(
 }
 
 /// What evaluates an expression.
-type Evaluator<'e> = dyn FnMut(&str) -> std::result::Result<Outcome, EvaluationError> + 'e;
+pub(super) type Evaluator<'e> = dyn FnMut(&str) -> std::result::Result<Outcome, EvaluationError> + 'e;
 
 /// As [`conditions_hold`], with a budget of their own and no variables beside the inputs.
 ///
@@ -354,8 +354,9 @@ pub(super) fn conditions_hold_for(
     fails: bool,
     expressions: &Expressions,
     inputs: &Inputs,
+    checks: &Checks,
 ) -> std::result::Result<bool, String> {
-    let mut evaluation = Evaluation::new(expressions, inputs, PER_CONDITIONS);
+    let mut evaluation = Evaluation::new(expressions, inputs, checks, PER_CONDITIONS);
     conditions_hold(conditions, fails, &mut |text| evaluation.evaluate(text))
 }
 

@@ -4,6 +4,8 @@
 //! a file; the server runs them in the order of [`builtin`]. [`mutate_fn`] and [`validate_fn`] make one of an async closure.
 
 pub(crate) mod certificates;
+#[cfg(feature = "cel")]
+mod checks;
 mod claim_resize;
 mod default_class;
 mod default_toleration_seconds;
@@ -14,6 +16,7 @@ mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+pub(crate) mod parameter_rights;
 mod pod_security;
 mod priority;
 mod resource_quota;
@@ -47,10 +50,11 @@ pub use service_account::ServiceAccount;
 pub use storage_protection::StorageObjectInUseProtection;
 pub use taint_nodes::TaintNodesByCondition;
 pub use validating_policy::ValidatingPolicies;
-pub(crate) use webhook::WebhookClient;
 pub use webhook::{MutatingWebhooks, ValidatingWebhooks};
+pub(crate) use webhook::{WebhookClient, Why};
 
 use crate::cache::World;
+use crate::layers::authorization::Authorization;
 use crate::notes::Notes;
 use crate::resource::{Resource, Subresource};
 use crate::status::Result;
@@ -139,6 +143,11 @@ impl Attributes<'_> {
 /// Changes or refuses writes.
 #[async_trait]
 pub trait Admission: Debug + Send + Sync + 'static {
+    /// Gets to know who decides what users may do, before the first write.
+    fn start(&self, authorization: &Authorization) {
+        let _ = authorization;
+    }
+
     /// Returns whether a write is any business of this admission: if not, nothing else is asked. Most writes are of kinds
     /// that most admission does not look at, and asking costs more than this. It is asked once, before anything changes.
     fn handles(&self, attributes: &Attributes<'_>) -> bool {

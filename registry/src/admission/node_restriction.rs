@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use http::StatusCode;
 use serde_json::Value;
 
+use super::certificates::Subject;
 use super::{Admission, Attributes, Operation};
 use crate::layers::node_authorizer::references;
 use crate::resource::Subresource;
@@ -16,6 +17,10 @@ use crate::status::{Result, Status};
 
 /// Where the leases of nodes are.
 const LEASES: &str = "kube-node-lease";
+
+/// The signers of agents' certificates.
+const NODE_SIGNERS: [&str; 2] =
+    ["kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet"];
 
 /// The labels of their own node that agents may set, of those that are Kubernetes'.
 const LABELS: [&str; 11] = [
@@ -78,6 +83,7 @@ fn check(attributes: &Attributes<'_>, new: &Value) -> Result<()> {
         ("", "serviceaccounts") if attributes.subresource == Some(Subresource::Token) => write.token(new),
         ("coordination.k8s.io", "leases") => write.lease(new),
         ("storage.k8s.io", "csinodes") => write.driver_list(new),
+        ("certificates.k8s.io", "certificatesigningrequests") => write.signing_request(new),
         _ => Ok(()),
     }
 }
@@ -106,6 +112,22 @@ impl Write<'_, '_> {
 
     fn is_own(&self, pod: &Value) -> bool {
         pod["spec"]["nodeName"] == self.node
+    }
+
+    /// What else a request may ask for is for the signer to say.
+    fn signing_request(&self, new: &Value) -> Result<()> {
+        let Attributes { subresource, operation, .. } = self.attributes;
+        let signer = new["spec"]["signerName"].as_str().unwrap_or_default();
+        if subresource.is_some() || *operation != Operation::Create || !NODE_SIGNERS.contains(&signer) {
+            return Ok(());
+        }
+        let subject = match Subject::of(new) {
+            Ok(subject) => subject,
+            Err(why) => return self.refuse(format!("unable to parse csr: {why}")),
+        };
+        self.must_not(subject.common_name != format!("system:node:{}", self.node), |node| {
+            format!("can only create a node CSR with CN=system:node:{node}")
+        })
     }
 
     fn pod(&self, new: &Value) -> Result<()> {

@@ -213,6 +213,12 @@ impl ResponseStatus {
         }
     }
 
+    /// Leaves out what was wrong.
+    pub(super) fn withhold_why(&mut self) {
+        self.message = String::new();
+        self.details = Value::Null;
+    }
+
     /// What became of a request without an answer.
     pub(super) fn failure(code: u16, reason: &str, message: &str) -> Self {
         let (reason, message) = (reason.to_owned(), message.to_owned());

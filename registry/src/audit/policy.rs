@@ -8,7 +8,8 @@ use crate::user::User;
 
 /// What is told of which requests: the first rule that matches decides, and of what none matches nothing is told.
 ///
-/// Bodies of secrets, config maps, token reviews and requests for tokens are never told, whatever the rules say.
+/// Bodies of secrets, config maps, token reviews and requests for tokens are never told, whatever the rules say; nor is a request's
+/// body that is not what its path takes: it may be one of these.
 ///
 /// # Examples
 ///
@@ -91,6 +92,8 @@ pub enum PolicyError {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Verdict<'a> {
     pub(super) level: Level,
+    /// Whether what is asked and answered is nobody else's business.
+    pub(super) is_confidential: bool,
     omitted: [&'a [Stage]; 2],
     pub(super) omits_managed_fields: bool,
 }
@@ -126,9 +129,11 @@ impl Policy {
     pub(super) fn verdict(&self, user: &User, verb: &str, request: &RequestInfo) -> Verdict<'_> {
         let rule = self.rules.iter().find(|rule| rule.matches(user, verb, request));
         let level = rule.map_or(Level::None, |rule| rule.level);
-        let most = if is_confidential(request) { Level::Metadata } else { Level::RequestResponse };
+        let is_confidential = is_confidential(request);
+        let most = if is_confidential { Level::Metadata } else { Level::RequestResponse };
         Verdict {
             level: level.min(most),
+            is_confidential,
             omitted: [&self.omit_stages, rule.map_or(&[], |rule| &rule.omit_stages)],
             omits_managed_fields: rule
                 .and_then(|rule| rule.omit_managed_fields)

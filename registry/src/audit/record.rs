@@ -41,6 +41,7 @@ pub(super) struct Record {
     level: Level,
     stages: Stages,
     omits_managed_fields: bool,
+    is_confidential: bool,
     text: EventText,
     /// Whether nobody knows who asks.
     is_strangers: bool,
@@ -135,6 +136,7 @@ impl Record {
                 panic: verdict.tells(Stage::Panic),
             },
             omits_managed_fields: verdict.omits_managed_fields,
+            is_confidential: verdict.is_confidential,
             text,
             is_strangers: user.name.is_empty() || user.is_in(UNAUTHENTICATED),
             is_deletion: verb.starts_with("delete"),
@@ -151,7 +153,7 @@ impl Record {
         matches!(&*self.info, RequestInfo::Resource(_))
     }
 
-    /// Has the request's body seen go by, if it is told.
+    /// Has the request's body seen go by, if it may be told.
     pub(super) fn see_request(&mut self, request: Request<RequestBody>) -> Request<RequestBody> {
         if self.level < Level::Request || !self.is_of_resource() {
             return request;
@@ -211,10 +213,14 @@ impl Record {
             return self.tell(Stage::ResponseComplete, Some(&status));
         };
         let body = answer.body.as_ref().filter(|_| self.wants_status(answer.code));
-        let status = match body.map(|(tee, kind)| tee.told(kind, false)) {
+        let mut status = match body.map(|(tee, kind)| tee.told(kind, false)) {
             Some(Told::All(value)) => ResponseStatus::of(answer.code, Some(&value)),
             _ => ResponseStatus::of(answer.code, None),
         };
+        // Who sends nonsense is shown it, and what it was to change.
+        if self.is_confidential && matches!(answer.code, 400 | 422 | 500) {
+            status.withhold_why();
+        }
         self.tell(Stage::ResponseComplete, Some(&status));
     }
 
@@ -233,7 +239,8 @@ impl Record {
             }
         };
         let is_answered = stage == Stage::ResponseComplete && self.is_of_resource() && !self.lasts;
-        let request_object = self.request.as_ref().and_then(|(tee, kind)| told(tee, kind));
+        let request = self.request.as_ref().filter(|_| self.notes.noted().body_is_accepted);
+        let request_object = request.and_then(|(tee, kind)| told(tee, kind));
         let response_object: Option<Value> = self
             .answer
             .as_ref()

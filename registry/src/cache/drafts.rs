@@ -9,13 +9,13 @@ use crate::object::Draft;
 
 /// How many drafts wait for their commits at most. Of what comes on top the oldest is parsed again.
 const CAPACITY: usize = 256;
-/// Larger objects are not handed over: a store that copies what it gets would leave them lying here.
+/// Larger objects are not handed over: of a commit whose answer was lost, nobody may ever take them.
 const LARGEST: usize = 32 * 1024;
 
 /// Drafts on their way through the store, in the order in which they were written.
 ///
-/// A store in this process hands out the bytes that it was given. They are recognised by their place in memory, which
-/// nothing else can take while a draft holds them.
+/// They are recognised by their bytes, all that an object is made of: a store that is elsewhere hands out others than it was
+/// given.
 #[derive(Debug, Default)]
 pub(super) struct Drafts(Mutex<VecDeque<Draft>>);
 
@@ -35,9 +35,7 @@ impl Drafts {
     /// Takes out the draft that has exactly these bytes.
     pub(super) fn take(&self, bytes: &Bytes) -> Option<Draft> {
         let mut drafts = self.lock();
-        let is_it =
-            |draft: &Draft| draft.bytes().as_ptr() == bytes.as_ptr() && draft.bytes().len() == bytes.len();
-        let index = drafts.iter().position(is_it)?;
+        let index = drafts.iter().position(|draft| draft.bytes() == bytes)?;
         drafts.remove(index)
     }
 
@@ -60,12 +58,13 @@ mod tests {
 
     #[test]
     fn a_draft_is_handed_over_once_and_only_for_the_same_bytes() {
-        let (drafts, one) = (Drafts::default(), draft("one"));
+        let (drafts, one, other) = (Drafts::default(), draft("one"), draft("two"));
         drafts.add(&one);
+        // As it comes back from a store that is elsewhere.
         let copy = Bytes::copy_from_slice(one.bytes());
 
-        assert!(drafts.take(&copy).is_none());
-        assert!(drafts.take(&one.bytes().clone()).is_some());
+        assert!(drafts.take(other.bytes()).is_none());
+        assert!(drafts.take(&copy).is_some());
         assert!(drafts.take(one.bytes()).is_none());
     }
 

@@ -68,7 +68,8 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// [`FeedError::Storage`] if what is stored cannot be read. A reader that fell too far behind starts over by itself.
+    /// [`FeedError::Storage`] if what is stored cannot be read, or the store was rolled back. A reader that fell too far behind
+    /// starts over by itself.
     pub async fn run(mut self, mut stop: Stop) -> Result<(), FeedError> {
         loop {
             let Some(error) = stop.or(self.follow()).await else { return Ok(()) };
@@ -89,7 +90,12 @@ impl Feed {
                         return Ok(());
                     }
                 }
-                other => return Err(other.into()),
+                other => {
+                    if let StorageError::Future(now) = other {
+                        self.cache.set_rolled_back(now, self.world.revision);
+                    }
+                    return Err(other.into());
+                }
             }
         }
     }

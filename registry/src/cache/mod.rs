@@ -92,6 +92,8 @@ struct Shared {
     beside: tokio::sync::Mutex<Arc<World>>,
     /// Whether nobody follows the store.
     is_orphaned: AtomicBool,
+    /// Whether the store went back behind what is in here.
+    is_rolled_back: AtomicBool,
 }
 
 impl Cache {
@@ -107,13 +109,14 @@ impl Cache {
             drafts: Drafts::default(),
             beside: Default::default(),
             is_orphaned: AtomicBool::new(false),
+            is_rolled_back: AtomicBool::new(false),
         }))
     }
 
-    /// Returns whether the store is followed: if it is not, what the cache holds grows old.
+    /// Returns whether the store is followed: if it is not, what the cache holds grows old, or is of another history.
     #[must_use]
     pub fn is_fed(&self) -> bool {
-        !self.0.is_orphaned.load(Ordering::Relaxed)
+        !self.0.is_orphaned.load(Ordering::Relaxed) && !self.0.is_rolled_back.load(Ordering::Relaxed)
     }
 
     /// Notes whether the store is followed.

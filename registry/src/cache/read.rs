@@ -4,9 +4,10 @@
 //! too. Then no commit brings the cache to the store's revision, and it has to be asked itself whether anything changed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use quarterdeck_core::storage::{Entry, List, Page, Revision, Storage};
+use quarterdeck_core::storage::{Entry, Key, List, Page, Revision, Storage, StorageError};
 use tokio::time::Instant;
 
 use super::{Cache, ROOT, World};
@@ -24,12 +25,77 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// A Status if the store does not answer.
+    /// A Status if the store does not answer, or was rolled back.
     pub async fn latest(&self, storage: &dyn Storage) -> Result<Arc<World>> {
-        let revision = storage.revision().await?;
+        let revision = self.revision_of(storage).await?;
         match self.wait_for(revision).await {
             Some(world) => Ok(world),
             None => self.read_beside(storage, revision).await,
+        }
+    }
+
+    /// Returns the object at a key as every commit that was acknowledged before the call left it.
+    ///
+    /// # Errors
+    ///
+    /// A Status if the store does not answer, or was rolled back.
+    pub async fn latest_at(&self, storage: &dyn Storage, key: &Key) -> Result<Option<Arc<Object>>> {
+        let revision = self.revision_of(storage).await?;
+        match self.wait_for(revision).await {
+            Some(world) => Ok(world.get(key.as_str()).cloned()),
+            None => Ok(self.stored_at(storage, key).await?),
+        }
+    }
+
+    /// Reads the object at a key from the store itself.
+    pub(crate) async fn stored_at(
+        &self,
+        storage: &dyn Storage,
+        key: &Key,
+    ) -> std::result::Result<Option<Arc<Object>>, StorageError> {
+        let Some(entry) = storage.get(key).await? else { return Ok(None) };
+        let world = self.world();
+        if let Some(known) = world.get(key.as_str()).filter(|known| known.revision == entry.modified) {
+            return Ok(Some(known.clone()));
+        }
+        Ok(world.catalog.kind_of(key).and_then(|kind| load(&kind.resource, &entry)))
+    }
+
+    /// Does what [`latest`](Self::latest) does as far as that costs little: returns nothing where the store itself would
+    /// have to be read.
+    pub(crate) async fn caught_up(&self, storage: &dyn Storage) -> Option<Arc<World>> {
+        let revision = self.revision_of(storage).await.ok()?;
+        self.wait_for(revision).await
+    }
+
+    /// Asks a store for its revision.
+    async fn revision_of(&self, storage: &dyn Storage) -> Result<Revision> {
+        // In this order: the store cannot be before what it showed earlier, unless somebody put an old one in its place.
+        let seen = self.world().revision;
+        let revision = storage.revision().await?;
+        if revision < seen {
+            self.set_rolled_back(revision, seen);
+        }
+        self.refuse_rolled_back()?;
+        Ok(revision)
+    }
+
+    /// Refuses to answer from what a store had before it was rolled back: what it has now is another history, even once its
+    /// revision is as great again.
+    fn refuse_rolled_back(&self) -> Result<()> {
+        match self.0.is_rolled_back.load(Ordering::Relaxed) {
+            true => Err(Status::unavailable("storage was rolled back: the server has to be started again")),
+            false => Ok(()),
+        }
+    }
+
+    /// Notes that the store is before what it has shown.
+    pub(super) fn set_rolled_back(&self, now: Revision, seen: Revision) {
+        if !self.0.is_rolled_back.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                %now, %seen,
+                "the store was rolled back under the server: requests are refused until the server is started again"
+            );
         }
     }
 
@@ -37,8 +103,9 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// A Status if the store does not answer, or the revision does not come within three seconds.
+    /// A Status if the store does not answer or was rolled back, or the revision does not come within three seconds.
     pub async fn not_older_than(&self, storage: &dyn Storage, revision: Revision) -> Result<Arc<World>> {
+        self.refuse_rolled_back()?;
         let deadline = Instant::now() + PATIENCE;
         if let Some(world) = self.wait_for(revision).await {
             return Ok(world);

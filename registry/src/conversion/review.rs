@@ -4,6 +4,8 @@ use bytes::Bytes;
 use quarterdeck_core::labels::{quote, validate_label_key, validate_label_value};
 use serde_json::{Map, Value, json};
 
+use crate::admission::Why;
+
 const GROUP: &str = "apiextensions.k8s.io";
 const KIND: &str = "ConversionReview";
 
@@ -37,14 +39,15 @@ pub(super) fn request(
 /// # Errors
 ///
 /// What is wrong with the answer, or what the webhook says is wrong.
-pub(super) fn converted(answer: &Value, version: &str, uid: &str) -> Result<Vec<Value>, String> {
+pub(super) fn converted(answer: &Value, version: &str, uid: &str) -> Result<Vec<Value>, Why> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let expected = format!("{GROUP}/{version}");
     if answer["kind"] != KIND || answer["apiVersion"] != expected.as_str() {
-        return Err(format!(
-            "expected webhook response of {expected}, Kind={KIND}, got {}, Kind={}",
-            text(&answer["apiVersion"]),
-            text(&answer["kind"])
+        let expected = format!("expected webhook response of {expected}, Kind={KIND}, got");
+        let (version, kind) = (text(&answer["apiVersion"]), text(&answer["kind"]));
+        return Err(Why::quoting(
+            format!("{expected} {version}, Kind={kind}"),
+            format!("{expected} another"),
         ));
     }
     let response = &answer["response"];
@@ -52,15 +55,18 @@ pub(super) fn converted(answer: &Value, version: &str, uid: &str) -> Result<Vec<
         return Err("no response provided".into());
     }
     if version == "v1" && response["uid"] != uid {
-        return Err(format!("expected response.uid={}, got {}", quote(uid), quote(&text(&response["uid"]))));
+        let expected = format!("expected response.uid={}, got", quote(uid));
+        let shown = format!("{expected} {}", quote(&text(&response["uid"])));
+        return Err(Why::quoting(shown, format!("{expected} another")));
     }
     let result = &response["result"];
     if result["status"] != "Success" {
         let message = text(&result["message"]);
         let status = text(&result["status"]);
+        let logged = "its result was no success";
         return Err(match message.is_empty() {
-            false => message,
-            true => format!("response.result.status was '{status}', not 'Success'"),
+            false => Why::quoting(message, logged),
+            true => Why::quoting(format!("response.result.status was '{status}', not 'Success'"), logged),
         });
     }
     Ok(response["convertedObjects"].as_array().cloned().unwrap_or_default())

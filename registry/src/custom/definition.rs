@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use quarterdeck_core::storage::Key;
 use serde_json::{Value, json};
 
@@ -104,6 +106,37 @@ fn basis(definition: &Value) -> Option<Value> {
 pub(crate) fn has_condition(definition: &Value, kind: &str) -> bool {
     let conditions = definition["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|condition| condition["type"] == kind && condition["status"] == "True")
+}
+
+/// Says what is wrong with the authorities by which a definition's conversion webhook is to be known, if something is; with what
+/// stands there instead.
+pub(crate) fn wrong_bundle(definition: &Value) -> Option<(Vec<u8>, String)> {
+    let conversion = &definition["spec"]["conversion"];
+    let bundle = conversion["webhook"]["clientConfig"]["caBundle"].as_str().unwrap_or_default();
+    if conversion["strategy"] != "Webhook" || bundle.is_empty() {
+        return None;
+    }
+    let bytes = STANDARD.decode(bundle).unwrap_or_default();
+    let why = certificates(&bytes).err()?;
+    Some((bytes, format!("unable to load root certificates: {why}")))
+}
+
+/// Checks that bytes hold certificates. Without TLS nobody calls webhooks.
+#[cfg(feature = "tls")]
+fn certificates(pem: &[u8]) -> Result<(), String> {
+    match crate::tls::roots(&String::from_utf8_lossy(pem)) {
+        Ok(roots) if roots.is_empty() => Err("unable to parse bytes as PEM block".into()),
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let source = std::error::Error::source(&error);
+            Err(source.map_or_else(|| error.to_string(), ToString::to_string))
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn certificates(_pem: &[u8]) -> Result<(), String> {
+    Ok(())
 }
 
 impl Resource {

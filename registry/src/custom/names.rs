@@ -60,6 +60,10 @@ pub(super) fn accept(definition: &mut Value, world: &World, now: &Value) {
         return;
     }
     let (holds, reason, message) = match conflict {
+        // With authorities that are none its webhook could never be called, nor its kind be read.
+        None if super::definition::wrong_bundle(definition).is_some() => {
+            (false, "Installing", "the initial names have been accepted")
+        }
         None => (true, "InitialNamesAccepted", "the initial names have been accepted"),
         Some(_) => (false, "NotAccepted", "not all names are accepted"),
     };

@@ -13,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::header;
 use http::request::Parts;
+use quarterdeck_core::storage::Storage;
 
 pub use bootstrap_tokens::BootstrapTokens;
 pub use static_tokens::{StaticTokens, TokenFileError};
@@ -32,9 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Finds out who makes a request.
 #[async_trait]
 pub trait Authenticator: Debug + Send + Sync + 'static {
-    /// Gets to know what is stored, before the first request.
-    fn start(&mut self, cache: &Cache) {
-        let _ = cache;
+    /// Gets to know what is stored, before the first request. The cache may be a moment behind the store.
+    fn start(&mut self, cache: &Cache, storage: &Arc<dyn Storage>) {
+        let _ = (cache, storage);
     }
 
     /// Returns the user; `None` if the request carries no proof that this authenticator reads.
@@ -114,27 +115,37 @@ impl Authentication {
         Self { authenticators: authenticators.into(), refused: Arc::default(), late: Arc::default() }
     }
 
-    /// Returns whose a token is, and for which of the audiences it is good.
+    /// Returns whose a token is, and for which of the audiences it is good. As for requests, one to whom it is no good does not
+    /// keep others from being asked.
     ///
     /// # Errors
     ///
-    /// Why the token is no good.
+    /// Why the token is no good, if nobody knows whose it is.
     pub async fn token(
         &self,
         token: &str,
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, String> {
+        let mut refusals = Vec::new();
         for authenticator in &*self.authenticators {
             let asked = authenticator.authenticate_token(token, audiences);
             let asked = tokio::time::timeout(PATIENCE, asked).await;
             let known =
                 asked.unwrap_or_else(|_| Err("an authenticator did not say whose it is in time".into()));
-            if let Some((mut user, audiences)) = known? {
-                join_everybody(&mut user);
-                return Ok(Some((user, audiences)));
+            match known {
+                Ok(None) => {}
+                Ok(Some((mut user, audiences))) => {
+                    join_everybody(&mut user);
+                    return Ok(Some((user, audiences)));
+                }
+                Err(why) => refusals.push(why),
             }
         }
-        Ok(None)
+        match refusals.as_slice() {
+            [] => Ok(None),
+            [why] => Err(why.clone()),
+            several => Err(format!("[{}]", several.join(", "))),
+        }
     }
 
     /// Asks in turn, for a bounded time in all. Who cannot be known by then is nobody.

@@ -104,8 +104,9 @@ impl Authorization {
         Self(Arc::new(Inner { authorizers, cache, storage }))
     }
 
-    /// Decides by what is stored. What the cache would refuse is decided once more by all that was committed: who was given a
-    /// right may use it at once.
+    /// Decides by what is stored. What the cache would refuse is decided once more when the cache has all that was committed:
+    /// who was given a right may use it at once. Where the cache stands still it is refused: a refusal must not cost a list
+    /// of everything.
     pub async fn decide(
         &self,
         user: &User,
@@ -119,8 +120,8 @@ impl Authorization {
         if matches!(decision, Decision::Allow(_)) {
             return decision;
         }
-        match self.0.cache.latest(&*self.0.storage).await {
-            Ok(latest) if latest.revision > world.revision => {
+        match self.0.cache.caught_up(&*self.0.storage).await {
+            Some(latest) if latest.revision > world.revision => {
                 self.ask(&Attributes { world: &latest, ..attributes }).await
             }
             // Nothing newer is known.

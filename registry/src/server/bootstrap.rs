@@ -1,6 +1,6 @@
 //! What every cluster has from its start.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -50,25 +50,15 @@ pub(super) async fn bootstrap(registry: &Registry, advertise: Option<SocketAddr>
     own_service(registry, advertise).await
 }
 
-/// Makes the namespaces that every cluster has, and what the server is found by, again if somebody deleted them.
+/// Makes the namespaces that every cluster has, and the service that servers are found by, again if somebody deleted them.
 pub(super) async fn restore(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
-    let (resources, world) = (registry.resources(), registry.cache.world());
-    let mut own = vec![("", "Service")];
-    if advertise.is_some() {
-        own.extend([("", "Endpoints"), ("discovery.k8s.io", "EndpointSlice")]);
-    }
-    let is_missing = |(group, kind): &(&str, &str)| {
-        let resource = resources.by_kind(group, kind);
-        resource
-            .is_some_and(|resource| world.get(resource.key(Some("default"), "kubernetes").as_str()).is_none())
-    };
     for name in NAMESPACES {
         ensure(registry, "", "Namespace", None, json!({"metadata": {"name": name}})).await?;
     }
-    if own.iter().any(is_missing) { own_service(registry, advertise).await } else { Ok(()) }
+    own_service(registry, advertise).await
 }
 
-/// Makes the service `kubernetes`, at the first address of the range, and its endpoint.
+/// Makes the service `kubernetes`, at the first address of the range. What its endpoints are is not decided here.
 async fn own_service(registry: &Registry, advertise: Option<SocketAddr>) -> Result<()> {
     let first = registry.settings.first_service_address();
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
@@ -80,23 +70,7 @@ async fn own_service(registry: &Registry, advertise: Option<SocketAddr>) -> Resu
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
         },
     });
-    ensure(registry, "", "Service", Some("default"), service).await?;
-    let Some(address) = advertise else { return Ok(()) };
-    let endpoints = json!({
-        "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-        "subsets": [{
-            "addresses": [{"ip": address.ip().to_string()}],
-            "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
-        }],
-    });
-    put(registry, "", "Endpoints", endpoints).await?;
-    let slice = json!({
-        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": if matches!(address.ip(), IpAddr::V4(_)) { "IPv4" } else { "IPv6" },
-        "endpoints": [{"addresses": [address.ip().to_string()], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": address.port(), "protocol": "TCP"}],
-    });
-    put(registry, "discovery.k8s.io", "EndpointSlice", slice).await
+    ensure(registry, "", "Service", Some("default"), service).await
 }
 
 /// Makes an object unless it exists. Kinds that the server does not serve are left out.
@@ -124,7 +98,7 @@ pub(super) async fn ensure(
 }
 
 /// Makes an object in the namespace `default`, or sets what it says.
-async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Result<()> {
+pub(super) async fn put(registry: &Registry, group: &str, kind: &str, object: Value) -> Result<()> {
     let resources = registry.resources();
     let Some(resource) = resources.by_kind(group, kind) else { return Ok(()) };
     let namespace = (resource.scope == Scope::Namespaced).then_some("default");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quarterdeck_core::clock::Clock;
-use quarterdeck_core::component::Stop;
+use quarterdeck_core::component::{Stop, StopSignal};
 use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::node::NodeConnector;
 use quarterdeck_core::random::Random;
@@ -17,8 +17,10 @@ use super::api_services::OfDefinitions;
 use super::bootstrap::bootstrap;
 use super::dispatch::Dispatch;
 use super::housekeeping::Housekeeping;
+use super::presence::Presence;
 use super::{ApiServer, Background};
 use crate::admission::certificates::CertificateRights;
+use crate::admission::parameter_rights::ParameterRights;
 use crate::admission::{self, Admission, PodSecurity};
 use crate::audit::{Audit, AuditLayer, RefusalLayer};
 use crate::cache::{Cache, Feed, FeedError};
@@ -233,8 +235,8 @@ impl ApiServerBuilder {
         self
     }
 
-    /// Sets the address at which the cluster finds the server: the endpoint of the service `kubernetes` (default:
-    /// the service has no endpoint).
+    /// Sets the address at which the cluster finds the server: an endpoint of the service `kubernetes`, which names all servers
+    /// that live (default: the server is none of them).
     pub fn advertise_address(mut self, address: SocketAddr) -> Self {
         self.advertise = Some(address);
         self
@@ -254,7 +256,8 @@ impl ApiServerBuilder {
     }
 
     /// Leaves out the built-in admission, webhooks and policies included (default: all of it, see [`admission::builtin`]). That
-    /// nobody gives away more rights than they hold, and what [`admission`](Self::admission) adds, stays.
+    /// nobody gives away more rights than they hold or reads by a policy what they may not, and what [`admission`](Self::admission)
+    /// adds, stays.
     pub fn without_admission(mut self) -> Self {
         self.without.admission = true;
         self
@@ -360,14 +363,10 @@ impl ApiServerBuilder {
         let feed = Feed::start(cache.clone(), self.storage.clone()).await?;
         let mut authenticators = self.authenticators;
         for authenticator in &mut authenticators {
-            authenticator.start(&cache);
+            authenticator.start(&cache, &self.storage);
         }
         let authentication = Authentication::new(authenticators);
-        let mut authorizers = self.authorizers;
-        if authorizers.is_empty() {
-            authorizers =
-                vec![Arc::new(Administrators), Arc::new(NodeAuthorizer::new()), Arc::new(Rbac::new())];
-        }
+        let authorizers = or_default(self.authorizers);
         let authorization = Authorization::new(authorizers, cache.clone(), self.storage.clone());
         let mut admission = match self.without.admission {
             false => admission::builtin_with(self.pod_security),
@@ -376,6 +375,10 @@ impl ApiServerBuilder {
         admission.extend(self.admission);
         admission.insert(0, Arc::new(Escalation::new(authorization.clone())));
         admission.insert(1, Arc::new(CertificateRights::new(authorization.clone())));
+        admission.insert(2, Arc::new(ParameterRights::new(authorization.clone())));
+        for admission in &admission {
+            admission.start(&authorization);
+        }
         let registry = Arc::new(Registry {
             storage: self.storage,
             cache,
@@ -388,20 +391,16 @@ impl ApiServerBuilder {
             webhooks: Default::default(),
             long: Default::default(),
             turns: Default::default(),
+            full: Default::default(),
             connector: self.connector,
             figures: Figures::new(self.metrics),
             tokens: self.tokens,
         });
         let (signal, stop) = Stop::channel();
         let mut tasks = JoinSet::new();
-        let (feed_stop, fed) = (stop.clone(), registry.cache.clone());
-        tasks.spawn(async move {
-            if let Err(error) = feed.run(feed_stop).await {
-                fed.set_fed(false);
-                tracing::error!(error = %chain(&error), "the watch cache stopped: reads time out until the server is started again");
-            }
-        });
+        tasks.spawn(follow(feed, registry.cache.clone(), stop.clone()));
         bootstrap(&registry, self.advertise).await.map_err(StartError::Bootstrap)?;
+        let presence = Mutex::new(present(&registry, self.advertise).await.map_err(StartError::Bootstrap)?);
         let Limits { requests, mutating, time } = self.limits;
         let seed = registry.random.fork("fairness").u64();
         let fairness = match self.without.fairness {
@@ -430,9 +429,37 @@ impl ApiServerBuilder {
         let known = audit.layer(TimeLimits::new(TimeLimit(time)).layer(served));
         let stack = RefusalLayer::new(audit).layer(authentication.layer(known));
         let cache = registry.cache.clone();
-        let background = Arc::new(Background { signal, cache, stop, tasks: Mutex::new(tasks), sockets });
-        Ok(ApiServer { stack, registry, background })
+        let background = Background { signal, cache, stop, tasks: Mutex::new(tasks), presence, sockets };
+        Ok(ApiServer { stack, registry, background: Arc::new(background) })
     }
+}
+
+/// Returns the default authorizers if there are no others.
+fn or_default(authorizers: Vec<Arc<dyn Authorizer>>) -> Vec<Arc<dyn Authorizer>> {
+    if authorizers.is_empty() {
+        return vec![Arc::new(Administrators), Arc::new(NodeAuthorizer::new()), Arc::new(Rbac::new())];
+    }
+    authorizers
+}
+
+/// Follows the store until the server stops, or that cannot be done any more.
+async fn follow(feed: Feed, cache: Cache, stop: Stop) {
+    if let Err(error) = feed.run(stop).await {
+        cache.set_fed(false);
+        tracing::error!(error = %chain(&error), "the watch cache stopped: reads fail or grow old, and watches show nothing, until the server is started again");
+    }
+}
+
+/// Has others told that the server lives, if it has an address.
+async fn present(
+    registry: &Arc<Registry>,
+    advertise: Option<SocketAddr>,
+) -> crate::status::Result<Option<(StopSignal, JoinSet<()>)>> {
+    let Some(address) = advertise else { return Ok(None) };
+    let (signal, stop) = Stop::channel();
+    let mut task = JoinSet::new();
+    task.spawn(Presence::start(registry.clone(), address).await?.run(stop));
+    Ok(Some((signal, task)))
 }
 
 /// Whether an address makes no sense in Endpoints.

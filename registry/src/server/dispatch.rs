@@ -18,7 +18,7 @@ use crate::documents::{Documents, Set};
 use crate::layers::RequestBody;
 use crate::registry::Registry;
 use crate::request::{Query, RequestInfo};
-use crate::status::Status;
+use crate::status::{Status, chain};
 use crate::verbs::{self, Running};
 
 /// The version that the server speaks: the API of this release of Kubernetes.
@@ -191,7 +191,7 @@ impl Inner {
 }
 
 impl Inner {
-    /// Whether the store answers. It is asked once a second at most, by one request at a time: anybody may ask for health.
+    /// Whether the store answers, and takes writes as far as it knows. It is asked once a second at most, by one request at a time: anybody may ask for health.
     async fn stores(&self) -> bool {
         let mut last = self.store.lock().await;
         if let Some((at, good)) = *last
@@ -199,10 +199,15 @@ impl Inner {
         {
             return good;
         }
-        let good = match tokio::time::timeout(STORE_ANSWERS_WITHIN, self.registry.storage.revision()).await {
+        let storage = &self.registry.storage;
+        let asked = async {
+            storage.check()?;
+            storage.revision().await
+        };
+        let good = match tokio::time::timeout(STORE_ANSWERS_WITHIN, asked).await {
             Ok(Ok(_)) => true,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "not healthy: the store does not answer");
+                tracing::warn!(error = %chain(&error), "not healthy: the store does not answer, or has failed");
                 false
             }
             Err(_) => {

@@ -9,6 +9,7 @@ mod bootstrap;
 mod builder;
 mod dispatch;
 mod housekeeping;
+mod presence;
 #[cfg(feature = "otel")]
 mod trace_context;
 
@@ -93,6 +94,8 @@ struct Background {
     cache: Cache,
     stop: Stop,
     tasks: Mutex<JoinSet<()>>,
+    /// The task that tells others that the server lives, and stops first.
+    presence: Mutex<Option<(StopSignal, JoinSet<()>)>>,
     sockets: Arc<Sockets>,
 }
 
@@ -141,9 +144,10 @@ impl ApiServer {
         self.registry.cache.world().revision
     }
 
-    /// Ends watches and background tasks, and waits for the tasks and the WebSockets. Requests after that are answered from
-    /// what the server has seen, until the last clone is dropped.
+    /// Takes the server out of the endpoints of the service `kubernetes`, ends watches and background tasks, and waits for the
+    /// tasks and the WebSockets. Requests after that are answered from what the server has seen, until the last clone is dropped.
     pub async fn shutdown(&self) {
+        self.background.leave().await;
         self.background.stop();
         let mut tasks = std::mem::take(&mut *self.background.tasks());
         while tasks.join_next().await.is_some() {}
@@ -170,6 +174,14 @@ impl ApiServer {
 }
 
 impl Background {
+    async fn leave(&self) {
+        let presence = self.presence.lock().expect("nothing panics while it holds the task").take();
+        if let Some((signal, mut task)) = presence {
+            signal.stop();
+            task.join_next().await;
+        }
+    }
+
     fn stop(&self) {
         self.signal.stop();
         self.cache.wake();

@@ -5,17 +5,21 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use quarterdeck_core::clock::Clock;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{RootCertStore, ServerConfig};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::handshake::AnyCertificate;
 use crate::user::{AUTHENTICATED, User};
@@ -30,6 +34,7 @@ pub struct Authority {
     certificate: String,
     pub(super) issuer: Issuer<'static, KeyPair>,
     now: Timestamp,
+    clock: Option<Clock>,
 }
 
 impl std::fmt::Debug for Authority {
@@ -108,7 +113,7 @@ impl Authority {
         params.key_usages =
             vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let certificate = params.self_signed(&key).map_err(AuthorityError::Certificate)?.pem();
-        Ok(Self { certificate, issuer: Issuer::new(params, key), now })
+        Ok(Self { certificate, issuer: Issuer::new(params, key), now, clock: None })
     }
 
     /// Takes the authority that a directory holds (`ca.crt`, `ca.key`), or makes one and leaves it there.
@@ -145,7 +150,19 @@ impl Authority {
         let pair = KeyPair::from_pem(&private).map_err(|_| AuthorityError::Broken(key.to_owned()))?;
         let issuer = Issuer::from_ca_cert_pem(&text, pair)
             .map_err(|_| AuthorityError::Broken(certificate.to_owned()))?;
-        Ok(Self { certificate: text, issuer, now })
+        Ok(Self { certificate: text, issuer, now, clock: None })
+    }
+
+    /// Makes certificates that begin when they are made, and has TLS look at others' certificates by this clock (default: they begin
+    /// when the authority was taken or made, and TLS reads the system's clock).
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.as_ref().map_or(self.now, Clock::now)
     }
 
     /// Returns the authority's certificate, as PEM.
@@ -160,7 +177,7 @@ impl Authority {
     ///
     /// [`AuthorityError::Certificate`] if a name is none.
     pub fn server(&self, common_name: &str, names: &[String]) -> Result<Identity, AuthorityError> {
-        let mut params = params(common_name, names, self.now, CERTIFICATE_DAYS)?;
+        let mut params = params(common_name, names, self.now(), CERTIFICATE_DAYS)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign(&params)
     }
@@ -171,7 +188,7 @@ impl Authority {
     ///
     /// [`AuthorityError::Groups`] if the user is in several groups besides that of all authenticated users.
     pub fn client(&self, user: &User) -> Result<Identity, AuthorityError> {
-        let mut params = params(&user.name, &[], self.now, CERTIFICATE_DAYS)?;
+        let mut params = params(&user.name, &[], self.now(), CERTIFICATE_DAYS)?;
         name_group(&mut params, user)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(&params)
@@ -183,7 +200,7 @@ impl Authority {
     ///
     /// [`AuthorityError::Certificate`] if a name is none.
     pub fn node(&self, user: &User, names: &[String]) -> Result<Identity, AuthorityError> {
-        let mut params = params(&user.name, names, self.now, CERTIFICATE_DAYS)?;
+        let mut params = params(&user.name, names, self.now(), CERTIFICATE_DAYS)?;
         name_group(&mut params, user)?;
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
@@ -241,7 +258,11 @@ impl Authority {
             AnyCertificate::new(&roots, &provider)
         };
         let (chain, key) = identity.der()?;
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let time: Arc<dyn TimeProvider> = match &self.clock {
+            Some(clock) => Arc::new(ClockOfTls(clock.clone())),
+            None => Arc::new(DefaultTimeProvider),
+        };
+        let mut config = ServerConfig::builder_with_details(provider, time)
             .with_safe_default_protocol_versions()
             .map_err(AuthorityError::Tls)?
             .with_client_cert_verifier(verifier)
@@ -252,7 +273,32 @@ impl Authority {
     }
 }
 
+/// A clock, as TLS asks it.
+#[derive(Debug)]
+struct ClockOfTls(Clock);
+
+impl TimeProvider for ClockOfTls {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
 impl Identity {
+    /// Returns when the certificate ends.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`] if it is none.
+    pub fn not_after(&self) -> Result<Timestamp, AuthorityError> {
+        let broken = |why: String| AuthorityError::Tls(rustls::Error::General(why));
+        let (chain, _) = self.der()?;
+        let first = chain.first().ok_or_else(|| broken("there is no certificate".into()))?;
+        let (_, read) = X509Certificate::from_der(first).map_err(|error| broken(error.to_string()))?;
+        let end = Timestamp::from_second(read.validity().not_after.timestamp());
+        end.map_err(|error| broken(error.to_string()))
+    }
+
     /// Returns the certificate chain and the key as TLS takes them.
     ///
     /// # Errors
@@ -331,12 +377,10 @@ pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
-    use quarterdeck_core::clock::Clock;
-
     use super::*;
     use crate::layers::authentication::Authenticator;
     use crate::tls::{ClientCertificates, PeerCertificate};
+    use http::Request;
 
     #[tokio::test]
     async fn a_user_is_known_by_the_certificate_that_names_it() {

@@ -1,7 +1,7 @@
 //! Users by their client certificates.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -129,18 +129,23 @@ fn user(certificate: &X509Certificate<'_>) -> Result<User, String> {
     Ok(User { name, groups: groups.collect(), ..User::default() })
 }
 
-/// Some certificate authorities.
-#[derive(Debug)]
-pub(super) struct Issuers {
-    verifier: Arc<dyn ClientCertVerifier>,
-    /// What a certificate remembers them by.
-    id: u64,
+/// Some certificate authorities, which can be replaced by others: for an authenticator that knows users by certificates of theirs.
+/// Clones are replaced together.
+#[derive(Debug, Clone)]
+pub struct Authorities {
+    issuers: Arc<RwLock<Issuers>>,
     clock: Clock,
 }
 
+#[derive(Debug, Clone)]
+struct Issuers {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// What a certificate remembers them by.
+    id: u64,
+}
+
 impl Issuers {
-    /// Reads authorities from PEM.
-    pub(super) fn new(pem: &str, clock: Clock) -> Result<Self, AuthorityError> {
+    fn new(pem: &str) -> Result<Self, AuthorityError> {
         let general = |why: String| AuthorityError::Tls(rustls::Error::General(why));
         let roots = roots(pem)?;
         if roots.is_empty() {
@@ -149,7 +154,29 @@ impl Issuers {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
         let verifier = verifier.map_err(|error| general(error.to_string()))?;
-        Ok(Self { verifier, id: fnv1a(pem.bytes()), clock })
+        Ok(Self { verifier, id: fnv1a(pem.bytes()) })
+    }
+}
+
+impl Authorities {
+    /// Reads authorities from PEM. Their certificates count while they are good by this clock.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`] if the text holds no certificates.
+    pub fn new(pem: &str, clock: Clock) -> Result<Self, AuthorityError> {
+        Ok(Self { issuers: Arc::new(RwLock::new(Issuers::new(pem)?)), clock })
+    }
+
+    /// Has these authorities (PEM) count from the next request on, and no others.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`] if the text holds no certificates; then nothing is replaced.
+    pub fn replace(&self, pem: &str) -> Result<(), AuthorityError> {
+        let issuers = Issuers::new(pem)?;
+        *self.issuers.write().expect("no holder panics") = issuers;
+        Ok(())
     }
 
     /// Checks that one of them, or somebody whom they let sign, has signed a certificate that is good now. As signatures do not
@@ -160,15 +187,16 @@ impl Issuers {
     /// Why it is no good.
     pub(super) fn check(&self, certificate: &PeerCertificate) -> Result<(), String> {
         let now = self.clock.now().as_second();
+        let issuers = self.issuers.read().expect("no holder panics").clone();
         let mut asked = certificate.0.asked.lock().expect("nothing panics while it holds a certificate");
-        let known = asked.get(&self.id).filter(|verdict| now < verdict.until).cloned();
+        let known = asked.get(&issuers.id).filter(|verdict| now < verdict.until).cloned();
         let verdict = known.unwrap_or_else(|| {
             let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or_default()));
             let verified =
-                self.verifier.verify_client_cert(certificate.der(), &certificate.0.intermediates, at);
+                issuers.verifier.verify_client_cert(certificate.der(), &certificate.0.intermediates, at);
             let said = verified.map(|_| ()).map_err(|error| why(&error).into());
             let verdict = Verdict { said, until: certificate.next_change(now) };
-            asked.insert(self.id, verdict.clone());
+            asked.insert(issuers.id, verdict.clone());
             verdict
         });
         verdict.said.map_err(|why| why.to_string())
@@ -190,7 +218,7 @@ fn why(error: &rustls::Error) -> String {
 /// some authorities has signed it, and until it expires, however long its connection lives and however its TLS session was
 /// resumed.
 #[derive(Debug)]
-pub struct ClientCertificates(Issuers);
+pub struct ClientCertificates(Authorities);
 
 impl ClientCertificates {
     /// Takes certificates of these authorities (PEM), as long as they are good by this clock.
@@ -199,7 +227,7 @@ impl ClientCertificates {
     ///
     /// [`AuthorityError::Tls`] if the text holds no certificates.
     pub fn new(authorities: &str, clock: Clock) -> Result<Self, AuthorityError> {
-        Ok(Self(Issuers::new(authorities, clock)?))
+        Ok(Self(Authorities::new(authorities, clock)?))
     }
 }
 

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use quarterdeck_core::clock::Clock;
 
 use super::AuthorityError;
-use super::certificates::{Issuers, PeerCertificate};
+use super::certificates::{Authorities, PeerCertificate};
 use crate::layers::authentication::Authenticator;
 use crate::user::User;
 
@@ -20,7 +20,7 @@ use crate::user::User;
 /// user. The listener should name it to clients too ([`Authority::server_config_for`](super::Authority::server_config_for)).
 #[derive(Debug)]
 pub struct RequestHeaders {
-    issuers: Issuers,
+    authorities: Authorities,
     names: Vec<String>,
     user: Vec<HeaderName>,
     groups: Vec<HeaderName>,
@@ -34,13 +34,20 @@ impl RequestHeaders {
     ///
     /// [`AuthorityError::Tls`] if the text holds no certificates.
     pub fn new(authorities: &str, clock: Clock) -> Result<Self, AuthorityError> {
-        Ok(Self {
-            issuers: Issuers::new(authorities, clock)?,
+        Ok(Self::of(Authorities::new(authorities, clock)?))
+    }
+
+    /// Believes proxies with certificates of these authorities, which can be replaced later. The listener has to trust them then
+    /// too: see [`ServerTls`](super::ServerTls).
+    #[must_use]
+    pub fn of(authorities: Authorities) -> Self {
+        Self {
+            authorities,
             names: Vec::new(),
             user: vec![HeaderName::from_static("x-remote-user")],
             groups: vec![HeaderName::from_static("x-remote-group")],
             extra: vec!["x-remote-extra-".into()],
-        })
+        }
     }
 
     /// Believes proxies whose certificates have one of these common names only (default: any).
@@ -95,7 +102,7 @@ impl Authenticator for RequestHeaders {
         let Some(user) = self.named(&parts.headers) else { return Ok(None) };
         let Some(certificate) = parts.extensions.get::<PeerCertificate>() else { return Ok(None) };
         // Whoever shows another's certificate is no proxy, and may well be a user.
-        if self.issuers.check(certificate).is_err() {
+        if self.authorities.check(certificate).is_err() {
             return Ok(None);
         }
         let name = certificate.common_name()?;

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::request::Parts;
 use jsonwebtoken::Validation;
 use quarterdeck_core::clock::Clock;
+use quarterdeck_core::storage::{Key, Storage};
 use rcgen::KeyPair;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -215,15 +216,37 @@ impl Remembered {
 pub struct ServiceAccountTokens {
     key: ServiceAccountKey,
     clock: Clock,
-    cache: Option<Cache>,
+    stored: Option<Stored>,
     remembered: Mutex<Remembered>,
+}
+
+/// Where what tokens are bound to is looked up.
+#[derive(Debug)]
+struct Stored {
+    cache: Cache,
+    storage: Arc<dyn Storage>,
+}
+
+impl Stored {
+    /// Whether there is the object that a token names. The cache may be behind the server that issued the token, so what is not
+    /// in it is looked for in the store.
+    async fn has(&self, key: Key, uid: &str, now: i64) -> Result<bool, String> {
+        let vouches = |object: &Object| *object.header.uid == *uid && !is_over(object, now);
+        if self.cache.world().get(key.as_str()).is_some_and(|object| vouches(object)) {
+            return Ok(true);
+        }
+        let stored = self.cache.stored_at(&*self.storage, &key).await;
+        let stored =
+            stored.map_err(|error| format!("what the token is bound to cannot be looked up: {error}"))?;
+        Ok(stored.is_some_and(|object| vouches(&object)))
+    }
 }
 
 impl ServiceAccountTokens {
     /// Makes an authenticator that checks tokens by this key and those that it trusts.
     #[must_use]
     pub fn new(key: ServiceAccountKey, clock: Clock) -> Self {
-        Self { key, clock, cache: None, remembered: Mutex::default() }
+        Self { key, clock, stored: None, remembered: Mutex::default() }
     }
 
     fn remembered(&self) -> std::sync::MutexGuard<'_, Remembered> {
@@ -263,23 +286,20 @@ impl ServiceAccountTokens {
     }
 
     /// Returns the user of a token, if it is good now.
-    fn user(&self, claims: &Claims, cache: &Cache) -> Result<User, String> {
+    async fn user(&self, claims: &Claims, stored: &Stored) -> Result<User, String> {
         let now = self.clock.now().as_second();
         if now >= claims.exp || now < claims.nbf {
             return Err("the token is not good at this time".into());
         }
         let Private { namespace, serviceaccount, pod, secret } = &claims.kubernetes;
-        let world = cache.world();
-        let exists = |prefix: &str, reference: &Reference| {
-            let object = world.get(&format!("/registry/{prefix}/{namespace}/{}", reference.name));
-            object.is_some_and(|object| *object.header.uid == *reference.uid && !is_over(object, now))
-        };
         let bound =
             [("serviceaccounts", Some(serviceaccount)), ("pods", pod.as_ref()), ("secrets", secret.as_ref())];
-        if let Some((gone, _)) =
-            bound.iter().find(|(prefix, object)| object.is_some_and(|object| !exists(prefix, object)))
-        {
-            return Err(format!("the token is bound to one of the {gone} that is gone"));
+        for (plural, object) in bound {
+            let Some(Reference { name, uid }) = object else { continue };
+            let key = Key::from(format!("/registry/{plural}/{namespace}/{name}"));
+            if !stored.has(key, uid, now).await? {
+                return Err(format!("the token is bound to one of the {plural} that is gone"));
+            }
         }
         let mut user = User {
             name: claims.sub.clone(),
@@ -305,8 +325,8 @@ fn is_ours(token: &str) -> bool {
 
 #[async_trait]
 impl Authenticator for ServiceAccountTokens {
-    fn start(&mut self, cache: &Cache) {
-        self.cache = Some(cache.clone());
+    fn start(&mut self, cache: &Cache, storage: &Arc<dyn Storage>) {
+        self.stored = Some(Stored { cache: cache.clone(), storage: storage.clone() });
     }
 
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
@@ -319,7 +339,7 @@ impl Authenticator for ServiceAccountTokens {
         token: &str,
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, String> {
-        let Some(cache) = &self.cache else { return Ok(None) };
+        let Some(stored) = &self.stored else { return Ok(None) };
         let Some(claims) = self.claims(token)? else { return Ok(None) };
         let own = [ISSUER.to_owned()];
         let audiences = if audiences.is_empty() { &own } else { audiences };
@@ -328,7 +348,7 @@ impl Authenticator for ServiceAccountTokens {
         if good.is_empty() {
             return Err(format!("the token is for {:?}, and not for {audiences:?}", claims.aud));
         }
-        Ok(Some((self.user(&claims, cache)?, good)))
+        Ok(Some((self.user(&claims, stored).await?, good)))
     }
 }
 /// For how many seconds tokens go on that are bound to what is being deleted: as long as upstream lets them.

@@ -27,6 +27,7 @@ pub(super) async fn apply(call: &Call) -> Result<Response<Body>> {
     let options = WriteOptions::of_patch(&call.query, true)?;
     let configuration = Configuration::read(call)?;
     configuration.check_kind(&call.resource.group, &call.resource.version, &call.resource.kind)?;
+    call.notes.accept_body();
     let target = call.target(options.dry_run);
     let change = ApplyChange { configuration, call, target: &target, options, warnings: Warnings::default() };
     let written = call.registry.update(&target, &change).await;

@@ -121,6 +121,7 @@ fn decode(call: &Call, expected: &Expected<'_>, validation: FieldValidation) -> 
     };
     let warnings = validation.judge(problems).map_err(|status| refused(expected, &status))?;
     schema::apply_defaults(expected.structure, &mut object);
+    call.notes.accept_body();
     Ok(Decoded { object, warnings })
 }
 

@@ -149,6 +149,7 @@ fn from_body(call: &Call) -> Result<Value> {
              \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
         )));
     }
+    call.notes.accept_body();
     Ok(given)
 }
 

@@ -77,6 +77,12 @@ impl Patch {
 
     /// Reads the patch that a call carries.
     pub(super) fn parse(call: &Call) -> Result<Self> {
+        let patch = Self::read(call)?;
+        call.notes.accept_body();
+        Ok(patch)
+    }
+
+    fn read(call: &Call) -> Result<Self> {
         match negotiate::media_type(&call.headers) {
             JSON => json(&call.body),
             MERGE => match members(&call.body).map_err(unreadable)? {

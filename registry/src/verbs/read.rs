@@ -17,9 +17,15 @@ use crate::status::{Result, Status};
 /// Answers a GET of an object or of its status.
 pub(super) async fn get(call: &Call) -> Result<Response<Body>> {
     let form = Form::choose(&call.headers, &call.query, false, &call.resource)?;
-    let world = world_for(call).await?;
-    let object = find(call, &world)?;
-    let object = call.registry.converted_one(&call.resource, object).await?;
+    let object = match call.query.non_empty("resourceVersion") {
+        None => {
+            let key = call.resource.key(call.namespace.as_deref(), &call.name);
+            let found = call.registry.cache.latest_at(&*call.registry.storage, &key).await?;
+            found.ok_or_else(|| Status::not_found(&call.resource, &call.name))?
+        }
+        Some(_) => find(call, &*world_for(call).await?)?.clone(),
+    };
+    let object = call.registry.converted_one(&call.resource, &object).await?;
     respond::object(call, form, StatusCode::OK, &object)
 }
 

@@ -63,7 +63,10 @@ impl Registry {
         match committed {
             Ok(_) => Ok(true),
             Err(StorageError::Conflict { .. }) => Ok(false),
-            Err(error) => Err(Status::from(error)),
+            Err(error) => {
+                self.say_if_full(&error);
+                Err(Status::from(error))
+            }
         }
     }
 

@@ -30,7 +30,7 @@ use crate::numbers;
 use crate::object::{Draft, Object};
 use crate::registry::Registry;
 use crate::resource::{Resource, Subresource};
-use crate::status::{Result, Status};
+use crate::status::{Result, Status, chain};
 use crate::strategy::{Claims, StrategyContext};
 use crate::user::User;
 use crate::validation::FieldError;
@@ -207,9 +207,21 @@ impl Registry {
         self.figures.committed(&self.resources(), resource, operation, began.elapsed());
         match &committed {
             Ok(revision) => tracing::debug!(%revision, kind = %resource.kind, ?operation, "committed"),
-            Err(error) => tracing::debug!(%error, kind = %resource.kind, ?operation, "not committed"),
+            Err(error) => {
+                tracing::debug!(%error, kind = %resource.kind, ?operation, "not committed");
+                self.say_if_full(error);
+            }
         }
         committed
+    }
+
+    /// Says it if a commit failed because there is no room.
+    fn say_if_full(&self, error: &StorageError) {
+        let StorageError::Full(source) = error else { return };
+        self.full.say(|left_out| {
+            let error = chain(source.as_ref());
+            tracing::error!(error, left_out, "storage is full: free space or move it, then writes resume");
+        });
     }
 }
 
@@ -250,7 +262,9 @@ fn with_companions(mut transaction: Transaction, companions: &[Companion]) -> Tr
 
 /// Says what the failure of a commit means.
 fn failure(error: StorageError, own: &Key, claims: &Claims, target: &Target<'_>, name: &str) -> Failure {
-    let StorageError::Conflict { key, .. } = &error else { return Failure::Refused(error.into()) };
+    let StorageError::Conflict { key, .. } = &error else {
+        return Failure::Refused(Status::of_commit(error));
+    };
     if key == own {
         return Failure::Contended;
     }

@@ -4,20 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
 use etcd_client::{Client, GetOptions};
 use futures::future::join_all;
-use http::{Request, StatusCode};
-use http_body_util::BodyExt as _;
+use http::StatusCode;
 use quarterdeck_core::storage::Storage as _;
+use quarterdeck_registry::ApiServer;
 use quarterdeck_registry::storage::EtcdOptions;
-use quarterdeck_registry::{ApiServer, Body, User};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use tower::ServiceExt as _;
 
 use crate::server::Etcd;
-use crate::support::call;
+use crate::support::{Watch, call};
 use crate::{connect, soon};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -58,34 +55,6 @@ async fn create(server: &ApiServer, path: &str, object: Value) -> Value {
     let (code, body) = call(server, "POST", path, object).await;
     assert_eq!(code, StatusCode::CREATED, "{path}: {body}");
     body
-}
-
-/// A watch in process.
-pub(crate) struct Watch {
-    body: Body,
-    read: BytesMut,
-}
-
-impl Watch {
-    pub(crate) async fn start(server: &ApiServer, path: &str, after: u64) -> Self {
-        let path = format!("{path}?watch=true&resourceVersion={after}");
-        let request = Request::get(path).body(Body::empty()).unwrap();
-        let answer = server.as_user(User::admin()).oneshot(request).await.unwrap();
-        assert_eq!(answer.status(), StatusCode::OK);
-        Self { body: answer.into_body(), read: BytesMut::new() }
-    }
-
-    /// Returns the next event; nothing if the watch has ended.
-    pub(crate) async fn next(&mut self) -> Option<Value> {
-        loop {
-            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
-                let line = self.read.split_to(end + 1);
-                return Some(serde_json::from_slice(&line).expect("an event is JSON"));
-            }
-            let frame = self.body.frame().await?.ok()?;
-            self.read.extend_from_slice(frame.data_ref().expect("a watch has no trailers"));
-        }
-    }
 }
 
 #[tokio::test]
@@ -172,6 +141,26 @@ async fn a_stranger_in_the_same_etcd_makes_no_read_old_and_none_fail() {
     let mut watch = Watch::start(&server, MAPS, revision(&list)).await;
     let next = create(&server, MAPS, map("b", "1")).await;
     assert_eq!(soon(watch.next()).await.unwrap()["object"], next, "a watch from there has each event once");
+}
+
+#[tokio::test]
+async fn a_stranger_whose_keys_are_no_text_ends_no_watch_and_no_start() {
+    let etcd = Etcd::single();
+    let server = one(&etcd).await;
+    let mut watch = Watch::start(&server, MAPS, revision(&get(&server, MAPS).await)).await;
+    let mut stranger = Client::connect(etcd.endpoints(), None).await.unwrap();
+    let key = b"/registry/configmaps/default/\xff".to_vec();
+
+    stranger.put(key.clone(), "1", None).await.unwrap();
+    stranger.put(key.clone(), "2", None).await.unwrap();
+    let first = create(&server, MAPS, map("a", "1")).await;
+    assert_eq!(soon(watch.next()).await.unwrap()["object"], first, "the watch goes on");
+    let next = one(&etcd).await;
+    assert_eq!(get(&next, MAPS).await["items"].as_array().unwrap().len(), 1, "another server starts");
+    stranger.delete(key, None).await.unwrap();
+
+    let second = create(&next, MAPS, map("b", "1")).await;
+    assert_eq!(soon(watch.next()).await.unwrap()["object"], second);
 }
 
 #[tokio::test]

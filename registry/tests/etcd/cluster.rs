@@ -3,20 +3,23 @@
 mod history;
 
 use std::env;
+use std::future::pending;
 use std::time::Duration;
 
 use futures::future::join_all;
 use http::StatusCode;
 use quarterdeck_core::storage::{Revision, Storage as _};
+use quarterdeck_core::testing::storage::check_history;
 use quarterdeck_registry::ApiServer;
 use quarterdeck_registry::storage::{EtcdOptions, EtcdStorage};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::api::{Watch, map, revision, server};
+use crate::api::{map, revision, server};
+use crate::engine::Served;
 use crate::server::Etcd;
-use crate::support::call;
+use crate::support::{Watch, call};
 use crate::{connect, soon};
 use history::{Done, History, Outcome, Shown, Watched};
 
@@ -241,6 +244,39 @@ async fn what_clients_were_told_stays_true_while_members_fail() {
     let gaps: usize = watched.iter().map(|watched| watched.gaps.len()).sum();
     println!("{acknowledged} writes were acknowledged, {open} were left open, {gaps} watches began anew");
     assert!(acknowledged > 50, "clients got on with their work: {acknowledged}");
+}
+
+/// Histories of creates, updates, deletes, lists by pages, of now and of then, and watches, of all objects together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn histories_of_two_servers_are_linearizable_while_members_fail() {
+    let mut etcd = Etcd::cluster(3, "http", &[]);
+    let (peace, rounds) = peace();
+    for seed in 0..4 * rounds as u64 {
+        healthy(&etcd).await;
+        let prefix = format!("/history-{seed}");
+        let one = connect(&etcd, options(&etcd, 0).prefix(&prefix)).await;
+        let two = connect(&etcd, options(&etcd, 1).prefix(&prefix)).await;
+        let served = Served::over_each([one, two], seed).await;
+        // The leader, or a follower: one that a server is connected to, or not.
+        let victim = if seed % 2 == 0 { leader(&etcd).await } else { (leader(&etcd).await + 1) % 3 };
+
+        let blow = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            etcd.kill(victim);
+            tokio::time::sleep(peace).await;
+            etcd.start(victim);
+            pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            () = check_history(served, seed) => {}
+            () = blow => {}
+        }
+
+        // Whether it came to that or not, it runs again.
+        etcd.kill(victim);
+        etcd.start(victim);
+    }
 }
 
 #[tokio::test]

@@ -4,24 +4,33 @@
 mod api;
 mod cluster;
 mod connections;
+mod crash;
+#[path = "../support/engine/mod.rs"]
+mod engine;
 mod server;
 mod sizes;
 #[path = "../support/mod.rs"]
 mod support;
+mod v2;
 mod watches;
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use quarterdeck_core::storage::{
-    Commits, Entry, Key, List, Page, Revision, Storage, StorageError, Transaction,
-};
 use quarterdeck_core::testing::storage as suite;
 use quarterdeck_registry::storage::{EtcdOptions, EtcdStorage};
 
+use engine::{Kept, hold_to_the_contract};
 use server::Etcd;
 
-quarterdeck_core::storage_suite!(etcd, Alone::new);
+quarterdeck_core::storage_suite!(bare, alone);
+hold_to_the_contract!(etcd, alone);
+
+/// Returns a store that was never written, with a server of its own.
+async fn alone() -> Kept<EtcdStorage> {
+    let etcd = Etcd::single();
+    Kept::new(connect(&etcd, EtcdOptions::new(etcd.endpoints())).await, etcd)
+}
+
 #[tokio::test]
 async fn a_prefix_changes_nothing_of_the_contract() {
     let etcd = Etcd::single();
@@ -36,22 +45,6 @@ async fn a_prefix_changes_nothing_of_the_contract() {
     suite::clause_9_deletion_is_a_change(store("/seven").await).await;
 }
 
-/// A store, with the server that it needs.
-#[derive(Debug)]
-struct Alone {
-    storage: EtcdStorage,
-    _etcd: Etcd,
-}
-
-impl Alone {
-    /// Starts an etcd that was never written.
-    async fn new() -> Self {
-        let etcd = Etcd::single();
-        let storage = connect(&etcd, EtcdOptions::new(etcd.endpoints())).await;
-        Self { storage, _etcd: etcd }
-    }
-}
-
 /// Connects as soon as the cluster has a leader.
 async fn connect(etcd: &Etcd, options: EtcdOptions) -> EtcdStorage {
     let connect = async || EtcdStorage::connect(options.clone()).await.ok();
@@ -61,31 +54,4 @@ async fn connect(etcd: &Etcd, options: EtcdOptions) -> EtcdStorage {
 /// Waits for what has to happen soon.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("it happens soon")
-}
-
-#[async_trait]
-impl Storage for Alone {
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, StorageError> {
-        self.storage.get(key).await
-    }
-
-    async fn list(&self, list: List) -> Result<Page, StorageError> {
-        self.storage.list(list).await
-    }
-
-    async fn commit(&self, transaction: Transaction) -> Result<Revision, StorageError> {
-        self.storage.commit(transaction).await
-    }
-
-    async fn watch(&self, prefix: &str, after: Revision) -> Result<Commits, StorageError> {
-        self.storage.watch(prefix, after).await
-    }
-
-    async fn compact(&self, at: Revision) -> Result<(), StorageError> {
-        self.storage.compact(at).await
-    }
-
-    async fn revision(&self) -> Result<Revision, StorageError> {
-        self.storage.revision().await
-    }
 }

@@ -1,12 +1,17 @@
 //! Calling a server in process, as tests of several files do.
 #![allow(dead_code, reason = "no test uses all of it")]
 
+mod watch;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use quarterdeck_registry::{ApiServer, Body, User};
 use serde_json::Value;
 use tower::ServiceExt;
+
+#[allow(unused_imports, reason = "no test uses all of it")]
+pub(crate) use watch::Watch;
 
 /// What a server answered.
 pub(crate) struct Answer {

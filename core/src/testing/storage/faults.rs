@@ -200,6 +200,10 @@ impl<S: Storage> Storage for FaultyStorage<S> {
         self.chance.read(self.inner.revision()).await
     }
 
+    fn check(&self) -> Result<(), StorageError> {
+        self.inner.check()
+    }
+
     fn tell(&self, metrics: &Metrics) {
         self.inner.tell(metrics);
     }

@@ -15,10 +15,11 @@ use tokio::time::timeout;
 
 use crate::access::{Access, How};
 use crate::connection::Client;
-use crate::figures::{Figures, Rate};
+use crate::figures::Figures;
 use crate::load::Work;
 use crate::objects::MAPS;
 use crate::process::Child;
+use crate::rate::Rate;
 use crate::serve::PLACES;
 
 /// How many lists a flood has under way.

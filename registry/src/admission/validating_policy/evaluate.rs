@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::is_lenient;
 use crate::admission::expressions::{
-    Evaluation, EvaluationError, Expressions, Inputs, Outcome, PER_CONDITIONS, PER_POLICY,
+    Checks, Evaluation, EvaluationError, Expressions, Inputs, Outcome, PER_CONDITIONS, PER_POLICY,
 };
-use crate::admission::matching::conditions_hold;
+use crate::admission::matching::{Evaluator, conditions_hold};
 
 /// How many bytes a message may have that an expression makes.
 const LONGEST_MESSAGE: usize = 5 * 1024;
@@ -42,13 +42,19 @@ pub(super) struct Verdict {
     /// Why it is against the write, with the index of the expression.
     pub(super) denials: Vec<(usize, Decision)>,
     pub(super) annotations: Vec<Annotation>,
+    /// The first expression that came to nothing, such as `validations[0]`.
+    pub(super) failed: Option<String>,
 }
 
 impl Verdict {
-    /// What a policy comes to that cannot be evaluated.
-    fn failed(lenient: bool, why: impl std::fmt::Display) -> Self {
+    /// What a policy comes to that cannot be evaluated further.
+    fn stopped(self, lenient: bool, why: impl std::fmt::Display) -> Self {
         let denials = if lenient { Vec::new() } else { vec![(0, Decision::failed(why))] };
-        Self { denials, ..Self::default() }
+        Self { denials, annotations: Vec::new(), failed: self.failed }
+    }
+
+    fn fails_at(&mut self, list: &str, index: usize) {
+        self.failed.get_or_insert_with(|| format!("{list}[{index}]"));
     }
 }
 
@@ -61,28 +67,32 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
 }
 
 /// Evaluates a policy.
-pub(super) fn policy(spec: &Value, expressions: &Expressions, inputs: &Inputs) -> Verdict {
+pub(super) fn policy(spec: &Value, expressions: &Expressions, inputs: &Inputs, checks: &Checks) -> Verdict {
     let lenient = is_lenient(spec);
     let begin = |budget| {
-        let mut evaluation = Evaluation::new(expressions, inputs, budget);
+        let mut evaluation = Evaluation::new(expressions, inputs, checks, budget);
         for variable in items(spec, "variables") {
             evaluation.define(text(variable, "name"), text(variable, "expression"));
         }
         evaluation
     };
+    let mut verdict = Verdict::default();
     if items(spec, "matchConditions").next().is_some() {
-        let mut conditions = Evaluation::new(expressions, inputs, PER_CONDITIONS);
+        let mut conditions = Evaluation::new(expressions, inputs, checks, PER_CONDITIONS);
         let mut evaluate = |text: &str| conditions.evaluate(text);
-        match conditions_hold(&spec["matchConditions"], !lenient, &mut evaluate) {
+        match conditions_hold_in(&mut verdict, spec, lenient, &mut evaluate) {
             Ok(true) => {}
-            Ok(false) => return Verdict::default(),
-            Err(why) => return Verdict::failed(lenient, why),
+            Ok(false) => return verdict,
+            Err(why) => return verdict.stopped(lenient, why),
         }
     }
     let mut evaluation = begin(PER_POLICY);
-    let mut verdict = Verdict::default();
     for (index, validation) in items(spec, "validations").enumerate() {
-        match evaluation.evaluate(text(validation, "expression")) {
+        let outcome = evaluation.evaluate(text(validation, "expression"));
+        if outcome.is_err() {
+            verdict.fails_at("validations", index);
+        }
+        match outcome {
             Ok(Outcome::Bool(true)) => {}
             Ok(_) => {
                 let message = message(validation, &mut evaluation);
@@ -91,17 +101,43 @@ pub(super) fn policy(spec: &Value, expressions: &Expressions, inputs: &Inputs) -
             }
             Err(EvaluationError::Failed(_)) if lenient => {}
             Err(error @ EvaluationError::Failed(_)) => verdict.denials.push((index, Decision::failed(error))),
-            Err(error @ EvaluationError::Exhausted) => return Verdict::failed(lenient, error),
+            Err(error @ EvaluationError::Exhausted) => return verdict.stopped(lenient, error),
         }
     }
     let mut evaluation = begin(PER_POLICY);
-    for annotation in items(spec, "auditAnnotations") {
-        match self::annotation(annotation, lenient, &mut evaluation) {
+    for (index, annotation) in items(spec, "auditAnnotations").enumerate() {
+        let outcome = evaluation.evaluate(text(annotation, "valueExpression").trim());
+        if !matches!(outcome, Ok(Outcome::Text(_) | Outcome::Null)) {
+            verdict.fails_at("auditAnnotations", index);
+        }
+        match self::annotation(annotation, lenient, outcome) {
             Ok(annotation) => verdict.annotations.extend(annotation),
-            Err(error) => return Verdict::failed(lenient, error),
+            Err(error) => return verdict.stopped(lenient, error),
         }
     }
     verdict
+}
+
+/// Whether the conditions of a policy hold.
+fn conditions_hold_in(
+    verdict: &mut Verdict,
+    spec: &Value,
+    lenient: bool,
+    evaluate: &mut Evaluator<'_>,
+) -> Result<bool, String> {
+    let mut index = 0;
+    let mut evaluate = |text: &str| {
+        let outcome = evaluate(text);
+        match &outcome {
+            // What a policy is not about may well have nothing of what other conditions look at.
+            Ok(Outcome::Bool(false)) => verdict.failed = None,
+            Ok(_) => {}
+            Err(_) => verdict.fails_at("matchConditions", index),
+        }
+        index += 1;
+        outcome
+    };
+    conditions_hold(&spec["matchConditions"], !lenient, &mut evaluate)
 }
 
 /// What is said of a validation that does not hold.
@@ -125,10 +161,10 @@ fn message(validation: &Value, evaluation: &mut Evaluation) -> String {
 fn annotation(
     annotation: &Value,
     lenient: bool,
-    evaluation: &mut Evaluation,
+    outcome: Result<Outcome, EvaluationError>,
 ) -> Result<Option<Annotation>, EvaluationError> {
     let expression = text(annotation, "valueExpression");
-    Ok(match evaluation.evaluate(expression.trim()) {
+    Ok(match outcome {
         Ok(Outcome::Text(value)) => match value.trim() {
             "" => None,
             value => {
@@ -162,7 +198,7 @@ mod tests {
     fn verdict(spec: Value) -> Verdict {
         let object = json!({"metadata": {"name": "a"}, "spec": {"replicas": 7}});
         let inputs = Inputs::default().with("object", Some(object)).with("params", Some(json!({"most": 5})));
-        policy(&spec, &Expressions::default(), &inputs)
+        policy(&spec, &Expressions::default(), &inputs, &Checks::none())
     }
 
     #[test]
@@ -198,7 +234,9 @@ mod tests {
             strict.denials[0].1.message,
             "expression 'object.nothing == 1' resulted in error: no such key: nothing"
         );
-        assert_eq!(lenient, Verdict::default());
+        let failed = Some("validations[0]".to_owned());
+        assert_eq!(strict.failed, failed);
+        assert_eq!(lenient, Verdict { failed, ..Verdict::default() });
     }
 
     #[test]

@@ -7,21 +7,23 @@ mod evaluate;
 mod params;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::expressions::Expressions;
+use super::expressions::{Checks, Expressions, Inputs};
 use super::matching::{self, Event};
 use super::{Admission, Attributes};
 use crate::beside::LongWork;
+use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
+use crate::sparing::Sparing;
 use crate::status::{Result, Status};
 use evaluate::{Annotation, Decision, Verdict};
 
-const POLICIES: &str = "/registry/validatingadmissionpolicies/";
+pub(super) const POLICIES: &str = "/registry/validatingadmissionpolicies/";
 const BINDINGS: &str = "/registry/validatingadmissionpolicybindings/";
 /// How many bytes the value of an audit annotation may have.
 const LONGEST_ANNOTATION: usize = 10 * 1024;
@@ -31,6 +33,9 @@ const LONGEST_ANNOTATION: usize = 10 * 1024;
 pub struct ValidatingPolicies {
     expressions: Arc<Expressions>,
     long: LongWork,
+    authorization: OnceLock<Authorization>,
+    /// What is logged of policies that fail.
+    failed: Sparing,
 }
 
 /// Why a write is refused.
@@ -104,6 +109,21 @@ fn version<'a>(event: &Event<'a>, resources: &Value) -> Result<Option<&'a Resour
 }
 
 impl ValidatingPolicies {
+    /// Tells the log that a policy fails, and where. Why may quote what is written: that is for its writer alone.
+    fn say_failed(&self, (policy, spec): (&str, &Value), binding: &str, at: &str) {
+        let failure_policy = if is_lenient(spec) { "Ignore" } else { "Fail" };
+        self.failed.say(|left_out| {
+            tracing::warn!(
+                policy,
+                binding,
+                at,
+                failure_policy,
+                left_out,
+                "a policy fails or costs too much: its failurePolicy says whether writes are refused; look at it there"
+            );
+        });
+    }
+
     /// Evaluates a policy for all its bindings.
     async fn policy(
         &self,
@@ -113,9 +133,10 @@ impl ValidatingPolicies {
         findings: &mut Findings,
     ) -> Result<()> {
         let (name, spec) = policy;
-        let misconfigured = |what: &str, why: &dyn std::fmt::Display| {
+        let misconfigured = |at: &str, why: &dyn std::fmt::Display| {
+            self.say_failed(policy, "", at);
             let message = format!(
-                "ValidatingAdmissionPolicy '{name}' denied request: failed to configure {what}: {why}"
+                "ValidatingAdmissionPolicy '{name}' denied request: failed to configure policy: {why}"
             );
             (!is_lenient(spec)).then_some(Denial { message, reason: None })
         };
@@ -123,14 +144,14 @@ impl ValidatingPolicies {
             Ok(Some(version)) => version,
             Ok(None) => return Ok(()),
             Err(status) => {
-                findings.denials.extend(misconfigured("policy", &status.message));
+                findings.denials.extend(misconfigured("matchConstraints", &status.message));
                 return Ok(());
             }
         };
         let kind = match params::kind(&spec["paramKind"], event.attributes.world) {
             Ok(kind) => kind,
             Err(why) => {
-                findings.denials.extend(misconfigured("policy", &why));
+                findings.denials.extend(misconfigured("paramKind", &why));
                 return Ok(());
             }
         };
@@ -139,13 +160,18 @@ impl ValidatingPolicies {
             let bound = Bound { policy: name, spec, binding, binding_spec, event, version };
             let params = match self::version(event, &binding_spec["matchResources"]) {
                 Ok(None) => continue,
-                Ok(Some(_)) => params::collect(kind, &binding_spec["paramRef"], event),
-                Err(status) => Err(status.message),
+                Ok(Some(_)) => {
+                    params::collect(kind, &binding_spec["paramRef"], event).map_err(|why| ("paramRef", why))
+                }
+                Err(status) => Err(("matchResources", status.message)),
             };
+            if let Err((at, _)) = &params {
+                self.say_failed(policy, binding, at);
+            }
             match params {
                 Ok(params) => self.binding(&bound, params, findings, &mut annotations).await?,
                 Err(_) if is_lenient(spec) => {}
-                Err(why) => {
+                Err((_, why)) => {
                     let message = format!("failed to configure binding: {why}");
                     findings.denials.push(bound.deny(Decision { message, reason: None }));
                 }
@@ -169,11 +195,27 @@ impl ValidatingPolicies {
         let inputs = matching::inputs(bound.event, bound.version).with("namespaceObject", namespace);
         for params in params {
             let inputs = inputs.clone().with("params", params);
-            let (expressions, spec) = (self.expressions.clone(), bound.spec.clone());
-            let verdict = self.long.run(move || evaluate::policy(&spec, &expressions, &inputs)).await;
+            let verdict = self.verdict(bound, inputs).await;
+            if let Some(at) = &verdict.failed {
+                self.say_failed((bound.policy, bound.spec), bound.binding, at);
+            }
             judge(bound, verdict, findings, annotations);
         }
         Ok(())
+    }
+
+    /// Evaluates a policy, again when authorizers have decided what it asks.
+    async fn verdict(&self, bound: &Bound<'_>, inputs: Inputs) -> Verdict {
+        let (checks, inputs) = (Checks::about(bound.event), Arc::new(inputs));
+        loop {
+            let (expressions, spec) = (self.expressions.clone(), bound.spec.clone());
+            let (inputs, asked) = (inputs.clone(), checks.clone());
+            let evaluate = move || evaluate::policy(&spec, &expressions, &inputs, &asked);
+            let verdict = self.long.run(evaluate).await;
+            if !checks.decide(self.authorization.get(), bound.event.attributes.user).await {
+                return verdict;
+            }
+        }
     }
 }
 
@@ -240,6 +282,10 @@ fn refusal(event: &Event<'_>, denial: Denial) -> Status {
 
 #[async_trait]
 impl Admission for ValidatingPolicies {
+    fn start(&self, authorization: &Authorization) {
+        let _ = self.authorization.set(authorization.clone());
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         let resource = attributes.resource;
         // Policies are never about policies: nobody could get rid of them.

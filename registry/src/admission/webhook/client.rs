@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
+use super::refusal::Why;
 use super::target::Place;
 use crate::cache::World;
 use crate::schema;
@@ -52,7 +53,7 @@ impl Client {
         world: &World,
         body: Bytes,
         until: Instant,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Why> {
         let left = until.saturating_duration_since(Instant::now());
         let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
         let url = place.url(seconds);
@@ -63,7 +64,7 @@ impl Client {
         };
         let answered = match timeout_at(until, call).await {
             Ok(answered) => answered.map_err(|why| format!("Post \"{url}\": {why}"))?,
-            Err(_) => return Err(format!("Post \"{url}\": context deadline exceeded")),
+            Err(_) => return Err(format!("Post \"{url}\": context deadline exceeded").into()),
         };
         answered.review()
     }
@@ -78,26 +79,36 @@ struct Answered {
 
 impl Answered {
     /// Reads the answer as JSON.
-    fn review(&self) -> Result<Value, String> {
+    fn review(&self) -> Result<Value, Why> {
         if !(200..=206).contains(&self.code) {
             return Err(self.refusal());
         }
         schema::parse_review(&self.body)
-            .map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))
+            .map_err(|error| format!("couldn't get version/kind; json parse error: {error}").into())
     }
 
     /// What upstream's client makes of an answer that is no success, but for the body. Upstream shows up to 2 KiB of any text.
     /// A webhook's address may be any that the server reaches, and who may name one is not to read by it what answers there
     /// (CVE-2020-8561 is of this class): so only what says of itself that it is a Status is shown, and everything else is as
-    /// unknown as what upstream cannot show.
-    fn refusal(&self) -> String {
+    /// unknown as what upstream cannot show. None of it is logged: who echoes what it is sent would put secrets there.
+    fn refusal(&self) -> Why {
         let status = schema::parse_review(&self.body).unwrap_or_default();
         let is_status = status["kind"] == "Status" && status["apiVersion"] == "v1";
         if let Some(message) = status["message"].as_str().filter(|message| is_status && !message.is_empty()) {
-            return message.chars().take(LONGEST_MESSAGE).collect();
+            let shown: String = message.chars().take(LONGEST_MESSAGE).collect();
+            let logged = format!("a Status of code {} with a message of {} bytes", self.code, message.len());
+            return Why::quoting(shown, logged);
         }
-        let body = String::from_utf8_lossy(&self.body[..self.body.len().min(LONGEST_MESSAGE)]);
-        tracing::debug!(code = self.code, %body, "a webhook's answer is no success and no Status");
+        tracing::debug!(
+            code = self.code,
+            bytes = self.body.len(),
+            "a webhook's answer is no success and no Status"
+        );
+        Why::from(self.meaning())
+    }
+
+    /// What a code says by itself.
+    fn meaning(&self) -> String {
         let text = "unknown";
         match self.code {
             400 => "the server rejected our request for an unknown reason".into(),

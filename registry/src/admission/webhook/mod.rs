@@ -13,8 +13,8 @@ mod target;
 mod tests;
 mod validating;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,13 +26,15 @@ pub use mutating::MutatingWebhooks;
 pub use validating::ValidatingWebhooks;
 
 use super::Attributes;
-use super::expressions::Expressions;
+use super::expressions::{Checks, Expressions};
 use super::matching::{self, Event, timed_out};
 use crate::cache::World;
+use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
 use crate::status::{Result, Status};
 use client::Client;
 use refusal::Failure;
+pub(crate) use refusal::Why;
 use review::Answer;
 
 /// How long the webhooks of one write may take together: as long as upstream's requests.
@@ -53,6 +55,7 @@ pub(super) struct Caller {
     client: Client,
     expressions: Expressions,
     calls: AtomicU64,
+    authorization: OnceLock<Authorization>,
 }
 
 /// Calls webhooks that are asked about other things than writes.
@@ -71,7 +74,7 @@ impl WebhookClient {
         world: &World,
         body: Bytes,
         until: Instant,
-    ) -> std::result::Result<Value, String> {
+    ) -> std::result::Result<Value, Why> {
         let place = target::Place::of(config)?;
         let turn = timeout_at(until, self.0.place()).await;
         let _turn = turn.map_err(|_| "context deadline exceeded".to_owned())?;
@@ -112,7 +115,7 @@ impl<'w> Hook<'w> {
     }
 
     /// The version in which the webhook wants to see a write; absent if it is not asked about it.
-    fn version<'a>(&self, event: &Event<'a>, expressions: &Expressions) -> Result<Option<&'a Resource>> {
+    async fn version<'a>(&self, event: &Event<'a>, caller: &Caller) -> Result<Option<&'a Resource>> {
         let hook = self.value;
         // Selectors that cannot be evaluated concern those only whom the rules are about.
         let in_namespace = matching::in_namespace(event, &hook["namespaceSelector"]);
@@ -131,7 +134,15 @@ impl<'w> Hook<'w> {
             return Ok(Some(version));
         }
         let inputs = matching::inputs(event, version).with("namespaceObject", None);
-        let holds = matching::conditions_hold_for(conditions, !self.is_lenient(), expressions, &inputs);
+        let (fails, checks) = (!self.is_lenient(), Checks::about(event));
+        let holds = loop {
+            let holds =
+                matching::conditions_hold_for(conditions, fails, &caller.expressions, &inputs, &checks);
+            // What authorizers have to decide first is evaluated again.
+            if !checks.decide(caller.authorization.get(), event.attributes.user).await {
+                break holds;
+            }
+        };
         let holds = holds.map_err(|why| {
             // Why may quote what is written, such as a secret: that is for its writer alone.
             tracing::warn!(
@@ -190,13 +201,14 @@ impl Caller {
         request["oldObject"] = old.clone().unwrap_or_default();
         let body = review::request(offered, request);
         let seconds = hook.value["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT);
-        let place = target::Place::of(&hook.value["clientConfig"]).map_err(Failure::Calling)?;
+        let place =
+            target::Place::of(&hook.value["clientConfig"]).map_err(|why| Failure::Calling(why.into()))?;
         let Ok(_turn) = timeout_at(until, self.client.place()).await else {
             return Err(Failure::Refused(timed_out()));
         };
         let until = until.min(Instant::now() + Duration::from_secs(seconds));
         let answer = self.client.post(&place, attributes.world, body, until).await;
-        let answer = answer.map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
+        let answer = answer.map_err(|why| Failure::Calling(why.of("failed to call webhook")))?;
         let answer = Answer::read(&answer, offered, &uid, mutating)?;
         for (key, value) in answer.audit_annotations() {
             attributes.annotate(format!("{}/{key}", hook.name()), value);
@@ -212,11 +224,11 @@ impl Caller {
 }
 
 /// Tells of a webhook that failed and is passed over.
-fn passed_over(hook: Hook<'_>, why: &str, event: &Event<'_>, sort: &str, round: usize) {
+fn passed_over(hook: Hook<'_>, why: &Why, event: &Event<'_>, sort: &str, round: usize) {
     tracing::warn!(
         webhook = hook.name(),
         configuration = hook.configuration,
-        why,
+        why = why.logged,
         "a webhook failed and is passed over, as its failurePolicy says: look at it and at its clientConfig"
     );
     let key = format!("failed-open.{sort}.webhook.admission.k8s.io/round_{round}_index_{}", hook.index);
@@ -224,14 +236,14 @@ fn passed_over(hook: Hook<'_>, why: &str, event: &Event<'_>, sort: &str, round: 
 }
 
 /// Refuses a write because a webhook failed.
-fn failed(hook: Hook<'_>, why: &str) -> Status {
+fn failed(hook: Hook<'_>, why: &Why) -> Status {
     tracing::warn!(
         webhook = hook.name(),
         configuration = hook.configuration,
-        why,
+        why = why.logged,
         "a webhook failed, and with it the request, as its failurePolicy says: look at it and at its clientConfig"
     );
-    Status::internal(format!("failed calling webhook \"{}\": {why}", hook.name()))
+    Status::internal(format!("failed calling webhook \"{}\": {}", hook.name(), why.shown))
 }
 
 /// Returns mutating and validating webhooks, which share connections. When a webhook has changed an object, `before` changes it

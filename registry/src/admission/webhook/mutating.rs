@@ -11,6 +11,7 @@ use super::refusal::Failure;
 use super::{Caller, Hook, PATIENCE, concerns, failed, passed_over};
 use crate::admission::matching::{Event, is_same, timed_out};
 use crate::admission::{Admission, Attributes, Operation};
+use crate::layers::authorization::Authorization;
 use crate::resource::{Resource, Subresource};
 use crate::schema;
 use crate::status::{Result, Status};
@@ -93,7 +94,7 @@ impl MutatingWebhooks {
         until: Instant,
     ) -> Result<Outcome> {
         let event = Event::new(attributes, object);
-        let Some(version) = hook.version(&event, &self.caller.expressions)? else {
+        let Some(version) = hook.version(&event, &self.caller).await? else {
             return Ok(Outcome::NotAsked);
         };
         // Who was not asked before is not asked now either.
@@ -233,6 +234,10 @@ fn put(object: &mut Value, name: &str, value: Value) {
 
 #[async_trait]
 impl Admission for MutatingWebhooks {
+    fn start(&self, authorization: &Authorization) {
+        let _ = self.caller.authorization.set(authorization.clone());
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         concerns(attributes, PREFIX)
     }

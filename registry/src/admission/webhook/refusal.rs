@@ -5,11 +5,40 @@ use serde_json::Value;
 
 use crate::status::Status;
 
+/// Why a webhook was of no use.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Why {
+    /// For the client: in upstream's words, and perhaps the webhook's.
+    pub(crate) shown: String,
+    /// For the log: without the webhook's words, which may be what it was sent.
+    pub(crate) logged: String,
+}
+
+impl Why {
+    /// Shows what a webhook said, and logs something else.
+    pub(crate) fn quoting(shown: impl Into<String>, logged: impl Into<String>) -> Self {
+        Self { shown: shown.into(), logged: logged.into() }
+    }
+
+    /// Says first what came to nothing.
+    pub(crate) fn of(self, what: &str) -> Self {
+        let Self { shown, logged } = self;
+        Self { shown: format!("{what}: {shown}"), logged: format!("{what}: {logged}") }
+    }
+}
+
+impl<T: Into<String>> From<T> for Why {
+    fn from(why: T) -> Self {
+        let shown = why.into();
+        Self { logged: shown.clone(), shown }
+    }
+}
+
 /// Why a webhook has not let a write through.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// It could not be asked, or answered rubbish: what that means is for its failure policy.
-    Calling(String),
+    Calling(Why),
     /// The client gets this.
     Refused(Status),
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::refusal::{self, Failure};
+use super::refusal::{self, Failure, Why};
 use crate::status::Status;
 use crate::verbs::json_patch::Operation;
 
@@ -40,11 +40,11 @@ impl Answer {
     /// Reads an answer.
     pub(super) fn read(review: &Value, version: &str, uid: &str, mutating: bool) -> Result<Self, Failure> {
         let response = &review["response"];
-        let invalid = |why: String| Failure::Calling(format!("received invalid webhook response: {why}"));
+        let invalid = |why: Why| Failure::Calling(why.of("received invalid webhook response"));
         if !response.is_object() {
             return Err(invalid("webhook response was absent".into()));
         }
-        check_types(response).map_err(|why| Failure::Calling(format!("failed to call webhook: {why}")))?;
+        check_types(response).map_err(|why| Failure::Calling(Why::from(why).of("failed to call webhook")))?;
         if version == "v1" {
             check(review, response, uid, mutating).map_err(invalid)?;
         }
@@ -106,18 +106,19 @@ fn check_types(response: &Value) -> Result<(), String> {
 }
 
 /// Checks what `v1` demands of an answer.
-fn check(review: &Value, response: &Value, uid: &str, mutating: bool) -> Result<(), String> {
+fn check(review: &Value, response: &Value, uid: &str, mutating: bool) -> Result<(), Why> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let given = text(&response["uid"]);
     if given != uid {
-        return Err(format!("expected response.uid=\"{uid}\", got \"{given}\""));
+        let expected = format!("expected response.uid=\"{uid}\", got");
+        return Err(Why::quoting(format!("{expected} \"{given}\""), format!("{expected} another")));
     }
     let (version, kind) = (text(&review["apiVersion"]), text(&review["kind"]));
     if (version.as_str(), kind.as_str()) != ("admission.k8s.io/v1", "AdmissionReview") {
         let version = if version.contains('/') { version } else { format!("/{version}") };
-        return Err(format!(
-            "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {version}, Kind={kind}"
-        ));
+        let expected = "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got";
+        let shown = format!("{expected} {version}, Kind={kind}");
+        return Err(Why::quoting(shown, format!("{expected} another")));
     }
     let has_patch = response["patch"].as_str().is_some_and(|patch| !patch.is_empty());
     let sort = &response["patchType"];
@@ -129,17 +130,21 @@ fn check(review: &Value, response: &Value, uid: &str, mutating: bool) -> Result<
         (true, true, false) if *sort == "" => "webhook returned invalid response.patchType of \"\"",
         _ => return Ok(()),
     };
-    Err(problem.to_owned())
+    Err(problem.into())
 }
 
 fn operations(patch: &str, sort: &Value) -> Result<Vec<Operation>, Failure> {
-    let undecodable =
-        |why: String| Failure::Calling(format!("received undecodable patch in webhook response: {why}"));
-    let bytes = STANDARD.decode(patch).map_err(|error| undecodable(error.to_string()))?;
-    let list: Vec<Value> = serde_json::from_slice(&bytes).map_err(|error| undecodable(error.to_string()))?;
+    let undecodable = |why: &str| {
+        let at = "received undecodable patch in webhook response";
+        Failure::Calling(Why::quoting(format!("{at}: {why}"), at))
+    };
+    let bytes = STANDARD.decode(patch).map_err(|error| undecodable(&error.to_string()))?;
+    let list: Vec<Value> = serde_json::from_slice(&bytes).map_err(|error| undecodable(&error.to_string()))?;
     let sort = sort.as_str().unwrap_or("JSONPatch");
     if sort != "JSONPatch" && !list.is_empty() {
-        return Err(Failure::Calling(format!("unsupported patch type \"{sort}\"")));
+        let shown = format!("unsupported patch type \"{sort}\"");
+        return Err(Failure::Calling(Why::quoting(shown, "unsupported patch type")));
     }
-    list.into_iter().map(Operation::read).collect::<Result<_, _>>().map_err(undecodable)
+    let list: Result<_, String> = list.into_iter().map(Operation::read).collect();
+    list.map_err(|why| undecodable(&why))
 }

@@ -11,7 +11,7 @@ fn read(mutating: bool, response: Value) -> Result<Answer, String> {
     let review =
         json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
     Answer::read(&review, "v1", "u", mutating).map_err(|failure| match failure {
-        Failure::Calling(why) => why,
+        Failure::Calling(why) => why.shown,
         Failure::Refused(status) => panic!("an answer is read before it refuses: {status}"),
     })
 }
@@ -56,7 +56,7 @@ fn an_answer_of_another_kind_is_none() {
     let review = json!({"kind": "Pod", "apiVersion": "v1", "response": {"uid": "u", "allowed": true}});
     let Err(Failure::Calling(why)) = Answer::read(&review, "v1", "u", false) else { panic!("it is refused") };
     assert_eq!(
-        why,
+        why.shown,
         "received invalid webhook response: expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got \
          /v1, Kind=Pod"
     );

@@ -11,6 +11,7 @@ use super::refusal::Failure;
 use super::{Caller, Hook, PATIENCE, concerns, failed, passed_over};
 use crate::admission::matching::{Event, timed_out};
 use crate::admission::{Admission, Attributes};
+use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
 use crate::status::Result;
 
@@ -50,6 +51,10 @@ impl ValidatingWebhooks {
 
 #[async_trait]
 impl Admission for ValidatingWebhooks {
+    fn start(&self, authorization: &Authorization) {
+        let _ = self.caller.authorization.set(authorization.clone());
+    }
+
     fn handles(&self, attributes: &Attributes<'_>) -> bool {
         concerns(attributes, PREFIX)
     }
@@ -58,7 +63,7 @@ impl Admission for ValidatingWebhooks {
         let event = Event::new(attributes, object);
         let mut asked = Vec::new();
         for hook in Hook::all(attributes, PREFIX) {
-            if let Some(version) = hook.version(&event, &self.caller.expressions)? {
+            if let Some(version) = hook.version(&event, &self.caller).await? {
                 asked.push((hook, version));
             }
         }

@@ -5,6 +5,7 @@ use kube_cel::cel::common::ast::{Expr, LiteralValue};
 use super::super::patterns::Compiled;
 use super::ground::{Ground, LONGEST};
 use super::{BYTES_PER_STEP, Part};
+use crate::admission::expressions::LONGEST_REASON;
 
 /// What it takes to compile the least pattern, which the evaluator does at each call.
 const COMPILE: u64 = 10_000;
@@ -38,6 +39,27 @@ pub(super) fn is_qualified(name: &str) -> bool {
                 | "optional.of"
                 | "optional.ofNonZeroValue"
         )
+}
+
+/// Whether a function is one of the variable `authorizer`, and of what that returns.
+pub(super) fn asks(name: &str) -> bool {
+    const KNOWN: [&str; 14] = [
+        "allowed",
+        "check",
+        "error",
+        "errored",
+        "fieldSelector",
+        "group",
+        "labelSelector",
+        "name",
+        "namespace",
+        "path",
+        "reason",
+        "resource",
+        "serviceAccount",
+        "subresource",
+    ];
+    KNOWN.contains(&name)
 }
 
 /// What a call comes to, on parts the first of which may be what it is called on.
@@ -122,6 +144,9 @@ fn outcome<G: Ground>(name: &str, written: &[&Expr], parts: &[Part<G>]) -> Resul
             let made = sum.saturating_mul(6).saturating_add(4);
             (Part::made(made), steps(made))
         }
+        "reason" => (Part::made(LONGEST_REASON as u64), 0),
+        // What authorizers are asked is counted when it is asked.
+        name if asks(name) => scalar(0),
         "getQuery" => {
             let made = size(0).saturating_add(1);
             (Part::list(made, Part::list(made, Part::made(made))), made)

@@ -261,6 +261,9 @@ impl<G: Ground> Walk<G> {
         let written: Vec<&Expr> = target.chain(call.args.iter().map(|argument| &argument.expr)).collect();
         let parts: Vec<Part<G>> = written.iter().map(|part| self.part(part)).collect();
         let name = qualified.as_deref().unwrap_or(&call.func_name);
+        if functions::asks(name) && !self.variables.iter().any(|(known, _)| known == "authorizer") {
+            self.refuse(|| format!("undeclared reference to '{name}' (in container '')"));
+        }
         match functions::call(name, &written, &parts) {
             Ok(part) => part,
             Err(problem) => {

@@ -1,11 +1,14 @@
 //! Bootstrap tokens: secrets by which new nodes are let in.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
 use jiff::Timestamp;
 use quarterdeck_core::clock::Clock;
+use quarterdeck_core::storage::Storage;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -95,7 +98,7 @@ fn is_group(group: &str) -> bool {
 
 #[async_trait]
 impl Authenticator for BootstrapTokens {
-    fn start(&mut self, cache: &Cache) {
+    fn start(&mut self, cache: &Cache, _storage: &Arc<dyn Storage>) {
         self.cache = Some(cache.clone());
     }
 

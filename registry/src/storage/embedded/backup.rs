@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quarterdeck_core::clock::Clock;
 use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::Revision;
 
@@ -18,12 +19,19 @@ use super::disk::{Disk, DiskFile, LOCK, LOST_AND_FOUND, OsDisk};
 use super::error::OpenError;
 use super::format::{Chain, NEW, segment_name, segment_number, snapshot_name, snapshot_revision};
 use super::log::make_segment;
-use super::recovery::{Recovered, recover};
+use super::recovery::{Recovered, Repair, recover};
 use super::{EmbeddedOptions, EmbeddedStorage, snapshot};
 
-/// A restored store goes on so many revisions behind its copy: clients that saw what came after the copy are told that
-/// their revision is gone, and list again, instead of mistaking other commits for those that they know.
+/// A restored store goes on so many revisions behind its copy, at least: clients that saw what came after the copy are told
+/// that their revision is gone, and list again, instead of mistaking other commits for those that they know.
 const GAP: u64 = 1_000_000_000;
+
+/// Returns where a store that was copied at this revision goes on. A later restore of the same copy, or of an older one, has to
+/// go on behind this one: so it is at the date in microseconds, which no store outruns.
+fn behind(copied: Revision) -> Revision {
+    let now = u64::try_from(Clock::system().now().as_microsecond()).unwrap_or(0);
+    Revision((copied.0 + GAP).max(now))
+}
 
 /// The number of a copy's only segment. Without the one before, a log needs a snapshot.
 const SEGMENT: u64 = 2;
@@ -32,7 +40,7 @@ const SEGMENT: u64 = 2;
 const ATTEMPTS: usize = 10;
 
 /// What was copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Copied {
     /// The revision of the store in the copy.
@@ -41,6 +49,9 @@ pub struct Copied {
     pub keys: usize,
     /// How large it is on the disk.
     pub bytes: u64,
+    /// What is not in the copy, because it was not written whole: the end of the log that was read. If the store is open, that
+    /// may be a commit under way; if it is not, opening it would cut it off as well.
+    pub left_out: Option<Repair>,
 }
 
 impl EmbeddedStorage {
@@ -67,12 +78,13 @@ impl EmbeddedStorage {
     pub fn backup_of(directory: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Copied, OpenError> {
         let to = to.as_ref();
         refuse_used(to)?;
-        let versions = read(directory.as_ref())?.versions;
-        copy(versions.entries(), versions.revision(), to)
+        let Recovered { versions, repair, .. } = read(directory.as_ref())?;
+        let copied = copy(versions.entries(), versions.revision(), to)?;
+        Ok(Copied { left_out: repair, ..copied })
     }
 
-    /// Checks a copy and makes a data directory of it, new or empty. Its revision is greater than any that clients know, so
-    /// that all of them list again. Blocks while it reads and writes.
+    /// Checks a copy and makes a data directory of it, new or empty. Its revision is greater than any that clients know, also from
+    /// an earlier restore, so that all of them list again. Blocks while it reads and writes.
     ///
     /// # Errors
     ///
@@ -81,8 +93,9 @@ impl EmbeddedStorage {
     pub fn restore(backup: impl AsRef<Path>, directory: impl AsRef<Path>) -> Result<Copied, OpenError> {
         let directory = directory.as_ref();
         refuse_used(directory)?;
-        let versions = read(backup.as_ref())?.versions;
-        copy(versions.entries(), Revision(versions.revision().0 + GAP), directory)
+        let Recovered { versions, repair, .. } = read(backup.as_ref())?;
+        let copied = copy(versions.entries(), behind(versions.revision()), directory)?;
+        Ok(Copied { left_out: repair, ..copied })
     }
 }
 
@@ -121,7 +134,7 @@ fn copy(entries: &Entries, revision: Revision, to: &Path) -> Result<Copied, Open
         }
         OpenError::io(to, error)
     })?;
-    Ok(Copied { revision, keys: entries.len(), bytes })
+    Ok(Copied { revision, keys: entries.len(), bytes, left_out: None })
 }
 
 pub(super) fn fill(disk: &dyn Disk, entries: &Entries, revision: Revision) -> io::Result<u64> {

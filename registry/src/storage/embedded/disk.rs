@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::retry_on_intr;
 
 use super::error::OpenError;
 use super::format;
@@ -103,13 +104,17 @@ fn tell_holder(lock: &File) {
     }
 }
 
-/// Makes the directory for its owner only, because it will hold secrets.
+/// Makes the directory and those above it that are missing, for its owner only, because it will hold secrets.
 fn make(directory: &Path) -> io::Result<()> {
+    let is_missing = |place: &&Path| !place.as_os_str().is_empty() && !place.exists();
+    let missing: Vec<&Path> = directory.ancestors().take_while(is_missing).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    match directory.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => Ok(()),
+    for made in missing {
+        // The name of a directory is in the one above, which has none in a path that starts here.
+        let above = made.parent().filter(|above| !above.as_os_str().is_empty());
+        File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
     }
+    Ok(())
 }
 
 /// Refuses a directory that holds something, but nothing of a store.
@@ -193,7 +198,8 @@ impl DiskFile for OsFile {
         if length <= present {
             return Ok(());
         }
-        match fallocate(&self.0, FallocateFlags::empty(), present, length - present) {
+        let take = || fallocate(&self.0, FallocateFlags::empty(), present, length - present);
+        match retry_on_intr(take) {
             // Without allocation a full disk shows at the sync, where it is fatal instead of waited out.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.0.set_len(length),
             result => Ok(result?),

@@ -369,7 +369,8 @@ fn finish_segment(
     file.write(0, &Header { kind: Kind::Segment, store, number, first, previous }.encode())?;
     file.sync()?;
     disk.rename(new, &segment_name(number))?;
-    disk.sync()?;
+    // The segment is there. Whoever took this for "no room, and nothing happened" would go on in the one before.
+    disk.sync().map_err(io::Error::other)?;
     Ok(file)
 }
 

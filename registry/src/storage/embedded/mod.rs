@@ -157,7 +157,7 @@ impl Drop for Stopped {
 ///
 /// When the disk is full, commits fail with [`StorageError::Full`] until there is room. When it fails to write or sync,
 /// what it holds is unknown, so commits fail with [`StorageError::Unavailable`] until the store is opened again; reads
-/// go on.
+/// go on, and [`Storage::check`] says so.
 ///
 /// # Examples
 ///
@@ -276,6 +276,10 @@ impl Storage for EmbeddedStorage {
 
     async fn revision(&self) -> Result<Revision, StorageError> {
         self.read(|published| published.read(Versions::revision))
+    }
+
+    fn check(&self) -> Result<(), StorageError> {
+        self.inner.shared.queue.check()
     }
 
     fn tell(&self, metrics: &Metrics) {

@@ -120,9 +120,7 @@ impl Queue {
         if line.closing {
             return Err(Err(unavailable("the store is closed")));
         }
-        if let Some(error) = &line.failed {
-            return Err(Err(unavailable(Arc::clone(error))));
-        }
+        line.check().map_err(Err)?;
         let answer = enter(&mut line);
         let pending = line.busy || line.batch.has_records() || !line.batch.replies.is_empty();
         if !pending {
@@ -206,9 +204,9 @@ impl Queue {
         }
     }
 
-    /// Returns whether nothing can be written any more.
-    pub(super) fn has_failed(&self) -> bool {
-        self.lock().failed.is_some()
+    /// Returns why nothing can be written any more, if that is so.
+    pub(super) fn check(&self) -> Result<(), StorageError> {
+        self.lock().check()
     }
 
     fn refuse(&self, mut batch: Batch, error: impl Fn() -> StorageError) {
@@ -226,6 +224,10 @@ impl Queue {
 }
 
 impl Line {
+    fn check(&self) -> Result<(), StorageError> {
+        self.failed.as_ref().map_or(Ok(()), |error| Err(unavailable(Arc::clone(error))))
+    }
+
     fn commit(&mut self, transaction: Transaction) -> Answer {
         self.versions.check(&transaction.conditions)?;
         if let Some(logged) = self.versions.apply(transaction.writes) {

@@ -12,7 +12,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::format::{
     Before, Chain, FILE_HEADER, FRAME_HEADER, Header, Kind, NEW, Records, UNREADABLE, snapshot_name,
-    write_entry,
+    snapshot_revision, write_entry,
 };
 use super::frames::{Frames, Next};
 use super::log::create_afresh;
@@ -29,8 +29,6 @@ pub(super) struct Job {
     pub(super) versions: Versions,
     /// The segments to remove once the snapshot is durable, oldest first.
     pub(super) covered: Vec<String>,
-    /// The snapshot that this one replaces.
-    pub(super) replaced: Option<String>,
 }
 
 /// A snapshot that is durable.
@@ -42,7 +40,7 @@ pub(super) struct Written {
 }
 
 impl Job {
-    /// Writes the snapshot and removes what it replaces.
+    /// Writes the snapshot and removes what it replaces: segments, and every older snapshot.
     pub(super) fn run(self) -> io::Result<Written> {
         let revision = self.versions.compacted();
         let entries = self.versions.earliest();
@@ -56,14 +54,26 @@ impl Job {
         let bytes = written?;
         self.disk.rename(&new, &name)?;
         self.disk.sync()?;
-        let replaced = self.replaced.filter(|replaced| *replaced != name);
-        for name in self.covered.iter().chain(&replaced) {
-            self.disk.remove(name)?;
-            // In order: a crash must leave no hole in the log.
-            self.disk.sync()?;
+        for name in &self.covered {
+            remove(&*self.disk, name)?;
+        }
+        for name in self.disk.list()? {
+            if snapshot_revision(&name).is_some_and(|older| older < revision) {
+                remove(&*self.disk, &name)?;
+            }
         }
         Ok(Written { name, bytes, covered: self.covered })
     }
+}
+
+/// Removes a file, durably. In order, one by one: a crash must leave no hole in the log.
+fn remove(disk: &dyn Disk, name: &str) -> io::Result<()> {
+    match disk.remove(name) {
+        // An earlier job came so far, and failed behind.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => result?,
+    }
+    disk.sync()
 }
 
 /// Writes the entries of a store at a revision to a file and syncs it.

@@ -15,6 +15,7 @@ use super::log::{AppendError, Log, Preparation, Sealed};
 use super::queue::{Batch, NoBatch, Queue};
 use super::recovery::Recovered;
 use super::snapshot::{Job, Written};
+use crate::sparing::Sparing;
 
 /// Memory of a batch is used again unless it is larger.
 const REUSED: usize = 4 << 20;
@@ -32,6 +33,8 @@ pub(super) struct Writer {
     /// History that was forgotten and is to be dropped when nobody waits.
     litter: Vec<Forgotten>,
     figures: Arc<Figures>,
+    /// What is logged of a full disk.
+    full: Sparing,
 }
 
 impl Writer {
@@ -39,7 +42,8 @@ impl Writer {
         let Recovered { log, snapshot, .. } = recovered;
         let figures = Arc::default();
         let (spare, litter) = (Vec::new(), Vec::new());
-        let writer = Self { queue, published, log, snapshot, patience: 0, spare, litter, figures };
+        let full = Sparing::default();
+        let writer = Self { queue, published, log, snapshot, patience: 0, spare, litter, figures, full };
         writer.tell_sizes();
         writer
     }
@@ -81,7 +85,9 @@ impl Writer {
                     self.tell(&batch);
                 }
                 Err(AppendError::Full(error)) => {
-                    tracing::warn!(%error, "no room for the log: writes are refused until there is");
+                    self.full.say(|left_out| {
+                        tracing::warn!(%error, left_out, "no room for the log: writes are refused until there is");
+                    });
                     return self.queue.roll_back(batch, self.published.snapshot(), error);
                 }
                 Err(AppendError::Failed(error)) => {
@@ -138,7 +144,6 @@ impl Writer {
             store: self.log.store(),
             versions: self.published.snapshot(),
             covered: covered.into_iter().map(|sealed| sealed.name.clone()).collect(),
-            replaced: self.snapshot.as_ref().map(|(name, _)| name.clone()),
         })
     }
 
@@ -178,7 +183,7 @@ impl Writer {
 
     /// Ends the log in good order, if it is in good order.
     pub(super) fn close(mut self) {
-        if self.queue.has_failed() {
+        if self.queue.check().is_err() {
             return;
         }
         match self.log.close() {

@@ -194,6 +194,10 @@ impl Storage for EncryptedStorage {
         self.inner.revision().await
     }
 
+    fn check(&self) -> Result<(), StorageError> {
+        self.inner.check()
+    }
+
     fn tell(&self, metrics: &Metrics) {
         self.inner.tell(metrics);
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use etcd_client::GetOptions;
 use etcd_client::proto::PbKeyValue;
-use quarterdeck_core::storage::{Entry, Key, Revision, StorageError};
+use quarterdeck_core::storage::{Entry, Key, Revision};
+
+use crate::sparing::{Sparing, cut};
 
 /// An etcd that was never written is at revision 1, and its first commit gets 2.
 const NEVER_WRITTEN: i64 = 1;
@@ -27,11 +29,13 @@ pub(super) fn to_etcd(revision: Revision) -> i64 {
 #[derive(Debug, Clone)]
 pub(super) struct Keyspace {
     prefix: Arc<str>,
+    /// What is logged of keys that are no text.
+    strangers: Arc<Sparing>,
 }
 
 impl Keyspace {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.into() }
+        Self { prefix: prefix.into(), strangers: Arc::default() }
     }
 
     /// Returns a key's place in etcd.
@@ -54,17 +58,22 @@ impl Keyspace {
         range
     }
 
-    /// Makes an entry of what etcd holds.
-    pub(super) fn entry(&self, pair: PbKeyValue) -> Result<Entry, StorageError> {
+    /// Makes an entry of what etcd holds. What has a key that is no text was put there by somebody else: it is none of this
+    /// store's, and left out.
+    pub(super) fn entry(&self, pair: PbKeyValue) -> Option<Entry> {
         let own = pair.key.get(self.prefix.len()..).and_then(|own| std::str::from_utf8(own).ok());
         let Some(key) = own else {
-            let key = String::from_utf8_lossy(&pair.key).into_owned().into();
-            return Err(StorageError::Unreadable {
-                key,
-                source: "its key is no text: somebody else put it into etcd, delete it with etcdctl".into(),
+            self.strangers.say(|left_out| {
+                let key = pair.key.escape_ascii().to_string();
+                tracing::error!(
+                    key = cut(&key),
+                    left_out,
+                    "somebody else's key is in etcd: delete it with etcdctl"
+                );
             });
+            return None;
         };
-        Ok(Entry {
+        Some(Entry {
             key: Key::from(key),
             value: Bytes::from(pair.value),
             created: from_etcd(pair.create_revision),

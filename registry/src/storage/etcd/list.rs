@@ -21,27 +21,18 @@ pub(super) async fn list(storage: &EtcdStorage, list: &List) -> Result<Page, Sto
     let mut restarts = 0;
     loop {
         match pages(storage, list).await {
-            Err(Problem::Request(Failure::Compacted)) if list.at.is_none() && restarts < RESTARTS => {
-                restarts += 1
-            }
-            Err(Problem::Request(failure)) => {
+            Err(Failure::Compacted) if list.at.is_none() && restarts < RESTARTS => restarts += 1,
+            Err(failure) => {
                 if let Some(error) = storage.error(failure, list.at.unwrap_or_default()).await {
                     return Err(error);
                 }
             }
-            Err(Problem::Entry(error)) => return Err(error),
             Ok(page) => return Ok(page),
         }
     }
 }
 
-/// Why a list failed.
-enum Problem {
-    Request(Failure),
-    Entry(StorageError),
-}
-
-async fn pages(storage: &EtcdStorage, list: &List) -> Result<Page, Problem> {
+async fn pages(storage: &EtcdStorage, list: &List) -> Result<Page, Failure> {
     let mut range = storage.keys.range(&list.prefix, list.after.as_ref());
     let is_behind_all = range.is_empty();
     let limit = if is_behind_all { 0 } else { list.limit.unwrap_or(usize::MAX) };
@@ -59,11 +50,11 @@ async fn pages(storage: &EtcdStorage, list: &List) -> Result<Page, Problem> {
                 size = wanted.div_ceil(4);
                 continue;
             }
-            answer => answer.map_err(Problem::Request)?,
+            answer => answer?,
         };
         let now = answer.header.unwrap_or_default().revision;
         if list.at.is_some_and(|asked| asked > from_etcd(now)) {
-            return Err(Problem::Request(Failure::Future));
+            return Err(Failure::Future);
         }
         let shown = *at.get_or_insert(now);
         page.revision = list.at.unwrap_or(from_etcd(shown));
@@ -72,9 +63,7 @@ async fn pages(storage: &EtcdStorage, list: &List) -> Result<Page, Problem> {
         let Some(last) = answer.kvs.last() else { return Ok(page) };
         range.skip(&last.key);
         size = next_size(&answer);
-        for pair in answer.kvs {
-            page.entries.push(storage.keys.entry(pair).map_err(Problem::Entry)?);
-        }
+        page.entries.extend(answer.kvs.into_iter().filter_map(|pair| storage.keys.entry(pair)));
         if page.remaining == 0 || page.entries.len() >= limit {
             return Ok(page);
         }

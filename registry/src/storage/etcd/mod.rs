@@ -133,7 +133,7 @@ impl Storage for EtcdStorage {
             async move { client.kv_client().max_decoding_message_size(LARGEST_ANSWER).get(place, None).await }
         });
         let answer = answer.await.map_err(StorageError::from)?;
-        answer.0.kvs.into_iter().next().map(|pair| self.keys.entry(pair)).transpose()
+        Ok(answer.0.kvs.into_iter().next().and_then(|pair| self.keys.entry(pair)))
     }
 
     async fn list(&self, list: List) -> Result<Page, StorageError> {

@@ -47,10 +47,7 @@ pub(super) fn conflict(keys: &Keyspace, transaction: Transaction, answer: PbTxnR
             Some(PbTxnOpResponse::ResponseRange(range)) => range.kvs.into_iter().next(),
             _ => break,
         };
-        let found = match pair.map(|pair| keys.entry(pair)).transpose() {
-            Ok(found) => found,
-            Err(error) => return error,
-        };
+        let found = pair.and_then(|pair| keys.entry(pair));
         if !holds(condition.expect, found.as_ref()) {
             return StorageError::Conflict { key: condition.key, expected: condition.expect, found };
         }

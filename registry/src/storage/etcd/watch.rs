@@ -252,7 +252,7 @@ impl Collector {
                 self.finish(ready);
             }
             let change = change(&self.keys, event, revision)?;
-            self.partial.push((revision, change));
+            self.partial.extend(change.map(|change| (revision, change)));
         }
         // Only a message that goes on in the next one may end within a commit.
         if !message.fragment {
@@ -269,14 +269,20 @@ impl Collector {
     }
 }
 
-/// Makes a change of an event. What it replaced is missing only if it was compacted before the event was sent.
-fn change(keys: &Keyspace, event: PbEvent, revision: Revision) -> Result<Change, StorageError> {
-    let previous = event.prev_kv.map(|pair| keys.entry(pair)).transpose()?;
-    match (event.kv, previous) {
-        (Some(_), Some(previous)) if event.r#type == DELETE => Ok(Change::Delete { previous }),
-        (Some(pair), previous) if event.r#type != DELETE && (pair.version == 1 || previous.is_some()) => {
-            Ok(Change::Put { entry: keys.entry(pair)?, previous })
+/// Makes a change of an event; nothing of one whose key is none of the store's. What it replaced is missing only if it was
+/// compacted before the event was sent.
+fn change(keys: &Keyspace, event: PbEvent, revision: Revision) -> Result<Option<Change>, StorageError> {
+    let gone = || StorageError::Compacted(revision);
+    let pair = event.kv.ok_or_else(gone)?;
+    let is_first = pair.version == 1;
+    // The pair of a deletion has a key, and no more.
+    let Some(entry) = keys.entry(pair) else { return Ok(None) };
+    let previous = event.prev_kv.and_then(|pair| keys.entry(pair));
+    match previous {
+        Some(previous) if event.r#type == DELETE => Ok(Some(Change::Delete { previous })),
+        previous if event.r#type != DELETE && (is_first || previous.is_some()) => {
+            Ok(Some(Change::Put { entry, previous }))
         }
-        _ => Err(StorageError::Compacted(revision)),
+        _ => Err(gone()),
     }
 }

@@ -3,8 +3,6 @@
 mod broken;
 mod model;
 
-use std::time::Duration;
-
 use futures::{FutureExt as _, StreamExt as _};
 use quarterdeck_core::storage::{Key, List, Revision, Storage, StorageError, Transaction};
 use quarterdeck_core::testing::storage::{self as suite, FaultPlan, FaultyStorage};
@@ -12,9 +10,6 @@ use quarterdeck_core::testing::storage::{self as suite, FaultPlan, FaultyStorage
 use super::{MemoryStorage, Retention};
 
 quarterdeck_core::storage_suite!(memory, async || MemoryStorage::new());
-quarterdeck_core::storage_suite!(memory_with_delays, async || {
-    FaultyStorage::new(MemoryStorage::new(), FaultPlan::calm().delay(2, Duration::from_millis(1)), 1)
-});
 
 #[tokio::test(start_paused = true)]
 async fn histories_of_a_store_that_fails_at_times_are_linearizable() {

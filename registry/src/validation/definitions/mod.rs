@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::at::{At, Errors, IMMUTABLE};
 use super::error::{FieldError, Path, Shown};
 use super::{Validator, names, policy};
-use crate::custom::definition::has_condition;
+use crate::custom::definition::{has_condition, wrong_bundle};
 use crate::custom::patterns::{self, Refused};
 use parts::{check_columns, check_selectable, check_subresources};
 
@@ -60,6 +60,7 @@ fn update(new: &At, old: &At, errors: &mut Errors) {
     }
     immutable(&["group"]);
     immutable(&["names", "plural"]);
+    check_bundle(new.value(), old.value(), errors);
     check_status(new.value(), errors);
     check_stored_versions(new.value(), errors);
     check_approval(new.value(), Some(old.value()), errors);
@@ -350,6 +351,19 @@ fn check_approval(new: &Value, old: Option<&Value>, errors: &mut Errors) {
             let given = text(&new["metadata"]["annotations"], APPROVAL);
             errors.push(FieldError::invalid(path, given, &reason));
         }
+    }
+}
+
+/// Checks that the authorities of a conversion webhook stay some. What is not served yet may have any: it is not served until they
+/// are right.
+fn check_bundle(new: &Value, old: &Value, errors: &mut Errors) {
+    if !has_condition(old, "Established") || wrong_bundle(old).is_some() {
+        return;
+    }
+    if let Some((bytes, why)) = wrong_bundle(new) {
+        let bytes: Vec<String> = bytes.iter().map(|byte| format!("{byte:#x}")).collect();
+        let shown = Shown::verbatim(format!("[]byte{{{}}}", bytes.join(", ")));
+        errors.push(FieldError::invalid("spec.conversion.webhookClientConfig.caBundle", shown, &why));
     }
 }
 

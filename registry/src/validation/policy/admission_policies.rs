@@ -6,14 +6,16 @@ use super::super::at::{At, Errors};
 use super::super::names::{self, NameRule};
 use super::super::{Validator, metadata, selectors};
 use super::webhooks::{compiles, rule};
+use crate::admission::expressions::AUTHORIZER;
 
 const NOTHING: &str = "validations or auditAnnotations must be non-empty; neither were specified";
 const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
 const MAX_ANNOTATIONS: usize = 20;
 /// What conditions know; the last if there are parameters.
-const WITH_PARAMS: [&str; 5] = ["namespaceObject", "object", "oldObject", "request", "params"];
-/// What all other expressions know; the last if there are parameters.
-const WITH_ALL: [&str; 6] = ["namespaceObject", "object", "oldObject", "request", "variables", "params"];
+const WITH_PARAMS: [&str; 6] = [AUTHORIZER, "namespaceObject", "object", "oldObject", "request", "params"];
+/// What all other expressions know; messages do not know the first, and the last is known if there are parameters.
+const WITH_ALL: [&str; 7] =
+    [AUTHORIZER, "namespaceObject", "object", "oldObject", "request", "variables", "params"];
 
 pub(in super::super) static ADMISSION_POLICY: Validator = Validator {
     name: NameRule::Subdomain,
@@ -52,10 +54,10 @@ fn spec(spec: &At, errors: &mut Errors) {
     } else {
         constraints.required(errors, "");
     }
-    let known: &[&str] = if kind.is_set() { &WITH_PARAMS } else { &WITH_PARAMS[..4] };
+    let known: &[&str] = if kind.is_set() { &WITH_PARAMS } else { &WITH_PARAMS[..5] };
     named_expressions(&spec.child("matchConditions"), known, errors);
     // Variables are known to those behind them; of all, it is known what they are called.
-    let known: &[&str] = if kind.is_set() { &WITH_ALL } else { &WITH_ALL[..5] };
+    let known: &[&str] = if kind.is_set() { &WITH_ALL } else { &WITH_ALL[..6] };
     named_expressions(&spec.child("variables"), known, errors);
     let (validations, annotations) = (spec.child("validations"), spec.child("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
@@ -133,7 +135,7 @@ fn validation(validation: &At, known: &[&str], errors: &mut Errors) {
     if !of_message.is_empty() && of_message.str().trim().is_empty() {
         of_message.invalid(errors, "must be non-empty if specified");
     } else if !of_message.is_empty() {
-        compiles(&of_message, known, errors);
+        compiles(&of_message, &known[1..], errors);
     }
     if !message.is_empty() && message.str().trim().is_empty() {
         message.invalid(errors, "message must be non-empty if specified");

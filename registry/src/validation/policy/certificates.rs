@@ -2,13 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use quarterdeck_core::certificates::decode_request;
 
 use super::super::at::{At, Errors, IMMUTABLE};
 use super::super::error::{FieldError, Shown};
 use super::super::names::{self, NameRule};
 use super::super::{Validator, metadata};
 
-const NOT_A_REQUEST: &str = "PEM block type must be CERTIFICATE REQUEST";
 const SIGNER_FORM: &str = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
 
 const USAGES: [&str; 23] = [
@@ -62,11 +62,10 @@ pub(in super::super) static SIGNING_REQUEST: Validator = Validator {
 fn spec(spec: &At, errors: &mut Errors) {
     let request = spec.child("request");
     let text = STANDARD.decode(request.str()).unwrap_or_default();
-    let is_request = String::from_utf8(text).is_ok_and(|text| pem_request(&text));
-    if !is_request {
+    if let Err(error) = decode_request(&text) {
         let shown =
             if request.is_empty() { "[]byte(nil)".to_owned() } else { format!("{:?}", request.str()) };
-        request.invalid_shown(errors, Shown(shown), NOT_A_REQUEST);
+        request.invalid_shown(errors, Shown(shown), &error.to_string());
     }
     let usages = spec.child("usages");
     if usages.is_empty() {
@@ -90,19 +89,6 @@ fn spec(spec: &At, errors: &mut Errors) {
     if seconds.int().is_some_and(|seconds| seconds < 600) {
         seconds.invalid(errors, "may not specify a duration less than 600 seconds (10 minutes)");
     }
-}
-
-/// Returns whether a text holds a block of the type that requests have.
-fn pem_request(text: &str) -> bool {
-    let kind = "CERTIFICATE REQUEST";
-    let (Some(begin), Some(end)) =
-        (text.find(&format!("-----BEGIN {kind}-----")), text.find(&format!("-----END {kind}-----")))
-    else {
-        return false;
-    };
-    let body: String =
-        text.get(begin + kind.len() + 16..end).unwrap_or_default().split_whitespace().collect();
-    STANDARD.decode(body).is_ok_and(|der| !der.is_empty())
 }
 
 fn signer_name(signer: &At, errors: &mut Errors) {

@@ -81,7 +81,7 @@ fn hooks(configuration: &At, mutating: bool, allowed: &[&str], errors: &mut Erro
 }
 
 /// What conditions know.
-const KNOWN: [&str; 4] = ["namespaceObject", "object", "oldObject", "request"];
+const KNOWN: [&str; 5] = ["authorizer", "namespaceObject", "object", "oldObject", "request"];
 const MOST_CONDITIONS: usize = 64;
 
 fn conditions(conditions: &At, errors: &mut Errors) {

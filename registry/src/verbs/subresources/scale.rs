@@ -46,6 +46,7 @@ pub(in super::super) async fn scale(call: &Call) -> Result<Response<Body>> {
             let options = WriteOptions::of_patch(&call.query, true)?;
             let configuration = Configuration::read(call)?;
             configuration.check_kind("autoscaling", "v1", "Scale")?;
+            call.notes.accept_body();
             (options, Desired::Applied(configuration, options), Vec::new())
         }
         Kind::Patch => {

@@ -30,6 +30,8 @@ const BATCH: usize = 256;
 const BATCH_BYTES: usize = 256 * 1024;
 /// How often a watch that allows bookmarks gets one.
 const BOOKMARKS: Duration = Duration::from_secs(60);
+/// How long after its start the store is asked whether it has come to where a watch begins.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The type of the event that tells of nothing but a revision.
 const BOOKMARK: &str = "BOOKMARK";
 /// What a watch sends before it follows the log.
@@ -74,11 +76,22 @@ pub(super) struct Watcher {
     revision: Revision,
     bookmarks: bool,
     ends: Instant,
-    /// Fires when a bookmark is due or the watch ends. It is kept, because setting an alarm costs more than an event.
+    /// Whether it is open if the store was ever at the revision that the watch begins behind.
+    is_doubtful: bool,
+    /// Fires when a bookmark is due, a doubt is to be settled or the watch ends. It is kept, because setting an alarm costs more than an event.
     alarm: Pin<Box<Sleep>>,
     stop: Stop,
     /// Counts what is sent.
     sent: Counter,
+}
+
+/// Returns when a watch has something to do besides sending events.
+fn alarm(is_doubtful: bool, bookmarks: bool, ends: Instant) -> Instant {
+    match (is_doubtful, bookmarks) {
+        (true, _) => ends.min(Instant::now() + PATIENCE),
+        (false, true) => ends.min(Instant::now() + BOOKMARKS),
+        (false, false) => ends,
+    }
 }
 
 /// The next objects of what was there at the start.
@@ -108,7 +121,8 @@ impl Watcher {
         let (opening, position, revision) = open(call, start, &log);
         let bookmarks = call.query.flag("allowWatchBookmarks");
         let ends = moment_in(life);
-        let first = if bookmarks { ends.min(Instant::now() + BOOKMARKS) } else { ends };
+        let is_doubtful = revision > call.registry.cache.world().revision;
+        let first = alarm(is_doubtful, bookmarks, ends);
         Ok(Self {
             registry: call.registry.clone(),
             resource: call.resource.clone(),
@@ -123,6 +137,7 @@ impl Watcher {
             revision,
             bookmarks,
             ends,
+            is_doubtful,
             alarm: Box::pin(tokio::time::sleep_until(first)),
             stop: call.running.stop.clone(),
             sent: call.registry.figures.events_of(&call.resource),
@@ -176,7 +191,7 @@ impl Watcher {
     async fn follow(&mut self) -> Option<Bytes> {
         // A watch that always has something to send ends in time all the same.
         if self.alarm.deadline() <= Instant::now() {
-            return self.on_time();
+            return self.on_time().await;
         }
         let Some(position) = self.position else { return Some(self.expired()) };
         let events = match self.log.next(position, BATCH, BATCH_BYTES) {
@@ -247,20 +262,44 @@ impl Watcher {
         Ok(shown)
     }
 
-    /// Does what the alarm is for: sends a bookmark, ends the watch.
-    fn on_time(&mut self) -> Option<Bytes> {
+    /// Does what the alarm is for: settles a doubt, sends a bookmark, ends the watch.
+    async fn on_time(&mut self) -> Option<Bytes> {
+        if self.is_doubtful && Instant::now() < self.ends {
+            return Some(self.settle().await);
+        }
         // In this order: the log holds all events of a world that can be seen.
         let seen = self.registry.cache.world().revision;
         if self.position.is_some_and(|position| self.log.is_read_up_to(position)) {
             self.revision = self.revision.max(seen);
         }
-        let now = Instant::now();
-        if now >= self.ends {
+        if Instant::now() >= self.ends {
             self.state = State::Ended;
             return self.bookmarks.then(|| self.bookmark(false));
         }
-        self.alarm.as_mut().reset(self.ends.min(now + BOOKMARKS));
+        self.alarm.as_mut().reset(alarm(false, true, self.ends));
         Some(self.bookmark(false))
+    }
+
+    /// Ends a watch of what is still to come, and goes on with any other. Another server may have shown the revision and this
+    /// one's cache be behind; but a store that is behind, too, is another than the client knew, and the client would miss
+    /// everything until its revision is as great.
+    async fn settle(&mut self) -> Bytes {
+        if self.registry.cache.world().revision < self.after {
+            let asked = tokio::time::timeout(PATIENCE, self.registry.storage.revision()).await;
+            match asked {
+                Ok(Ok(now)) if now < self.after => {
+                    let why = format!("too large resource version: {} ({now})", self.after);
+                    return self.failed(&Status::expired(why));
+                }
+                Ok(Ok(_)) => self.is_doubtful = false,
+                // It is asked again.
+                Ok(Err(_)) | Err(_) => {}
+            }
+        } else {
+            self.is_doubtful = false;
+        }
+        self.alarm.as_mut().reset(alarm(self.is_doubtful, self.bookmarks, self.ends));
+        Bytes::new()
     }
 
     fn events(&mut self, events: &[Arc<Event>]) -> Bytes {

@@ -113,6 +113,45 @@ async fn restored_store_has_everything_and_sends_old_readers_back_to_a_list() {
 }
 
 #[tokio::test]
+async fn each_restore_goes_on_behind_all_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let store = filled(&path("data"), 3).await;
+    store.backup(path("older")).unwrap();
+    store.commit(pair(1)).await.unwrap();
+    store.backup(path("newer")).unwrap();
+
+    let mut shown = Revision(0);
+    for (index, copy) in ["newer", "older", "older"].into_iter().enumerate() {
+        let restored = EmbeddedStorage::restore(path(copy), path(&index.to_string())).unwrap();
+        assert!(restored.revision > shown, "{copy}: {restored:?} is not behind {shown}");
+        let store = EmbeddedStorage::open(path(&index.to_string())).unwrap();
+        shown = store.commit(pair(9)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_copy_leaves_out_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    filled(&path("data"), 3).await.close().await;
+    let whole = EmbeddedStorage::backup_of(path("data"), path("whole")).unwrap();
+    let store = EmbeddedStorage::open(path("data")).unwrap();
+    store.commit(pair(3)).await.unwrap();
+    let log = path("data").join("log-00000000000000000001");
+    let mut bytes = fs::read(&log).unwrap();
+    let last = bytes.iter().rposition(|byte| *byte == b'x').unwrap();
+    bytes[last] ^= 1;
+    fs::write(&log, &bytes).unwrap();
+
+    let damaged = EmbeddedStorage::backup_of(path("data"), path("damaged")).unwrap();
+
+    assert_eq!((whole.left_out, whole.revision), (None, Revision(3)));
+    assert_eq!(damaged.left_out.unwrap().file, log);
+    assert_eq!(damaged.revision, Revision(3));
+}
+
+#[tokio::test]
 async fn nothing_is_overwritten_by_a_copy_or_a_restore() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);

@@ -48,6 +48,8 @@ struct State {
     sparse: bool,
     /// Whether syncs fail.
     fail_syncs: bool,
+    /// Whether there is no room to sync names.
+    names_full: bool,
     /// Whether syncs of files do nothing.
     ignore_syncs: bool,
     syncs: usize,
@@ -205,6 +207,11 @@ impl FakeDisk {
         self.lock().fail_syncs = true;
     }
 
+    /// Lets syncs of names find no room.
+    pub(super) fn fill_names(&self, full: bool) {
+        self.lock().names_full = full;
+    }
+
     /// Lets syncs work again. What was not synced until now still is not.
     pub(super) fn work_again(&self) {
         self.lock().fail_syncs = false;
@@ -309,6 +316,9 @@ impl Disk for FakeDisk {
         self.before(Operation::SyncNames);
         let mut state = self.lock();
         state.check_sync()?;
+        if state.names_full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         state.name_changes.clear();
         state.synced_names = state.names.clone();
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,13 +10,16 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use futures::{FutureExt as _, StreamExt as _};
+use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::{Expect, List, Revision, Storage, StorageError, Transaction};
 
 use super::super::super::history::Retention;
 use super::super::format::{FILE_HEADER, segment_name};
 use super::super::recovery::recover;
+use super::super::snapshot::{Job, Written};
+use super::super::writer::Writer;
 use super::super::{EmbeddedOptions, EmbeddedStorage, OpenError, Shared, SyncPolicy};
-use super::fake_disk::FakeDisk;
+use super::fake_disk::{FakeDisk, Operation};
 use super::on;
 
 fn put(key: impl Into<String>, value: &'static str) -> Transaction {
@@ -324,6 +328,7 @@ async fn failed_sync_refuses_writes_until_the_store_is_opened_again() {
     let disk = FakeDisk::default();
     let store = on(&disk);
     store.commit(put("/a", "1")).await.unwrap();
+    assert!(store.check().is_ok());
     disk.fail_syncs();
 
     let failed = store.commit(put("/a", "2")).await;
@@ -333,13 +338,26 @@ async fn failed_sync_refuses_writes_until_the_store_is_opened_again() {
     assert!(matches!(failed, Err(StorageError::Unavailable(_))), "{failed:?}");
     assert!(matches!(behind, Err(StorageError::Unavailable(_))), "{behind:?}");
     assert_eq!(store.get(&"/a".into()).await.unwrap().unwrap().value, "1", "reads go on");
+    let check = store.check();
+    assert!(matches!(check, Err(StorageError::Unavailable(_))), "{check:?}");
     store.close().await;
     assert_eq!(disk.writes(), writes, "nothing more was written");
 }
 
-#[test]
-fn disk_use_stays_bounded() {
-    let disk = FakeDisk::default();
+/// Commits, in this thread.
+fn commit(shared: &Shared, writer: &mut Writer, transaction: Transaction) -> Result<Revision, StorageError> {
+    let mut commit = pin!(shared.queue.commit(transaction));
+    match commit.as_mut().now_or_never() {
+        Some(answer) => answer,
+        None => {
+            assert!(writer.turn());
+            commit.now_or_never().unwrap()
+        }
+    }
+}
+
+/// Commits 4000 times, each snapshot made by `snapshot`, and returns how many bytes the disk held at most.
+fn fill(disk: &FakeDisk, mut snapshot: impl FnMut(Job) -> io::Result<Written>) -> usize {
     let retention = Retention { commits: 50, bytes: usize::MAX };
     let options = EmbeddedOptions::default().retention(retention).segment_bytes(8 << 10);
     let open = || recover(Arc::new(disk.clone()), options).unwrap();
@@ -348,12 +366,9 @@ fn disk_use_stays_bounded() {
 
     for index in 0..4000_usize {
         let put = Transaction::new().put(format!("/k/{}", index % 20), vec![b'v'; 200]);
-        let mut commit = pin!(shared.queue.commit(put));
-        assert!(commit.as_mut().now_or_never().is_none());
-        assert!(writer.turn());
-        commit.now_or_never().unwrap().unwrap();
+        commit(&shared, &mut writer, put).unwrap();
         if let Some(job) = writer.due() {
-            writer.snapshotted(job.run());
+            writer.snapshotted(snapshot(job));
         }
         if let Some(preparation) = writer.unprepared() {
             writer.prepared(preparation.run());
@@ -361,11 +376,72 @@ fn disk_use_stays_bounded() {
         most = most.max(disk.files().values().map(Vec::len).sum());
     }
 
-    // 20 values and 50 commits of 200 bytes, with a snapshot and three segments too many: 1 MB was written.
-    assert!(most < 60 << 10, "{most} bytes");
     let versions = open().versions;
     assert_eq!(versions.revision(), Revision(4000));
     assert_eq!(versions.list(&List::prefix("").at(Revision(3950))).unwrap().entries.len(), 20);
+    most
+}
+
+#[test]
+fn disk_use_stays_bounded() {
+    let most = fill(&FakeDisk::default(), Job::run);
+
+    // 20 values and 50 commits of 200 bytes, with a snapshot and three segments too many: 1 MB was written.
+    assert!(most < 60 << 10, "{most} bytes");
+}
+
+#[test]
+fn removal_that_failed_half_way_holds_up_no_later_snapshot() {
+    let disk = FakeDisk::default();
+    let mut jobs = 0;
+
+    let most = fill(&disk, |job| {
+        jobs += 1;
+        if jobs == 3 {
+            // A file is gone, and the disk does not say for how long.
+            disk.observe(|disk, operation| {
+                if operation == Operation::Remove {
+                    disk.fail_syncs();
+                }
+            });
+            let failed = job.run();
+            disk.observe(|_, _| {});
+            disk.work_again();
+            assert!(failed.is_err());
+            return failed;
+        }
+        job.run()
+    });
+
+    assert!(jobs > 10, "{jobs} snapshots");
+    assert!(most < 100 << 10, "{most} bytes");
+    let snapshots = disk.files().keys().filter(|name| name.starts_with("snapshot-")).count();
+    assert_eq!(snapshots, 1, "{disk:?}");
+}
+
+#[test]
+fn segment_whose_name_may_be_lost_is_no_full_disk() {
+    let disk = FakeDisk::default();
+    let options = EmbeddedOptions::default().segment_bytes(8 << 10);
+    let (shared, mut writer) = Shared::new(recover(Arc::new(disk.clone()), options).unwrap());
+    let put = || Transaction::new().put("/k", vec![b'v'; 3 << 10]);
+    commit(&shared, &mut writer, put()).unwrap();
+    commit(&shared, &mut writer, put()).unwrap();
+    let spare = writer.unprepared().expect("enough is written for a spare segment").run();
+    writer.prepared(spare);
+
+    // The segment gets its name, and there is no room to keep that.
+    disk.fill_names(true);
+    let refused = commit(&shared, &mut writer, put());
+    disk.fill_names(false);
+    let behind = commit(&shared, &mut writer, put());
+
+    assert!(matches!(refused, Err(StorageError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(behind, Err(StorageError::Unavailable(_))), "{behind:?}");
+    for seed in 0..50 {
+        let found = recover(Arc::new(disk.crash(&Random::seeded(seed))), options).unwrap();
+        assert_eq!(found.versions.revision(), Revision(2), "seed {seed}: what was acknowledged is there");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,6 @@ mod files;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use quarterdeck_core::testing::storage::{self as suite, FaultPlan, FaultyStorage};
 use tempfile::TempDir;
@@ -21,10 +20,6 @@ use fake_disk::FakeDisk;
 
 quarterdeck_core::storage_suite!(on_the_hosts_disk, async || in_temporary_directory());
 quarterdeck_core::storage_suite!(on_small_files, async || on(&FakeDisk::default()));
-quarterdeck_core::storage_suite!(with_delays, async || {
-    let delays = FaultPlan::calm().delay(2, Duration::from_millis(1));
-    FaultyStorage::new(on(&FakeDisk::default()), delays, 1)
-});
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn histories_of_several_threads_are_linearizable_whether_calls_fail_or_not() {

@@ -3,10 +3,6 @@
 //! The process is this test again, started with a directory in its environment. `QUARTERDECK_CRASH_POINTS` says how often it is
 //! killed (200 times if it is not set; `make crash` does it 10,000 times).
 
-#![cfg(feature = "embedded")]
-#![allow(clippy::unwrap_used, reason = "these are helpers of tests")]
-
-use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -14,13 +10,14 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use quarterdeck_core::random::Random;
-use quarterdeck_core::storage::{Expect, Key, List, Storage, Transaction};
+use quarterdeck_core::storage::Storage as _;
 use quarterdeck_registry::storage::{EmbeddedOptions, EmbeddedStorage, OpenError, Retention};
 
+use crate::engine::{Counts, WRITERS, count_up};
+
 const DIRECTORY: &str = "QUARTERDECK_CRASH_TEST_DIRECTORY";
-const CHILD: &str = "child_writes_until_it_is_killed";
+const CHILD: &str = "crash::child_writes_until_it_is_killed";
 const POINTS: &str = "QUARTERDECK_CRASH_POINTS";
-const WRITERS: usize = 16;
 
 fn open(directory: &Path) -> EmbeddedStorage {
     let retention = Retention { commits: 200, bytes: usize::MAX };
@@ -28,38 +25,21 @@ fn open(directory: &Path) -> EmbeddedStorage {
     EmbeddedOptions::default().retention(retention).segment_bytes(32 << 10).open(directory).unwrap()
 }
 
-/// Counts up in a key of its own, with a second key beside it, and says so after each commit.
-async fn write(store: EmbeddedStorage, writer: usize) {
-    let (counter, copy) = (Key::from(format!("/counter/{writer}")), Key::from(format!("/copy/{writer}")));
-    let present = store.get(&counter).await.unwrap();
-    let mut expect = present.as_ref().map_or(Expect::Absent, |entry| Expect::Modified(entry.modified));
-    let mut count = present.map_or(0, |entry| number(&entry.value));
-    loop {
-        count += 1;
-        let value = format!("{count} {}", "x".repeat(count % 300));
-        let transaction = Transaction::new()
-            .expect(counter.clone(), expect)
-            .put(counter.clone(), value.clone())
-            .put(copy.clone(), value);
-        expect = Expect::Modified(store.commit(transaction).await.unwrap());
-        println!("\nacknowledged {writer} {count}");
-    }
-}
-
-fn number(value: &[u8]) -> usize {
-    let text = std::str::from_utf8(value).unwrap();
-    text.split(' ').next().unwrap().parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child_writes_until_it_is_killed() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let store = open(Path::new(&directory));
 
-    let writers = join_all((0..WRITERS).map(|writer| tokio::spawn(write(store.clone(), writer))));
+    let writers = (0..WRITERS).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let error = count_up(&store, writer, |count| println!("\nacknowledged {writer} {count}")).await;
+            panic!("{error:?}");
+        })
+    });
 
     // The parent kills it long before; if the parent is gone, it ends by itself.
-    let _ = tokio::time::timeout(Duration::from_secs(30), writers).await;
+    let _ = tokio::time::timeout(Duration::from_secs(30), join_all(writers)).await;
 }
 
 fn spawn(directory: &Path) -> Killed {
@@ -85,7 +65,7 @@ impl Drop for Killed {
 
 /// Lets the child go on until so many acknowledgements, kills it, and notes all of which it told. With none it is killed
 /// while it starts, or while it reads back what the one before left.
-fn kill_after(acknowledgements: usize, mut child: Killed, counts: &mut BTreeMap<usize, usize>) {
+fn kill_after(acknowledgements: usize, mut child: Killed, counts: &mut Counts) {
     let mut lines = BufReader::new(child.0.stdout.take().unwrap());
     let mut seen = 0;
     let mut line = String::new();
@@ -100,7 +80,7 @@ fn kill_after(acknowledgements: usize, mut child: Killed, counts: &mut BTreeMap<
         if let ["acknowledged", writer, count] = words[..]
             && let Some(count) = count.strip_suffix('\n')
         {
-            counts.insert(writer.parse().unwrap(), count.parse().unwrap());
+            counts.told(writer.parse().unwrap(), count.parse().unwrap());
             seen += 1;
             if seen == acknowledgements {
                 child.0.kill().unwrap();
@@ -117,12 +97,10 @@ async fn killed_process_loses_no_acknowledged_write() {
     let random = Random::seeded(7);
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("data");
-    let mut counts: BTreeMap<usize, usize> = (0..WRITERS).map(|writer| (writer, 0)).collect();
+    let mut counts = Counts::new();
 
-    let mut in_flight = 0;
-    for kill in 0..points {
-        // Each kill may leave one more write of each writer that nobody was told of.
-        in_flight += 1;
+    for _ in 0..points {
+        counts.kill();
         let acknowledgements = if random.below(8) == 0 { 0 } else { 1 + random.below(120) };
         kill_after(acknowledgements, spawn(&directory), &mut counts);
 
@@ -131,29 +109,10 @@ async fn killed_process_loses_no_acknowledged_write() {
             continue;
         }
         let store = open(&directory);
-        for (writer, count) in &mut counts {
-            let entry = store.get(&Key::from(format!("/counter/{writer}"))).await.unwrap();
-            let found = entry.map_or(0, |entry| number(&entry.value));
-            assert!(found >= *count, "kill {kill}: writer {writer} was told of {count}, {found} is there");
-            assert!(
-                found <= *count + in_flight,
-                "kill {kill}: writer {writer} was told of {count}, had {in_flight} writes in flight, and {found} is there"
-            );
-            *count = found;
-        }
-        let counters = store.list(List::prefix("/counter/")).await.unwrap().entries;
-        let copies = store.list(List::prefix("/copy/")).await.unwrap().entries;
-        assert_eq!(counters.len(), copies.len(), "kill {kill}: half a write");
-        for (counter, copy) in counters.iter().zip(&copies) {
-            assert_eq!(
-                (&counter.value, counter.modified),
-                (&copy.value, copy.modified),
-                "kill {kill}: half a write"
-            );
-        }
+        counts.check(&store).await;
         store.close().await;
-        in_flight = 0;
     }
+    counts.print();
 }
 
 #[tokio::test]

@@ -1,23 +1,17 @@
-//! A server on a store that fails at times: calls that do nothing, answers that are lost, watches that are cut off.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
+//! Clients of a server whose store fails at times: calls that do nothing, answers that are lost, watches that are cut off.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use http::{Request, StatusCode};
-use http_body_util::BodyExt as _;
+use http::StatusCode;
 use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::{Change, List, Revision, Storage, Transaction};
 use quarterdeck_core::testing::storage::{FaultPlan, FaultyStorage};
-use quarterdeck_registry::{ApiServer, Body, MemoryStorage, User};
+use quarterdeck_registry::ApiServer;
 use serde_json::{Value, json};
-use support::call;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tower::ServiceExt as _;
+
+use crate::support::{Watch, call};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const SERVICES: &str = "/api/v1/namespaces/default/services";
@@ -25,14 +19,19 @@ const STORED_MAPS: &str = "/registry/configmaps/default/";
 const WRITERS: usize = 4;
 const STEPS: usize = 60;
 const WATCHERS: usize = 3;
+/// How many runs there are, each with other faults.
+const RUNS: u64 = 4;
 
-type Faulty = FaultyStorage<MemoryStorage>;
-
-async fn start(seed: u64) -> (Faulty, ApiServer) {
-    let storage = FaultyStorage::new(MemoryStorage::new(), FaultPlan::calm(), seed);
+async fn start<S: Storage + Clone>(store: S, seed: u64) -> (FaultyStorage<S>, ApiServer) {
+    let storage = FaultyStorage::new(store, FaultPlan::calm(), seed);
     let server = ApiServer::builder(storage.clone()).random(Random::seeded(seed)).start().await.unwrap();
     storage.set_plan(FaultPlan::rough());
     (storage, server)
+}
+
+/// Waits for what has to happen soon.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it happens soon")
 }
 
 /// One who writes, and knows what may have come of it.
@@ -139,33 +138,35 @@ impl Writer {
 /// An event in a few words: what, of which map, at which revision.
 type Event = (String, String, u64);
 
-/// Watches the maps and sends each event.
-async fn watch(server: ApiServer, events: mpsc::UnboundedSender<Event>) {
-    let path = format!("{MAPS}?watch=true&resourceVersion={}", server.revision());
-    let answer = server.as_user(User::admin()).oneshot(Request::get(path).body(Body::empty()).unwrap());
-    let mut body = answer.await.unwrap().into_body().into_data_stream();
-    let mut rest = Vec::new();
-    while let Some(Ok(bytes)) = body.next().await {
-        rest.extend_from_slice(&bytes);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            let event: Value = serde_json::from_slice(&line).unwrap();
-            let metadata = &event["object"]["metadata"];
-            let revision = metadata["resourceVersion"].as_str().expect("an event of a map").parse().unwrap();
-            let text = |value: &Value| value.as_str().unwrap().to_owned();
-            if events.send((text(&event["type"]), text(&metadata["name"]), revision)).is_err() {
-                return;
-            }
+fn event(event: &Value) -> Event {
+    let text = |value: &Value| value.as_str().expect("an event of a map").to_owned();
+    let metadata = &event["object"]["metadata"];
+    let revision = text(&metadata["resourceVersion"]).parse().unwrap();
+    (text(&event["type"]), text(&metadata["name"]), revision)
+}
+
+/// Reads so many events of a watch.
+async fn follow(mut watch: Watch, mut last: tokio::sync::watch::Receiver<u64>) -> Vec<Event> {
+    let mut events = Vec::new();
+    loop {
+        let end = *last.borrow_and_update();
+        if end > 0 && events.last().is_some_and(|(_, _, revision)| *revision >= end) {
+            return events;
+        }
+        tokio::select! {
+            biased;
+            _ = last.changed() => {}
+            next = watch.next() => events.push(event(&next.expect("a watch goes on"))),
         }
     }
 }
 
 /// Returns the events that a store's own history makes.
-async fn told(storage: &MemoryStorage, after: Revision) -> Vec<Event> {
+async fn told(storage: &impl Storage, after: Revision) -> Vec<Event> {
     let end = storage.revision().await.unwrap();
     let mut commits = storage.watch("/registry/", after).await.unwrap();
     let mut events = Vec::new();
-    while let Some(commit) = commits.next().await {
+    while let Some(commit) = soon(futures::StreamExt::next(&mut commits)).await {
         let commit = commit.unwrap();
         for change in &commit.changes {
             let Some(name) = change.key().as_str().strip_prefix(STORED_MAPS) else { continue };
@@ -183,17 +184,16 @@ async fn told(storage: &MemoryStorage, after: Revision) -> Vec<Event> {
     events
 }
 
-#[tokio::test(start_paused = true)]
-async fn writes_reads_and_watches_keep_their_promises_on_a_store_that_fails_at_times() {
-    for seed in 0..4 {
-        let (storage, server) = start(seed).await;
+/// Writers and watchers are told what is true, or that the store fails.
+pub(crate) async fn clients_keep_their_promises<S: Storage + Clone>(make: impl AsyncFn() -> S) {
+    for seed in 0..RUNS {
+        let (storage, server) = start(make().await, seed).await;
         let begin = server.revision();
+        let (last, ended) = tokio::sync::watch::channel(0);
         let mut watching = JoinSet::new();
-        let mut seen = Vec::new();
         for _ in 0..WATCHERS {
-            let (events, receiver) = mpsc::unbounded_channel();
-            watching.spawn(watch(server.clone(), events));
-            seen.push(receiver);
+            let watch = Watch::start(&server, MAPS, begin.0).await;
+            watching.spawn(follow(watch, ended.clone()));
         }
         let mut writing = JoinSet::new();
         for number in 0..WRITERS {
@@ -203,15 +203,12 @@ async fn writes_reads_and_watches_keep_their_promises_on_a_store_that_fails_at_t
         storage.set_plan(FaultPlan::calm());
         let (code, body) = call(&server, "POST", MAPS, json!({"metadata": {"name": "last"}})).await;
         assert_eq!(code, StatusCode::CREATED, "seed {seed}: it works again: {body}");
+        last.send_replace(body["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap());
 
         assert!(refused > 10, "seed {seed}: only {refused} requests failed");
         let expected = told(storage.inner(), begin).await;
-        for mut receiver in seen {
-            for event in &expected {
-                let next = tokio::time::timeout(Duration::from_secs(60), receiver.recv()).await;
-                assert_eq!(next.unwrap().as_ref(), Some(event), "seed {seed}: the next event");
-            }
-            assert!(receiver.try_recv().is_err(), "seed {seed}: an event came twice");
+        for seen in soon(watching.join_all()).await {
+            assert_eq!(seen, expected, "seed {seed}: each event once, in order");
         }
         let (_, list) = call(&server, "GET", MAPS, Value::Null).await;
         let stored = storage.inner().list(List::prefix(STORED_MAPS)).await.unwrap().entries;
@@ -227,9 +224,9 @@ async fn writes_reads_and_watches_keep_their_promises_on_a_store_that_fails_at_t
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn service_whose_creation_was_answered_with_an_error_has_its_address_or_is_not_there() {
-    let (storage, server) = start(9).await;
+/// A service whose creation was answered with an error has its address, or is not there.
+pub(crate) async fn addresses_outlive_faults<S: Storage + Clone>(store: S) {
+    let (storage, server) = start(store, 9).await;
     let mut refused = 0;
     for number in 0..150 {
         let service =
@@ -258,15 +255,15 @@ async fn service_whose_creation_was_answered_with_an_error_has_its_address_or_is
     assert!(addresses.iter().all(|address| claimed.contains(address)), "{addresses:?}, {claimed:?}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn server_outlives_an_outage_of_its_store_and_its_watchers_miss_nothing() {
-    let (storage, server) = start(5).await;
+/// A server says that its store is gone, and goes on when it is back; its watchers miss nothing.
+pub(crate) async fn outage_is_outlived<S: Storage + Clone>(store: S) {
+    let (storage, server) = start(store, 5).await;
     storage.set_plan(FaultPlan::calm());
-    let (events, mut seen) = mpsc::unbounded_channel();
-    let _watching = tokio::spawn(watch(server.clone(), events));
+    let mut watch = Watch::start(&server, MAPS, server.revision().0).await;
+    let mut next = async || event(&soon(watch.next()).await.expect("a watch goes on")).1;
     let map = |name: &str| json!({"metadata": {"name": name}});
     assert_eq!(call(&server, "POST", MAPS, map("before")).await.0, StatusCode::CREATED);
-    assert_eq!(seen.recv().await.unwrap().1, "before");
+    assert_eq!(next().await, "before");
     // What another server commits meanwhile.
     let stored = storage.inner().get(&format!("{STORED_MAPS}before").as_str().into()).await.unwrap().unwrap();
     let text = String::from_utf8(stored.value.to_vec()).unwrap().replace("before", "meanwhile");
@@ -274,20 +271,22 @@ async fn server_outlives_an_outage_of_its_store_and_its_watchers_miss_nothing() 
     storage.set_plan(FaultPlan::calm().refuse(100).cut_watches(100));
     let meanwhile = Transaction::new().put(format!("{STORED_MAPS}meanwhile"), text);
     storage.inner().commit(meanwhile).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    let is_fed = async || call(&server, "GET", "/readyz?exclude=etcd", Value::Null).await.0 == StatusCode::OK;
+    let unfed = async {
+        while is_fed().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    soon(unfed).await;
     for (method, path, body) in [("POST", MAPS, map("refused")), ("GET", MAPS, Value::Null)] {
         let (code, body) = call(&server, method, path, body).await;
         assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE, "{method}: {body}");
     }
-    assert!(seen.try_recv().is_err(), "nothing is shown that was not read");
-    let not_ready = call(&server, "GET", "/readyz?exclude=etcd", Value::Null).await.0;
-    assert_eq!(not_ready, StatusCode::INTERNAL_SERVER_ERROR, "the cache is not fed");
 
     storage.set_plan(FaultPlan::calm());
     assert_eq!(call(&server, "POST", MAPS, map("after")).await.0, StatusCode::CREATED);
     for name in ["meanwhile", "after"] {
-        let next = tokio::time::timeout(Duration::from_secs(60), seen.recv()).await;
-        assert_eq!(next.unwrap().unwrap().1, name);
+        assert_eq!(next().await, name);
     }
     let (_, list) = call(&server, "GET", MAPS, Value::Null).await;
     assert_eq!(list["items"].as_array().unwrap().len(), 3, "{list}");

@@ -9,8 +9,10 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::access::Access;
 use crate::connection::{Client, Connection};
-use crate::figures::Rate;
+use crate::http2::{self, Watches};
 use crate::objects;
+use crate::process;
+use crate::rate::Rate;
 
 /// No load takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(200);
@@ -52,6 +54,8 @@ pub(crate) struct Load {
 enum What {
     Get,
     Create,
+    /// The same, all of which a watch is told of.
+    CreateWatched,
     Put,
     CreatePod,
     CreateLargePod,
@@ -70,6 +74,7 @@ impl Load {
         let what = match what.as_str() {
             "get" => What::Get,
             "create" => What::Create,
+            "create-watched" => What::CreateWatched,
             "put" => What::Put,
             "create-pod" => What::CreatePod,
             "create-large-pod" => What::CreateLargePod,
@@ -87,7 +92,10 @@ impl Load {
 /// What came of requests.
 #[derive(Default)]
 struct Worked {
+    took: Duration,
     times: Vec<Duration>,
+    /// For how long this process was on a core.
+    cpu: Duration,
     /// How many bytes the bodies of the answers had.
     bytes: usize,
 }
@@ -97,21 +105,26 @@ pub(crate) fn run(load: &Load) -> Result<(), BoxError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     let work = async { tokio::time::timeout(PATIENCE, send(load)).await? };
-    let (took, worked) = tasks.block_on(&runtime, work)?;
-    let bytes = worked.bytes / worked.times.len();
-    println!("{}", Rate::of(took, worked.times, bytes).line());
+    let Worked { took, times, cpu, bytes } = tasks.block_on(&runtime, work)?;
+    let (count, bytes) = (times.len() as f64, bytes / times.len());
+    println!("{}", Rate { client_cpu: cpu.div_f64(count), ..Rate::of(took, times, bytes) }.line());
     Ok(())
 }
 
-async fn send(load: &Load) -> Result<(Duration, Worked), BoxError> {
+async fn send(load: &Load) -> Result<Worked, BoxError> {
     let client = Client::new(&load.access)?;
     let requests: Rc<[Vec<u8>]> = requests(load, &client).into();
     let mut connections = Vec::new();
     for _ in 0..load.work.in_flight {
         connections.push(client.connect().await?);
     }
+    let watch = match load.what {
+        What::CreateWatched => Some(watch(load).await?),
+        _ => None,
+    };
     let next = Rc::new(Cell::new(0));
-    let started = Instant::now();
+    let (started, before) = (Instant::now(), process::worked(std::process::id())?);
+    let watching = watch.map(|watch| tokio::task::spawn_local(follow(watch, load.work.count)));
     let mut workers = JoinSet::new();
     for connection in connections {
         workers.spawn_local(work(connection, requests.clone(), next.clone(), load.work.count));
@@ -122,7 +135,35 @@ async fn send(load: &Load) -> Result<(Duration, Worked), BoxError> {
         all.times.extend(worked.times);
         all.bytes += worked.bytes;
     }
-    Ok((started.elapsed(), all))
+    if let Some(watching) = watching {
+        watching.await??;
+    }
+    (all.took, all.cpu) = (started.elapsed(), process::worked(std::process::id())?.saturating_sub(before));
+    Ok(all)
+}
+
+/// Opens a watch, and reads what it shows of the config maps that are there.
+async fn watch(load: &Load) -> Result<Watches, BoxError> {
+    let watches = http2::Client::new(&load.access, &format!("{}?watch=1", objects::MAPS))?;
+    let mut watches = watches.open(1).await?;
+    let (mut opened, mut seen) = (0, 0);
+    while opened == 0 || seen < load.work.first {
+        opened += watches.read(|_, data| seen += events(data)).await?;
+    }
+    Ok(watches)
+}
+
+/// Reads so many events.
+async fn follow(mut watches: Watches, count: usize) -> Result<(), BoxError> {
+    let mut seen = 0;
+    while seen < count {
+        watches.read(|_, data| seen += events(data)).await?;
+    }
+    Ok(())
+}
+
+fn events(data: &[u8]) -> usize {
+    data.iter().filter(|byte| **byte == b'\n').count()
 }
 
 async fn work(
@@ -155,7 +196,7 @@ fn requests(load: &Load, client: &Client) -> Vec<Vec<u8>> {
         What::Get => {
             (0..100).map(|index| client.request("GET", &format!("{maps}/map-{index}"), "")).collect()
         }
-        What::Create => post(maps, &|index| objects::config_map(index, 'x')),
+        What::Create | What::CreateWatched => post(maps, &|index| objects::config_map(index, 'x')),
         What::Put => (first..first + count)
             .map(|index| {
                 client.request("PUT", &format!("{maps}/map-{index}"), &objects::config_map(index, 'y'))

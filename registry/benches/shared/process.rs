@@ -11,8 +11,8 @@ use quarterdeck_core::component::BoxError;
 use tempfile::TempDir;
 
 use crate::access::{self, Access, How};
-use crate::figures::Rate;
 use crate::load::Work;
+use crate::rate::Rate;
 
 /// A server: ends when it is dropped, or when this process dies, because then its standard input ends.
 pub(crate) struct Child {
@@ -51,6 +51,11 @@ impl Child {
     pub(crate) fn access(&self, how: How) -> Access {
         let address = if how == How::Plain { self.plain } else { self.encrypted };
         Access::new(how, address, self.directory.path())
+    }
+
+    /// Returns where the server is without TLS.
+    pub(crate) fn plain_address(&self) -> SocketAddr {
+        self.plain
     }
 
     /// Returns how the agent of a node reaches the server.
@@ -95,14 +100,8 @@ impl Child {
         self.measured(command, pace, watches * writes)
     }
 
-    fn measured(&self, mut command: Command, what: &str, count: usize) -> Result<Rate, BoxError> {
-        let before = self.worked()?;
-        let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
-        if !output.status.success() {
-            return Err(format!("the load generator failed at {what}").into());
-        }
-        let rate = Rate::parse(&String::from_utf8(output.stdout)?)?;
-        Ok(Rate { cpu: (self.worked()? - before).div_f64(count as f64), ..rate })
+    fn measured(&self, command: Command, what: &str, count: usize) -> Result<Rate, BoxError> {
+        measured(self.process.id(), command, what, count)
     }
 
     /// Has another process hold watches on which nothing happens, until what is returned is dropped.
@@ -115,16 +114,6 @@ impl Child {
     /// Returns how many files the server has open, connections among them.
     pub(crate) fn open_files(&self) -> Result<usize, BoxError> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.process.id()))?.count())
-    }
-
-    /// Returns for how long the server's threads were on a core.
-    fn worked(&self) -> Result<Duration, BoxError> {
-        let mut worked = 0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
-            let text = fs::read_to_string(thread?.path().join("schedstat"))?;
-            worked += text.split_whitespace().next().ok_or("an empty schedstat in /proc")?.parse::<u64>()?;
-        }
-        Ok(Duration::from_nanos(worked))
     }
 
     /// Returns how much memory of the server is resident, in KiB.
@@ -185,7 +174,35 @@ fn start(mut command: Command) -> Result<(process::Child, BufReader<ChildStdout>
     Ok((process, output))
 }
 
-fn command(role: &str) -> Result<Command, BoxError> {
+/// Has a load generator send so many requests to the server that has this process number, and returns what it measured.
+pub(crate) fn measured(
+    server: u32,
+    mut command: Command,
+    what: &str,
+    count: usize,
+) -> Result<Rate, BoxError> {
+    let before = worked(server)?;
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("the load generator failed at {what}").into());
+    }
+    let rate = Rate::parse(&String::from_utf8(output.stdout)?)?;
+    Ok(Rate { cpu: worked(server)?.saturating_sub(before).div_f64(count as f64), ..rate })
+}
+
+/// Returns for how long the threads of a process were on a core.
+pub(crate) fn worked(process: u32) -> Result<Duration, BoxError> {
+    let mut worked = 0;
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread may have ended since.
+        let Ok(text) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+        worked += text.split_whitespace().next().ok_or("an empty schedstat in /proc")?.parse::<u64>()?;
+    }
+    Ok(Duration::from_nanos(worked))
+}
+
+/// Makes the command that runs this program in another role.
+pub(crate) fn command(role: &str) -> Result<Command, BoxError> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg(role);
     Ok(command)

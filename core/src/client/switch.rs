@@ -1,8 +1,8 @@
-//! A client whose identity is exchanged while others hold it.
+//! A client that is exchanged for another while others hold it.
 //!
 //! A connection belongs to whoever showed a certificate on it, so a new certificate needs new connections. New requests take them
 //! at once. Watches on the old ones end as if the server had ended them, between two events, and their readers go on where they
-//! were. All else has as long as the server gives a request, and is cut off then.
+//! were. All else has as long as whoever exchanged the client gives it, and is cut off then.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,23 +14,43 @@ use http::{Request, Response, Uri};
 use http_body::{Body as HttpBody, Frame};
 use kube::Client;
 use kube::client::Body;
-use quarterdeck_core::component::{BoxError, Stop, StopSignal};
 use tower::service_fn;
 
-use super::credential::Credential;
-use super::error::JoinError;
+use crate::component::{BoxError, Stop, StopSignal};
 
-/// Makes a client of a certificate: one with connections of its own.
-pub(super) type Connect = dyn Fn(&Credential) -> Result<Client, BoxError> + Send + Sync;
-
-/// A client, and the connections that it has at present.
+/// A client that can be exchanged for another one, with another proof of who asks, while others hold it.
+///
+/// New requests take the new one at once. Watches end as if the server had ended them, so that their readers go on where they
+/// were; all else that is under way ends when what [`switch`](Self::switch) returned is dropped. Connections that became something
+/// else (`Upgrade`) are not ended. Clones are exchanged together.
+///
+/// # Examples
+///
+/// ```
+/// use kube::Client;
+/// use kube::client::Body;
+/// use quarterdeck_core::client::ClientSwitch;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> kube::Result<()> {
+/// let answering = |text: &'static str| {
+///     let answer = move |_| async move { Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(text.as_bytes().to_vec()))) };
+///     Client::new(tower::service_fn(answer), "default")
+/// };
+/// let switch = ClientSwitch::new(answering("first"));
+/// let client = switch.client();
+///
+/// drop(switch.switch(answering("second")));
+///
+/// let request = http::Request::get("/version").body(Vec::new()).unwrap();
+/// assert_eq!(client.request_text(request).await?, "second");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
-pub(super) struct Connection {
-    connect: Arc<Connect>,
-    current: Arc<RwLock<Current>>,
-}
+pub struct ClientSwitch(Arc<RwLock<Current>>);
 
-/// The client whose certificate is shown now.
+/// The client that is in use.
 struct Current {
     client: Client,
     /// Ends watches.
@@ -41,46 +61,49 @@ struct Current {
 
 /// A client that is not used for new requests. When this is dropped, whatever still goes on through it is cut off.
 #[must_use = "what goes on is cut off when this is dropped"]
-pub(super) struct Retired(#[expect(dead_code, reason = "it is dropped")] Option<StopSignal>);
+pub struct Retired(#[expect(dead_code, reason = "it is dropped")] Option<StopSignal>);
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for Retired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connection")
+        f.write_str("Retired")
     }
 }
 
-impl Connection {
-    /// Connects with a certificate.
-    ///
-    /// # Errors
-    ///
-    /// [`JoinError::Connect`].
-    pub(super) fn open(connect: Arc<Connect>, credential: &Credential) -> Result<Self, JoinError> {
-        let current = Current::new(connect(credential).map_err(JoinError::Connect)?);
-        Ok(Self { connect, current: Arc::new(RwLock::new(current)) })
+impl fmt::Debug for ClientSwitch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientSwitch").finish_non_exhaustive()
+    }
+}
+
+impl ClientSwitch {
+    /// Begins with a client. It and those that follow have to have connections of their own each.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self(Arc::new(RwLock::new(Current::new(client))))
     }
 
-    /// Returns a client that always shows the certificate that is in use.
-    pub(super) fn client(&self) -> Client {
+    /// Returns a client that always is the one in use.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside of a tokio runtime.
+    #[must_use]
+    pub fn client(&self) -> Client {
         let namespace = self.read(|current| current.client.default_namespace().to_owned());
         let own = self.clone();
         Client::new(service_fn(move |request| own.clone().send(request)), namespace)
     }
 
-    /// Has all further requests show this certificate.
-    ///
-    /// # Errors
-    ///
-    /// [`JoinError::Connect`], and the old one stays in use.
-    pub(super) fn switch(&self, credential: &Credential) -> Result<Retired, JoinError> {
-        let fresh = Current::new((self.connect)(credential).map_err(JoinError::Connect)?);
-        let mut current = self.current.write().expect("no holder panics");
+    /// Has all further requests go to this client.
+    pub fn switch(&self, client: Client) -> Retired {
+        let fresh = Current::new(client);
+        let mut current = self.0.write().expect("no holder panics");
         let old = std::mem::replace(&mut *current, fresh);
-        Ok(Retired(old.ended.0))
+        Retired(old.ended.0)
     }
 
     fn read<T>(&self, read: impl FnOnce(&Current) -> T) -> T {
-        read(&self.current.read().expect("no holder panics"))
+        read(&self.0.read().expect("no holder panics"))
     }
 
     async fn send(self, request: Request<Body>) -> Result<Response<Ending>, BoxError> {
@@ -107,7 +130,7 @@ fn is_watch(uri: &Uri) -> bool {
     parameters.any(|parameter| matches!(parameter, "watch" | "watch=1" | "watch=true"))
 }
 
-const CUT_OFF: &str = "the certificate of this connection was replaced";
+const CUT_OFF: &str = "the client that sent this was replaced";
 
 type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -121,15 +144,15 @@ struct Ending {
     is_between: bool,
     is_over: bool,
     /// An answer is read to its end although nobody asks anything any more.
-    _connection: Connection,
+    _switch: ClientSwitch,
 }
 
 impl Ending {
-    fn new(inner: Body, switched: Option<Stop>, ended: Stop, connection: Connection) -> Self {
+    fn new(inner: Body, switched: Option<Stop>, ended: Stop, switch: ClientSwitch) -> Self {
         let wait = |mut stop: Stop| -> Wait { Box::pin(async move { stop.wait().await }) };
         let switched = switched.map(wait);
         let ended = wait(ended);
-        Self { inner, switched, ended, is_between: true, is_over: false, _connection: connection }
+        Self { inner, switched, ended, is_between: true, is_over: false, _switch: switch }
     }
 
     /// Whether the connection's time is over.

@@ -30,7 +30,6 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::access::{self, HOST};
-use crate::security;
 
 /// No server lives longer than this.
 const LIFE: Duration = Duration::from_secs(600);
@@ -39,6 +38,8 @@ const ANY_PORT: SocketAddr = SocketAddr::new(HOST, 0);
 pub(crate) const PLACES: usize = 2048;
 /// The service account whose token clients show.
 const ACCOUNT: &str = "load";
+/// The user beside the one who measures: one of those whom the bindings of the guarded server are about.
+const NEIGHBOUR: &str = "user-499";
 const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 
 /// Runs an API server until standard input ends: over memory, or over a directory if one is given.
@@ -74,7 +75,7 @@ pub(crate) async fn listen(
     access::leave(directory, authority, &authority.client(user)?, token)?;
     let agent = authority.client(&User::node("n"))?;
     access::leave(&directory.join(access::AGENT), authority, &agent, None)?;
-    let neighbour = authority.client(&security::neighbour())?;
+    let neighbour = authority.client(&User::new(NEIGHBOUR).group("developers"))?;
     access::leave(&directory.join(access::NEIGHBOUR), authority, &neighbour, None)?;
     announce(plain.local_address()?, encrypted.local_address()?)?;
     let (_signal, stop) = Stop::channel();

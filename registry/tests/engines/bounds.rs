@@ -1,13 +1,13 @@
 //! A store that is written for long, with compaction: its directory and its memory stay as they are.
 //!
-//! `QUARTERDECK_SOAK_SECONDS` says for how long (15 if it is not set; `make soak` takes 10 minutes).
-
-#![cfg(feature = "embedded")]
-#![allow(clippy::unwrap_used, reason = "these are helpers of tests")]
+//! `QUARTERDECK_SOAK_SECONDS` says for how long (60 if it is not set; `make soak` takes 10 minutes). The store is in a process of its
+//! own, this test again, so that only its memory is looked at. It is the first test of its binary by name: the others go on
+//! beside it.
 
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,11 +19,10 @@ use quarterdeck_registry::storage::{EmbeddedOptions, EmbeddedStorage, Retention}
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-// What an allocator keeps for later use is no leak; this one gives it back.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const SECONDS: &str = "QUARTERDECK_SOAK_SECONDS";
+/// Says that this is the process with the store, and for how long it is.
+const WRITES_FOR: &str = "QUARTERDECK_SOAK_WRITES_FOR";
+const CHILD: &str = "bounds::child_writes_and_looks_at_itself";
 const SEGMENT: u64 = 1 << 20;
 const KEYS: usize = 2000;
 const VALUE: usize = 1000;
@@ -82,9 +81,22 @@ fn resident() -> u64 {
     kibibytes << 10
 }
 
+#[test]
+fn disk_and_memory_stay_flat() {
+    let seconds = std::env::var(SECONDS).unwrap_or_else(|_| "60".to_owned());
+
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let outcome = child.args([CHILD, "--exact", "--nocapture"]).env(WRITES_FOR, seconds).output().unwrap();
+
+    let said = String::from_utf8_lossy(&outcome.stdout);
+    print!("{said}");
+    assert!(outcome.status.success(), "{said}{}", String::from_utf8_lossy(&outcome.stderr));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn disk_and_memory_stay_flat() {
-    let seconds = std::env::var(SECONDS).map_or(15, |seconds| seconds.parse().unwrap());
+async fn child_writes_and_looks_at_itself() {
+    let Ok(seconds) = std::env::var(WRITES_FOR) else { return };
+    let seconds = seconds.parse().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let options = EmbeddedOptions::default().segment_bytes(SEGMENT);
     let store = options.retention(Retention { commits: HISTORY, bytes: usize::MAX });
