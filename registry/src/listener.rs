@@ -6,6 +6,7 @@
 mod activity;
 mod bulk;
 mod meter;
+mod places;
 mod prompt;
 mod turns;
 
@@ -26,7 +27,6 @@ use quarterdeck_core::component::{BoxError, Component, Stop};
 use quarterdeck_core::origin::{REFUSAL, is_local};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
@@ -35,9 +35,11 @@ use crate::sparing::Sparing;
 use crate::status::Status;
 use crate::user::User;
 use crate::websocket::Connection;
-use activity::{Activity, Answered, Asked, Connections};
+use activity::{Activity, Answered, Asked};
 use bulk::Bulk;
 use meter::Metered;
+pub(crate) use places::Place;
+use places::Places;
 use prompt::Prompt;
 use turns::Turns;
 
@@ -47,11 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a connection that gives way to another may take to end.
 const HASTE: Duration = Duration::from_secs(1);
-/// How many of those that rest give way at a time, one of so many places.
-const WAYS: usize = 512;
-/// How often those that rest are told to give way while somebody waits for a place.
-const WAIT: Duration = Duration::from_millis(100);
-/// How many connections are served at a time; then those that have rested longest give way, and others wait if none rests.
+/// How many connections are served at a time; then others give way.
 const CONNECTIONS: usize = 16_384;
 /// How many requests one HTTP/2 connection may have under way.
 const STREAMS: u32 = 250;
@@ -194,8 +192,8 @@ impl Listener {
         Self { name, server, socket, security, connections: CONNECTIONS }
     }
 
-    /// Sets how many connections are served at a time (default: 16,384). For more, those that have rested
-    /// longest end; if none rests, they wait.
+    /// Sets how many connections are served at a time (default: 16,384). For more, those that have rested longest end; if none
+    /// has, one is cut off of the user who has most. If nobody has two, more wait.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.connections = connections;
@@ -223,8 +221,7 @@ impl Component for Listener {
     }
 
     async fn run(self: Box<Self>, mut stop: Stop) -> Result<(), BoxError> {
-        let places = Arc::new(Semaphore::new(self.connections));
-        let (all, mut connections, bulk) = (Connections::new(), JoinSet::new(), Bulk::new());
+        let (places, mut connections, bulk) = (Places::new(self.connections), JoinSet::new(), Bulk::new());
         let refused = Arc::<Sparing>::default();
         loop {
             let accepted = tokio::select! {
@@ -238,22 +235,17 @@ impl Component for Listener {
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     // As a rule there are no file descriptors left.
-                    all.give_way(self.connections.div_ceil(WAYS));
+                    places.give_way();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            let place = place(&places, &all, self.connections.div_ceil(WAYS));
-            let Some(place) = stop.or(place).await else { break };
-            let connection = Connection { place: Arc::new(place?), stop: stop.clone() };
+            let Some(place) = stop.or(places.take()).await else { break };
+            let connection = Connection { place: place?, stop: stop.clone() };
             let is_trusting = matches!(self.security, Security::Trusted(_));
             let marks =
                 Marks { connection, address: PeerAddress(address), is_trusting, refused: refused.clone() };
-            let (server, security, entered) = (self.server.clone(), self.security.clone(), all.enter());
-            let bulk = bulk.clone();
-            connections.spawn(async move {
-                serve(stream, server, security, marks, (&entered.activity, bulk)).await;
-            });
+            connections.spawn(serve(stream, self.server.clone(), self.security.clone(), marks, bulk.clone()));
         }
         drop(self);
         // Connections that have nothing under way end now; the others as soon as they are done, or after the grace period.
@@ -261,24 +253,6 @@ impl Component for Listener {
         let _ = tokio::time::timeout(GRACE, ended).await;
         connections.shutdown().await;
         Ok(())
-    }
-}
-
-/// Finds a place for a connection. If all are taken, some of the connections that rest are told to end.
-async fn place(
-    places: &Arc<Semaphore>,
-    all: &Connections,
-    ways: usize,
-) -> Result<OwnedSemaphorePermit, tokio::sync::AcquireError> {
-    if let Ok(place) = places.clone().try_acquire_owned() {
-        return Ok(place);
-    }
-    let mut waiting = std::pin::pin!(places.clone().acquire_owned());
-    loop {
-        all.give_way(ways);
-        if let Ok(place) = tokio::time::timeout(WAIT, waiting.as_mut()).await {
-            return place;
-        }
     }
 }
 
@@ -293,41 +267,37 @@ struct Marks {
     refused: Arc<Sparing>,
 }
 
-async fn serve(
-    stream: TcpStream,
-    server: ApiServer,
-    security: Security,
-    marks: Marks,
-    (activity, bulk): (&Arc<Activity>, Bulk),
-) {
+async fn serve(stream: TcpStream, server: ApiServer, security: Security, marks: Marks, bulk: Bulk) {
     // Answers are written whole: waiting for more to send only delays them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended before it was served");
         return;
     }
     match security {
-        Security::Trusted(user) => speak(stream, server, (user, marks), (activity, bulk)).await,
+        Security::Trusted(user) => speak(stream, server, (user, marks), bulk).await,
         #[cfg(feature = "tls")]
         Security::Tls(tls) => {
             let acceptor = tokio_rustls::TlsAcceptor::from(tls.current());
             let mut stop = marks.connection.stop.clone();
+            let activity = &marks.connection.place.activity;
             let accepted = tokio::select! {
                 biased;
                 () = stop.wait() => return,
                 () = activity.is_over() => return,
+                () = activity.has_been_cut_off() => return,
                 accepted = tokio::time::timeout(PATIENCE, acceptor.accept(stream)) => accepted,
             };
             match accepted {
                 Ok(Ok(stream)) => match peer_certificate(stream.get_ref().1) {
-                    Some(certificate) => speak(stream, server, (certificate, marks), (activity, bulk)).await,
-                    None => speak(stream, server, ((), marks), (activity, bulk)).await,
+                    Some(certificate) => speak(stream, server, (certificate, marks), bulk).await,
+                    None => speak(stream, server, ((), marks), bulk).await,
                 },
                 Ok(Err(error)) if is_about_certificate(&error) => marks.refused.say(|left_out| {
                     tracing::warn!(
                         %error,
                         address = %marks.address.0,
                         left_out,
-                        "a client's certificate is no good: it needs one that is valid and of this cluster's authority"
+                        "a client's certificate ends the handshake: it needs one that can be read, with the key to it"
                     );
                 }),
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
@@ -353,16 +323,13 @@ fn peer_certificate(tls: &rustls::ServerConnection) -> Option<crate::tls::PeerCe
 }
 
 /// Speaks HTTP on a connection. Every request carries the marks in its extensions.
-async fn speak<I, M>(
-    stream: I,
-    server: ApiServer,
-    (mark, marks): (M, Marks),
-    (activity, bulk): (&Arc<Activity>, Bulk),
-) where
+async fn speak<I, M>(stream: I, server: ApiServer, (mark, marks): (M, Marks), bulk: Bulk)
+where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     M: Clone + Send + Sync + 'static,
 {
-    let stop = marks.connection.stop.clone();
+    let (place, stop) = (marks.connection.place.clone(), marks.connection.stop.clone());
+    let activity = &place.activity;
     let own = activity.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let under_way = own.request();
@@ -389,7 +356,14 @@ async fn speak<I, M>(
     let builder = http();
     let (stream, outgoing) = turns::held(Prompt::new(Metered::new(stream, activity.clone()), PATIENCE));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-    if let Err(error) = Turns::new(until_over(connection, activity, stop), outgoing, bulk).await {
+    let served = async {
+        tokio::select! {
+            biased;
+            () = activity.has_been_cut_off() => Ok(()),
+            ended = until_over(connection, activity, stop) => ended,
+        }
+    };
+    if let Err(error) = Turns::new(served, outgoing, bulk).await {
         tracing::debug!(%error, "a connection ended");
     }
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,11 +23,16 @@ const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 
 /// Keeps events.
 #[derive(Debug, Default)]
-struct Events(Mutex<Vec<Value>>);
+struct Events(Mutex<Vec<Value>>, AtomicUsize);
 
 impl AuditSink for Events {
     fn record(&self, event: Vec<u8>) {
         self.0.lock().unwrap().push(serde_json::from_slice(&event).unwrap());
+    }
+
+    fn record_stranger(&self, event: Vec<u8>) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.record(event);
     }
 
     fn dropped(&self) -> u64 {
@@ -322,6 +328,9 @@ async fn who_is_not_known_is_told_of_too() {
     assert_eq!((&event["verb"], &event["userAgent"]), (&json!("get"), &json!("test/1")));
     assert_eq!(event["responseStatus"]["code"], 401);
     assert_eq!(event["responseStatus"]["message"], "Authentication failed, attempted: bearer");
+    assert_eq!(events.1.load(Ordering::Relaxed), 1, "it is told of as a stranger's");
+    call(&server, "GET", &format!("{MAPS}/a"), Value::Null).await;
+    assert_eq!((events.take().len(), events.1.load(Ordering::Relaxed)), (2, 1), "and another's is not");
     assert!(!event.to_string().contains("hush-hush"));
 }
 
@@ -411,5 +420,23 @@ async fn a_request_is_called_what_its_client_calls_it_if_that_is_short_and_can_b
         assert_eq!(called == given, is_taken, "{given:?} became {called:?}");
         // A fresh one is a UUID.
         assert!(is_taken || called.len() == 36, "{given:?} became {called:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_more_values_than_the_server_takes_is_left_out() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Request}]").await;
+    let services = "/api/v1/namespaces/default/services";
+    for body in [format!("[{}0]", "0,".repeat(500_000)), format!("[{}0]", "{\"\":0},".repeat(300_000))] {
+        let request = Request::post(services).header("content-type", "application/json");
+        let request = request.body(Body::full(body)).unwrap();
+
+        let answer = server.as_user(User::admin()).oneshot(request).await.unwrap();
+
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+        drop(answer);
+        let event = events.one();
+        assert_eq!(event["requestObject"], Value::Null);
+        assert_eq!(event["annotations"]["audit.k8s.io/truncated"], "true");
     }
 }

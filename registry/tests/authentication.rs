@@ -17,8 +17,8 @@ use quarterdeck_core::component::{Component as _, Stop};
 use quarterdeck_registry::layers::authentication::{Anonymous, Authenticator, BootstrapTokens, StaticTokens};
 use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::tls::{
-    Authorities, Authority, CertificatesOf, ClientCertificates, OpenId, PeerCertificate, RequestHeaders,
-    ServerTls, ServiceAccountKey, ServiceAccountTokens,
+    Authorities, Authority, ClientCertificates, OpenId, PeerCertificate, RequestHeaders, ServerTls,
+    ServiceAccountKey, ServiceAccountTokens,
 };
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, Body, MemoryStorage, User};
 use rcgen::{
@@ -177,7 +177,7 @@ async fn headers_are_believed_of_a_proxy_alone() {
     let headers = RequestHeaders::new(proxies.certificate(), clock()).unwrap();
     let server = builder()
         .authenticator(headers.allowed_names(["front".to_owned()]))
-        .authenticator(CertificatesOf::new(cluster.certificate(), clock()).unwrap())
+        .authenticator(ClientCertificates::new(cluster.certificate(), clock()).unwrap())
         .start()
         .await
         .unwrap();
@@ -264,31 +264,6 @@ async fn a_listener_shows_new_connections_what_its_settings_were_replaced_by() {
     assert_eq!((before, after), (first.der().unwrap().0.remove(0), second.der().unwrap().0.remove(0)));
 }
 
-#[tokio::test]
-async fn a_listener_may_take_certificates_of_proxies_too() {
-    let now = "2026-11-20T00:00:00Z".parse().unwrap();
-    let (cluster, proxies) = (Authority::new(now).unwrap(), Authority::new(now).unwrap());
-    let own = cluster.server("server", &["localhost".to_owned()]).unwrap();
-    for (others, is_taken) in [(proxies.certificate(), true), ("", false)] {
-        let config = cluster.server_config_for(&own, false, others).unwrap();
-        let (chain, key) = proxies.client(&User::new("front")).unwrap().der().unwrap();
-        let client = rustls::ClientConfig::builder_with_provider(Arc::new(
-            rustls::crypto::aws_lc_rs::default_provider(),
-        ));
-        let client = client.with_safe_default_protocol_versions().unwrap();
-        let client = client.with_root_certificates(cluster.roots().unwrap());
-        let client = client.with_client_auth_cert(chain, key).unwrap();
-        let (near, far) = tokio::io::duplex(64 * 1024);
-        let connect =
-            tokio_rustls::TlsConnector::from(Arc::new(client)).connect("localhost".try_into().unwrap(), near);
-        let accept = tokio_rustls::TlsAcceptor::from(config).accept(far);
-
-        let (_client, accepted) = futures::join!(connect, accept);
-
-        assert_eq!(accepted.is_ok(), is_taken, "{:?}", accepted.err());
-    }
-}
-
 /// The parameters of a certificate that is good until a day of 2026 or later.
 fn params(name: &str, (year, month, day): (i32, u8, u8)) -> CertificateParams {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -329,18 +304,13 @@ async fn a_certificate_counts_until_it_expires_however_long_its_connection_lives
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     for (middle, own) in [((2030, 1, 1), (2026, 1, 2)), ((2026, 1, 2), (2030, 1, 1))] {
         let (root, shown) = chain(middle, &client("ann", own));
-        let of_some = builder().authenticator(CertificatesOf::new(&root, clock()).unwrap());
-        let of_any = builder().authenticator(ClientCertificates::new(clock()));
+        let of_users = builder().authenticator(ClientCertificates::new(&root, clock()).unwrap());
         let headers = RequestHeaders::new(&root, clock()).unwrap();
         let of_proxies = builder().authenticator(headers);
         let ask = async |server: &ApiServer| {
             who(server, Request::builder().extension(shown.clone()).header("x-remote-user", "ann")).await
         };
-        let servers = [
-            of_some.start().await.unwrap(),
-            of_any.start().await.unwrap(),
-            of_proxies.start().await.unwrap(),
-        ];
+        let servers = [of_users.start().await.unwrap(), of_proxies.start().await.unwrap()];
         for server in &servers {
             assert_eq!(ask(server).await, Ok(ann.clone()), "an intermediate leads to the root");
         }
@@ -360,7 +330,8 @@ async fn a_certificate_counts_until_it_expires_however_long_its_connection_lives
 async fn an_intermediate_of_another_root_leads_nowhere() {
     let (root, _) = chain((2030, 1, 1), &client("ann", (2030, 1, 1)));
     let (_, shown) = chain((2030, 1, 1), &client("ann", (2030, 1, 1)));
-    let server = builder().authenticator(CertificatesOf::new(&root, clock()).unwrap()).start().await.unwrap();
+    let server =
+        builder().authenticator(ClientCertificates::new(&root, clock()).unwrap()).start().await.unwrap();
 
     let known = who(&server, Request::builder().extension(shown)).await;
 
@@ -373,7 +344,8 @@ async fn a_certificate_of_several_names_is_nobodys() {
     // The common name's own identifier, which the library would not take twice by name.
     two.distinguished_name.push(DnType::CustomDnType(vec![2, 5, 4, 3]), "system:admin");
     let (root, shown) = chain((2030, 1, 1), &two);
-    let server = builder().authenticator(CertificatesOf::new(&root, clock()).unwrap()).start().await.unwrap();
+    let server =
+        builder().authenticator(ClientCertificates::new(&root, clock()).unwrap()).start().await.unwrap();
 
     let known = who(&server, Request::builder().extension(shown)).await;
 
@@ -383,10 +355,12 @@ async fn a_certificate_of_several_names_is_nobodys() {
 #[tokio::test(start_paused = true)]
 async fn a_bad_proof_counts_for_nothing_beside_a_good_one_or_alone() {
     let (root, shown) = chain((2030, 1, 1), &client("ann", (2030, 1, 1)));
+    let (_, unknown) = chain((2030, 1, 1), &client("ann", (2030, 1, 1)));
+    let (_, expired) = chain((2030, 1, 1), &client("ann", (2025, 6, 1)));
     let tokens = StaticTokens::from_csv("s3cr3t,bob,8\n").unwrap();
     let server = builder()
         .authenticator(tokens)
-        .authenticator(CertificatesOf::new(&root, clock()).unwrap())
+        .authenticator(ClientCertificates::new(&root, clock()).unwrap())
         .authenticator(Anonymous)
         .start()
         .await
@@ -398,6 +372,12 @@ async fn a_bad_proof_counts_for_nothing_beside_a_good_one_or_alone() {
     // Whom the good one names, with no right of whom the bad one claims, as upstream.
     assert_eq!(beside, json!({"username": "ann", "groups": ["system:authenticated"]}));
     assert_eq!(who(&server, with("wrong")).await, Err(StatusCode::UNAUTHORIZED), "not even anonymous");
+    for bad in [unknown, expired] {
+        let beside = who(&server, with("s3cr3t").extension(bad.clone())).await.unwrap();
+        assert_eq!(beside["username"], "bob");
+        let alone = who(&server, Request::builder().extension(bad)).await;
+        assert_eq!(alone, Err(StatusCode::UNAUTHORIZED), "not even anonymous");
+    }
 }
 
 /// Never says who asks.

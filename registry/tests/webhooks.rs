@@ -177,7 +177,7 @@ async fn rubbish_and_redirects_are_failures() {
     let location = format!("https://{}/check", elsewhere.address);
     let redirect = move |_: &Value| Reply { location: Some(location.clone()), ..Reply::raw(307, "") };
     type Answers = Box<dyn Fn(&Value) -> Reply + Send + Sync>;
-    let cases: [(Answers, &str); 9] = [
+    let cases: [(Answers, &str); 10] = [
         (
             Box::new(redirect),
             "the server responded with the status code 307 but did not return more information",
@@ -189,6 +189,10 @@ async fn rubbish_and_redirects_are_failures() {
         ),
         (Box::new(|_| Reply::raw(200, "<html>")), "couldn't get version/kind; json parse error: "),
         (Box::new(|_| Reply::raw(200, vec![b' '; 4 << 20])), "reading the answer: length limit exceeded"),
+        (
+            Box::new(|_| Reply::raw(200, format!("[{}0]", "0,".repeat(900_000)))),
+            "json parse error: too many values: 800000 are allowed",
+        ),
         (
             Box::new(|_| Reply::raw(200, "{}")),
             "received invalid webhook response: webhook response was absent",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quarterdeck::agent::Agent;
+use quarterdeck::agent::certificates::{Join, ServingCertificate};
 use quarterdeck::controllers;
 use quarterdeck::core::client::{Context, LeaseElector, LeaseSettings, MeasuredLayer};
 use quarterdeck::core::component::Supervisor;
@@ -135,6 +136,15 @@ async fn the_page_tells_of_the_metrics_that_there_are_and_of_no_others() {
         vec![Box::new(Agent::new(context, "node-1", SimulatedRuntime::default()))]
     });
     let agent = agent.await;
+    let certificates = run(&server, "kubelet_server_expiration_renew_errors", |context| {
+        let _ = ServingCertificate::new(context, "node-1", [], directory.path());
+        Vec::new()
+    });
+    let certificates = certificates.await;
+    // There is none, and nobody to ask.
+    let nobody =
+        Join::new("node-1", directory.path(), |_| Err("nobody connects".into())).metrics(&certificates);
+    assert!(nobody.run().await.is_err());
     let proxy = run(&server, "quarterdeck_proxy_picks_total", |context| {
         vec![Box::new(Proxy::new(context, RoundRobin::new()))]
     });
@@ -146,8 +156,9 @@ async fn the_page_tells_of_the_metrics_that_there_are_and_of_no_others() {
     assert_eq!(registered(&scheduler), told(&["Scheduler"]));
     assert_eq!(registered(&controllers), told(&["Controllers"]));
     assert_eq!(registered(&agent), told(&["Agent"]));
+    assert_eq!(registered(&certificates), told(&["Agent's certificates"]));
     assert_eq!(registered(&proxy), told(&["Proxy"]));
-    assert_eq!(page.len(), 8, "every section is compared");
+    assert_eq!(page.len(), 9, "every section is compared");
 }
 
 /// What Prometheus' linter finds fault with, and whatever no collector can read.

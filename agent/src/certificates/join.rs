@@ -10,10 +10,12 @@ use kube::Client;
 use quarterdeck_core::client::ClientSwitch;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{BoxError, Component, Stop};
+use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::random::Random;
 
 use super::credential::Credential;
 use super::error::JoinError;
+use super::figures::Figures;
 use super::order::Order;
 use super::renewal::Renewal;
 use super::store::Store;
@@ -63,6 +65,7 @@ pub struct Join {
     clock: Clock,
     random: Option<Random>,
     lifetime: Option<Duration>,
+    metrics: Option<Metrics>,
 }
 
 impl fmt::Debug for Join {
@@ -105,6 +108,7 @@ impl Join {
             clock: Clock::system(),
             random: None,
             lifetime: None,
+            metrics: None,
         }
     }
 
@@ -134,6 +138,12 @@ impl Join {
         self
     }
 
+    /// Sets where it is told how long the certificate is still good, and how often it could not be renewed (default: nowhere).
+    pub fn metrics(mut self, metrics: &Metrics) -> Self {
+        self.metrics = Some(metrics.clone());
+        self
+    }
+
     /// Takes the certificate that is kept, or asks for one and waits until it is there: without a bound if nobody approves it, or
     /// while the API server is away. Dropping the future abandons the wait.
     ///
@@ -150,7 +160,11 @@ impl Join {
             store: Store::new(self.directory, "kubelet-client"),
             clock: self.clock,
             random: self.random.unwrap_or_else(Random::from_os),
+            figures: Figures::default(),
         };
+        if let Some(metrics) = &self.metrics {
+            renewal.figures.tell_client(metrics, &renewal.clock);
+        }
         let credential = match (renewal.stored()?, &self.bootstrap) {
             (Some(credential), _) => credential,
             (None, Some(bootstrap)) => renewal.ask(bootstrap, |_| {}).await?,
@@ -160,6 +174,7 @@ impl Join {
             }
         };
         let switch = ClientSwitch::new((self.connect)(&credential).map_err(JoinError::Connect)?);
+        renewal.figures.uses(&credential);
         let client = switch.client();
         let (connect, bootstrap) = (self.connect, self.bootstrap);
         let rotation = ClientRotation { node: self.node, renewal, credential, connect, switch, bootstrap };
@@ -219,11 +234,13 @@ impl ClientRotation {
             match (self.connect)(&fresh).map_err(JoinError::Connect) {
                 Ok(client) => {
                     let retired = self.switch.switch(client);
+                    self.renewal.figures.uses(&fresh);
                     let left = self.renewal.left(self.credential.not_after()).unwrap_or_default();
                     tokio::time::sleep(left.min(GRACE)).await;
                     drop(retired);
                 }
                 Err(error) => {
+                    self.renewal.figures.failed();
                     let reason = crate::host::chain(&error);
                     tracing::warn!(reason, "the new certificate is of no use: the old one stays in use");
                     tokio::time::sleep(GRACE).await;

@@ -10,6 +10,7 @@
 
 mod credential;
 mod error;
+mod figures;
 mod join;
 mod order;
 mod renewal;

@@ -9,6 +9,7 @@ use quarterdeck_core::random::Random;
 
 use super::credential::Credential;
 use super::error::JoinError;
+use super::figures::Figures;
 use super::order::Order;
 use super::request;
 use super::store::Store;
@@ -25,6 +26,7 @@ pub(super) struct Renewal {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) random: Random,
+    pub(super) figures: Figures,
 }
 
 impl Renewal {
@@ -87,6 +89,7 @@ impl Renewal {
                 Ok(credential) => return credential,
                 Err(error) => error,
             };
+            self.figures.failed();
             let reason = crate::host::chain(&error);
             match error {
                 JoinError::Denied { name, .. } | JoinError::Failed { name, .. } => {

@@ -11,6 +11,7 @@ use quarterdeck_core::client::Context;
 use quarterdeck_core::component::{BoxError, Component, Stop};
 use rustls::server::ResolvesServerCert;
 
+use super::figures::Figures;
 use super::order::Order;
 use super::renewal::Renewal;
 use super::shown::ShownCertificate;
@@ -69,7 +70,9 @@ impl ServingCertificate {
             store: Store::new(directory.into(), "kubelet-server"),
             clock: context.clock.clone(),
             random: context.random.fork("kubelet-server"),
+            figures: Figures::default(),
         };
+        renewal.figures.tell_serving(&context.metrics, &context.clock);
         Self { node, client: context.client.clone(), renewal, shown: Arc::default() }
     }
 
@@ -93,6 +96,7 @@ impl ServingCertificate {
                 None => self.renewal.ask_until_issued(&self.client, |name| self.tell(name)).await,
             };
             self.shown.show(credential.certificate(), credential.key())?;
+            self.renewal.figures.uses(&credential);
             tracing::info!(node = self.node, until = %credential.not_after(), "serving with a new certificate");
             self.renewal.wait(&credential).await;
             next = None;

@@ -8,8 +8,7 @@ use quarterdeck_registry::ApiServerBuilder;
 use quarterdeck_registry::audit::{Audit, AuditFile, Policy};
 use quarterdeck_registry::layers::authentication::{Anonymous, BootstrapTokens, StaticTokens};
 use quarterdeck_registry::tls::{
-    Authorities, CertificatesOf, ClientCertificates, OpenId, RequestHeaders, ServiceAccountKey,
-    ServiceAccountTokens,
+    Authorities, ClientCertificates, OpenId, RequestHeaders, ServiceAccountKey, ServiceAccountTokens,
 };
 
 use crate::cli::AccessOptions;
@@ -21,26 +20,23 @@ pub(crate) struct Access {
     audit: Option<Audit>,
     static_tokens: Option<StaticTokens>,
     bootstrap_tokens: bool,
-    proxies: Option<Proxies>,
+    proxies: Option<RequestHeaders>,
+    certificates: ClientCertificates,
     open_id: Option<OpenId>,
     anonymous: bool,
-}
-
-/// Proxies that are believed, and the users who come without one.
-struct Proxies {
-    headers: RequestHeaders,
-    certificates: CertificatesOf,
 }
 
 impl Access {
     /// Reads the files that the options name.
     pub(crate) fn open(options: &AccessOptions, identities: &Identities) -> Result<Self> {
         let static_tokens = options.token_auth_file.as_deref().map(static_tokens).transpose()?;
+        let certificates = ClientCertificates::new(identities.authority.certificate(), Clock::system());
         Ok(Self {
             audit: audit(options)?,
             static_tokens,
             bootstrap_tokens: options.enable_bootstrap_token_auth,
-            proxies: proxies(options, identities)?,
+            proxies: proxies(options, identities),
+            certificates: certificates.map_err(|error| Failure::because("cannot set up TLS", &error))?,
             open_id: open_id(options)?,
             anonymous: options.anonymous_auth,
         })
@@ -49,13 +45,12 @@ impl Access {
     /// Sets a server up to let in whoever may come.
     pub(crate) fn apply(self, builder: ApiServerBuilder, key: ServiceAccountKey) -> ApiServerBuilder {
         let clock = Clock::system();
-        let builder = match self.proxies {
-            Some(Proxies { headers, certificates }) => {
-                builder.authenticator(headers).authenticator(certificates)
-            }
-            None => builder.authenticator(ClientCertificates::new(clock.clone())),
+        let mut builder = match self.proxies {
+            Some(proxies) => builder.authenticator(proxies),
+            None => builder,
         };
-        let mut builder = builder.authenticator(ServiceAccountTokens::new(key, clock.clone()));
+        builder = builder.authenticator(self.certificates);
+        builder = builder.authenticator(ServiceAccountTokens::new(key, clock.clone()));
         if let Some(tokens) = self.static_tokens {
             builder = builder.authenticator(tokens);
         }
@@ -101,17 +96,14 @@ fn audit(options: &AccessOptions) -> Result<Option<Audit>> {
     Ok(Some(Audit::new(policy, file)))
 }
 
-fn proxies(options: &AccessOptions, identities: &Identities) -> Result<Option<Proxies>> {
-    let Some(authorities) = identities.proxies.clone() else { return Ok(None) };
-    let certificates = CertificatesOf::new(identities.authority.certificate(), Clock::system());
-    let certificates = certificates.map_err(|error| Failure::because("cannot set up TLS", &error))?;
-    let headers = RequestHeaders::of(authorities);
+fn proxies(options: &AccessOptions, identities: &Identities) -> Option<RequestHeaders> {
+    let headers = RequestHeaders::of(identities.proxies.clone()?);
     let headers = headers
         .allowed_names(options.requestheader_allowed_names.iter().cloned())
         .user_headers(options.requestheader_username_headers.iter().cloned())
         .group_headers(options.requestheader_group_headers.iter().cloned())
         .extra_prefixes(options.requestheader_extra_headers_prefix.iter().cloned());
-    Ok(Some(Proxies { headers, certificates }))
+    Some(headers)
 }
 
 fn open_id(options: &AccessOptions) -> Result<Option<OpenId>> {

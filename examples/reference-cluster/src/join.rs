@@ -73,7 +73,7 @@ impl<'a> Joining<'a> {
         metrics.with_process();
         let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
         let measured = MeasuredLayer::new(&metrics, host);
-        let joined = self.join(&config, &measured).await?;
+        let joined = self.join(&config, (&metrics, &measured)).await?;
         self.remember(&config, &authority)?;
         let part = Part::with_client(self.cluster, joined.client, metrics, measured, &self.options.part)?;
         let mut renewals: Vec<Box<dyn Component>> = Vec::new();
@@ -93,7 +93,7 @@ impl<'a> Joining<'a> {
         Ok(Known { part, node: self.node, serve, renewals })
     }
 
-    async fn join(&self, config: &Config, measured: &MeasuredLayer) -> Result<Joined> {
+    async fn join(&self, config: &Config, (metrics, measured): (&Metrics, &MeasuredLayer)) -> Result<Joined> {
         let (base, measured) = (config.clone(), measured.clone());
         let connect = move |credential: &Credential| -> std::result::Result<Client, BoxError> {
             let mut config = base.clone();
@@ -104,7 +104,7 @@ impl<'a> Joining<'a> {
             };
             Ok(ClientBuilder::try_from(config)?.with_layer(&measured).build())
         };
-        let mut join = Join::new(&self.node, &self.directory, connect);
+        let mut join = Join::new(&self.node, &self.directory, connect).metrics(metrics);
         if let Some(bootstrap) = &self.bootstrap {
             let client = Client::try_from(self::config(bootstrap).await?);
             join = join.bootstrap(client.map_err(|error| unusable(&error))?);

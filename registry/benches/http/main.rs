@@ -56,6 +56,8 @@ enum Role<'a> {
     Watch(Watch),
     /// Floods a server with lists.
     Flood(Access),
+    /// Takes all places of a server with watches.
+    Crowd(Access),
     /// Uses a processor for nothing.
     Burn,
 }
@@ -82,6 +84,7 @@ fn main() -> Result<(), BoxError> {
         Role::Load(load) => load::run(&load),
         Role::Watch(watch) => watch::run(&watch),
         Role::Flood(access) => attack::flood(&access),
+        Role::Crowd(access) => attack::crowd(&access),
         Role::Burn => attack::burn(),
     }
 }
@@ -102,6 +105,7 @@ fn role(arguments: &[String]) -> Result<Role<'_>, BoxError> {
         ["fixed", directory] => Role::Fixed(Path::new(directory)),
         ["load", ..] => Role::Load(Load::parse(&arguments[1..])?),
         ["flood", how, address, directory] => Role::Flood(Access::parse(how, address, directory)?),
+        ["crowd", how, address, directory] => Role::Crowd(Access::parse(how, address, directory)?),
         ["burn", ..] => Role::Burn,
         ["watch", ..] => Role::Watch(Watch::parse(&arguments[1..])?),
         _ => Role::Measure(plan(&words)?),

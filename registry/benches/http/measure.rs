@@ -39,6 +39,7 @@ pub(crate) const PARTS: &[(&str, Part)] = &[
     ("attack-hostile", attack::hostile),
     ("attack-slow", attack::slow),
     ("attack-leases", attack::leases),
+    ("attack-places", attack::places),
     ("attack-half-core", attack::half_a_core),
 ];
 

@@ -16,7 +16,7 @@ use quarterdeck_registry::audit::{Audit, AuditFile, Policy};
 use quarterdeck_registry::layers::authorization::{Attributes, Authorization, Decision};
 use quarterdeck_registry::rbac::Rbac;
 use quarterdeck_registry::request::{RequestInfo, ResourceRequest, Verb};
-use quarterdeck_registry::tls::ClientCertificates;
+use quarterdeck_registry::tls::{Authority, ClientCertificates};
 use quarterdeck_registry::{ApiServer, Authenticator, Authorizer, MemoryStorage, User};
 use serde_json::json;
 
@@ -121,19 +121,21 @@ async fn bind(server: &ApiServer) -> Result<(), BoxError> {
 /// Runs the server that does everything, until standard input ends.
 pub(crate) fn guarded(directory: &Path, log: &Path) -> Result<(), BoxError> {
     run(async {
+        let authority = Authority::new(Clock::system().now())?;
         let server = ApiServer::builder(MemoryStorage::new())
-            .authenticator(ClientCertificates::new(Clock::system()))
+            .authenticator(ClientCertificates::new(authority.certificate(), Clock::system())?)
             .audit(Audit::new(Policy::from_yaml(POLICY)?, AuditFile::open(log)?))
             .start()
             .await?;
         bind(&server).await?;
-        listen(&server, directory, &client(), None).await
+        listen(&server, &authority, directory, (&client(), None)).await
     })
 }
 
 /// Runs the server that does nothing of it, until standard input ends.
 pub(crate) fn bare(directory: &Path) -> Result<(), BoxError> {
     run(async {
+        let authority = Authority::new(Clock::system().now())?;
         let server = ApiServer::builder(MemoryStorage::new())
             .authenticator(Anybody)
             .authorizer(Anything)
@@ -142,7 +144,7 @@ pub(crate) fn bare(directory: &Path) -> Result<(), BoxError> {
             .start()
             .await?;
         bind(&server).await?;
-        listen(&server, directory, &client(), None).await
+        listen(&server, &authority, directory, (&client(), None)).await
     })
 }
 

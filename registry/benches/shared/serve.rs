@@ -34,6 +34,8 @@ use crate::access::{self, HOST};
 /// No server lives longer than this.
 const LIFE: Duration = Duration::from_secs(600);
 const ANY_PORT: SocketAddr = SocketAddr::new(HOST, 0);
+/// How many connections a server takes over TLS.
+pub(crate) const PLACES: usize = 2048;
 /// The service account whose token clients show.
 const ACCOUNT: &str = "load";
 /// The user beside the one who measures: one of those whom the bindings of the guarded server are about.
@@ -48,33 +50,33 @@ pub(crate) fn serve(directory: &Path, store: Option<&Path>) -> Result<(), BoxErr
             Some(store) => Arc::new(EmbeddedStorage::open(store)?),
         };
         let key = ServiceAccountKey::new()?;
+        let authority = Authority::new(Clock::system().now())?;
         let server = ApiServer::builder_shared(storage)
-            .authenticator(ClientCertificates::new(Clock::system()))
+            .authenticator(ClientCertificates::new(authority.certificate(), Clock::system())?)
             .authenticator(ServiceAccountTokens::new(key.clone(), Clock::system()))
             .token_issuer(key)
             .start()
             .await?;
         let token = accounts(&server).await?;
-        listen(&server, directory, &User::admin(), Some(&token)).await
+        listen(&server, &authority, directory, (&User::admin(), Some(&token))).await
     })
 }
 
 /// Listens, and leaves what clients need: certificates of this user, of another and of a node's agent, and perhaps a token.
 pub(crate) async fn listen(
     server: &ApiServer,
+    authority: &Authority,
     directory: &Path,
-    user: &User,
-    token: Option<&str>,
+    (user, token): (&User, Option<&str>),
 ) -> Result<(), BoxError> {
-    let authority = Authority::new(Clock::system().now())?;
     let config = authority.server_config(&authority.server("server", &[HOST.to_string()])?, false)?;
     let plain = Listener::insecure(server.clone(), ANY_PORT).await?;
-    let encrypted = Listener::tls(server.clone(), ANY_PORT, config).await?;
-    access::leave(directory, &authority, &authority.client(user)?, token)?;
+    let encrypted = Listener::tls(server.clone(), ANY_PORT, config).await?.max_connections(PLACES);
+    access::leave(directory, authority, &authority.client(user)?, token)?;
     let agent = authority.client(&User::node("n"))?;
-    access::leave(&directory.join(access::AGENT), &authority, &agent, None)?;
+    access::leave(&directory.join(access::AGENT), authority, &agent, None)?;
     let neighbour = authority.client(&User::new(NEIGHBOUR).group("developers"))?;
-    access::leave(&directory.join(access::NEIGHBOUR), &authority, &neighbour, None)?;
+    access::leave(&directory.join(access::NEIGHBOUR), authority, &neighbour, None)?;
     announce(plain.local_address()?, encrypted.local_address()?)?;
     let (_signal, stop) = Stop::channel();
     tokio::try_join!(Box::new(plain).run(stop.clone()), Box::new(encrypted).run(stop))?;

@@ -9,6 +9,7 @@ use http::{HeaderMap, header};
 use serde_json::Value;
 
 use crate::schema;
+use crate::verbs::yaml_to_json;
 
 /// How many bytes of a body are told at most. Of a longer one nothing is.
 const MOST: usize = 4 * 1024 * 1024;
@@ -55,11 +56,16 @@ impl Tee {
             }
         };
         drop(seen);
-        let Some(mut value) = kind.value(&bytes) else { return Told::Nothing };
-        if omits_managed_fields {
-            drop_managed_fields(&mut value);
+        match kind.value(&bytes) {
+            Ok(mut value) => {
+                if omits_managed_fields {
+                    drop_managed_fields(&mut value);
+                }
+                Told::All(value)
+            }
+            Err(why) if why.starts_with(schema::TOO_MANY) => Told::TooLong,
+            Err(_) => Told::Nothing,
         }
-        Told::All(value)
     }
 }
 
@@ -69,6 +75,7 @@ pub(super) enum Told {
     All(Value),
     /// There was none, or none that can be told.
     Nothing,
+    /// It has too many bytes or values.
     TooLong,
 }
 
@@ -90,12 +97,13 @@ impl Kind {
         }
     }
 
-    /// Returns a body as JSON, if it is an object or a patch.
-    pub(super) fn value(&self, bytes: &[u8]) -> Option<Value> {
+    /// Returns a body as JSON, if it is an object or a patch: within the limits of those that the server takes.
+    fn value(&self, bytes: &[u8]) -> Result<Value, String> {
         let plain;
         let bytes = if self.is_compressed {
             let mut read = Vec::new();
-            GzDecoder::new(bytes).take(MOST as u64).read_to_end(&mut read).ok()?;
+            let unpacked = GzDecoder::new(bytes).take(MOST as u64).read_to_end(&mut read);
+            unpacked.map_err(|error| error.to_string())?;
             plain = read;
             plain.as_slice()
         } else {
@@ -103,20 +111,20 @@ impl Kind {
         };
         match self.media_type.as_str() {
             "application/vnd.kubernetes.protobuf" => protobuf(bytes),
-            yaml if yaml.contains("yaml") => serde_saphyr::from_str(std::str::from_utf8(bytes).ok()?).ok(),
-            _ => serde_json::from_slice(bytes).ok(),
+            yaml if yaml.contains("yaml") => schema::parse_json(&yaml_to_json(bytes)?),
+            _ => schema::parse_json(bytes),
         }
     }
 }
 
-fn protobuf(bytes: &[u8]) -> Option<Value> {
-    let envelope = schema::open_envelope(bytes).ok()?;
+fn protobuf(bytes: &[u8]) -> Result<Value, String> {
+    let envelope = schema::open_envelope(bytes).map_err(|error| error.to_string())?;
     let kind = envelope.kind();
-    let structure = schema::builtin(&kind.group, &kind.version, &kind.kind)?;
-    let mut value = schema::decode_envelope(structure, &envelope).ok()?.value;
+    let structure = schema::builtin(&kind.group, &kind.version, &kind.kind).ok_or("an unknown kind")?;
+    let mut value = schema::decode_envelope(structure, &envelope).map_err(|error| error.to_string())?.value;
     value["kind"] = envelope.kind.clone().into();
     value["apiVersion"] = envelope.api_version.clone().into();
-    Some(value)
+    Ok(value)
 }
 
 /// Drops managed fields from an object, or from those of a list.

@@ -17,6 +17,8 @@ use super::AuditSink;
 const QUEUE: usize = 10_000;
 /// How many bytes of events wait to be written at most.
 const QUEUED: usize = 64 << 20;
+/// Which part of the queue the events of strangers may take: one of so many.
+const STRANGERS: usize = 4;
 /// How many bytes are written at a time, but for an event that is longer.
 const BATCH: usize = 64 * 1024;
 /// How many pieces that were written are kept for what comes next: memory that one thread takes and another gives back costs more
@@ -29,7 +31,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 const COMPLAINT: Duration = Duration::from_secs(60);
 
 /// Writes events to a file, one line each, from a thread of its own. The file is made if it is missing, for its owner alone, and
-/// never cut. Events that find the queue full (10,000 events or 64 MiB), or the disk, are dropped and counted; the log says so once a minute.
+/// never cut. Events that find the queue full (10,000 events or 64 MiB; a quarter of that for those of strangers), or the disk, are
+/// dropped and counted; the log says so once a minute.
 #[derive(Debug)]
 pub struct AuditFile {
     queue: Arc<Queue>,
@@ -63,11 +66,25 @@ impl AuditFile {
 
 impl AuditSink for AuditFile {
     fn record(&self, event: Vec<u8>) {
-        self.queue.push(&event);
+        self.queue.push(&event, false);
+    }
+
+    fn record_stranger(&self, event: Vec<u8>) {
+        self.queue.push(&event, true);
     }
 
     fn dropped(&self) -> u64 {
         self.queue.dropped()
+    }
+
+    fn dropped_by_reason(&self) -> Vec<(&'static str, u64)> {
+        let dropped = &self.queue.dropped;
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        vec![
+            ("queue_full", count(&dropped.full)),
+            ("strangers", count(&dropped.strangers)),
+            ("write_failed", count(&dropped.failed)),
+        ]
     }
 }
 
@@ -89,7 +106,37 @@ struct Queue {
     /// Tells a writer that waits of the first line.
     arrived: Condvar,
     most: usize,
-    dropped: AtomicU64,
+    dropped: Dropped,
+}
+
+/// How many events were dropped.
+#[derive(Debug, Default)]
+struct Dropped {
+    /// There was no room.
+    full: AtomicU64,
+    /// There was no room for more of strangers.
+    strangers: AtomicU64,
+    /// They could not be written.
+    failed: AtomicU64,
+}
+
+/// How many events there are, and how many bytes of them.
+#[derive(Debug, Default, Clone, Copy)]
+struct Load {
+    events: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn add(&mut self, more: Self) {
+        self.events += more.events;
+        self.bytes += more.bytes;
+    }
+
+    fn remove(&mut self, less: Self) {
+        self.events -= less.events;
+        self.bytes -= less.bytes;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -97,9 +144,9 @@ struct Lines {
     batches: Vec<Batch>,
     /// Empty ones.
     spare: Vec<Batch>,
-    /// How many events, and how many bytes of them, are not written yet.
-    events: usize,
-    bytes: usize,
+    /// What is not written yet, and what of it is strangers'.
+    all: Load,
+    strangers: Load,
     /// Whether the writer waits for a line.
     is_awaited: bool,
     is_closed: bool,
@@ -108,12 +155,13 @@ struct Lines {
 #[derive(Debug)]
 struct Batch {
     lines: Vec<u8>,
-    events: usize,
+    all: Load,
+    strangers: Load,
 }
 
 impl Queue {
     fn new(most: usize) -> Self {
-        Self { lines: Mutex::default(), arrived: Condvar::new(), most, dropped: AtomicU64::new(0) }
+        Self { lines: Mutex::default(), arrived: Condvar::new(), most, dropped: Dropped::default() }
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -121,25 +169,31 @@ impl Queue {
     }
 
     /// Adds an event, or drops it if there is no room.
-    fn push(&self, event: &[u8]) {
+    fn push(&self, event: &[u8], is_strangers: bool) {
         let mut lines = self.lines();
-        if lines.events >= self.most || lines.bytes > QUEUED {
-            drop(lines);
-            return self.drop_events(1);
+        let is_full =
+            |load: Load, part: usize| load.events >= self.most.div_ceil(part) || load.bytes > QUEUED / part;
+        let why = if is_full(lines.all, 1) {
+            Some(&self.dropped.full)
+        } else if is_strangers && is_full(lines.strangers, STRANGERS) {
+            Some(&self.dropped.strangers)
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            why.fetch_add(1, Ordering::Relaxed);
+            return;
         }
-        lines.push(event);
+        lines.push(event, is_strangers);
         if std::mem::take(&mut lines.is_awaited) {
             drop(lines);
             self.arrived.notify_one();
         }
     }
 
-    fn drop_events(&self, count: usize) {
-        self.dropped.fetch_add(count as u64, Ordering::Relaxed);
-    }
-
     fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        let Dropped { full, strangers, failed } = &self.dropped;
+        [full, strangers, failed].iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// Waits for lines and takes all that there are: none if the queue is closed and empty.
@@ -156,11 +210,10 @@ impl Queue {
     /// Makes the room free that a batch took.
     fn release(&self, mut batch: Batch) {
         let mut lines = self.lines();
-        lines.events -= batch.events;
-        lines.bytes -= batch.lines.len();
+        lines.all.remove(std::mem::take(&mut batch.all));
+        lines.strangers.remove(std::mem::take(&mut batch.strangers));
         if lines.spare.len() < SPARE && batch.lines.capacity() == BATCH {
             batch.lines.clear();
-            batch.events = 0;
             lines.spare.push(batch);
         }
     }
@@ -172,21 +225,31 @@ impl Queue {
 }
 
 impl Lines {
-    fn push(&mut self, event: &[u8]) {
+    fn push(&mut self, event: &[u8], is_strangers: bool) {
         let length = event.len() + 1;
         let has_room = |batch: &Batch| batch.lines.capacity() - batch.lines.len() >= length;
         if !self.batches.last().is_some_and(has_room) {
             let spare = if length <= BATCH { self.spare.pop() } else { None };
-            let new = || Batch { lines: Vec::with_capacity(length.max(BATCH)), events: 0 };
+            let new = || Batch::of(Vec::with_capacity(length.max(BATCH)));
             self.batches.push(spare.unwrap_or_else(new));
         }
         if let Some(batch) = self.batches.last_mut() {
             batch.lines.extend_from_slice(event);
             batch.lines.push(b'\n');
-            batch.events += 1;
+            let more = Load { events: 1, bytes: length };
+            batch.all.add(more);
+            self.all.add(more);
+            if is_strangers {
+                batch.strangers.add(more);
+                self.strangers.add(more);
+            }
         }
-        self.events += 1;
-        self.bytes += length;
+    }
+}
+
+impl Batch {
+    fn of(lines: Vec<u8>) -> Self {
+        Self { lines, all: Load::default(), strangers: Load::default() }
     }
 }
 
@@ -232,7 +295,7 @@ impl<W: Write> Writer<W> {
             Err(error) => {
                 self.is_torn = true;
                 self.why = Some(error);
-                self.queue.drop_events(batch.events);
+                self.queue.dropped.failed.fetch_add(batch.all.events as u64, Ordering::Relaxed);
             }
         }
     }
@@ -246,12 +309,13 @@ impl<W: Write> Writer<W> {
         }
         (self.logged, self.complained) = (dropped, Some(Instant::now()));
         let path = self.path.display();
+        let strangers = self.queue.dropped.strangers.load(Ordering::Relaxed);
         match self.why.take() {
             Some(error) => {
-                tracing::error!(%error, %path, dropped, "audit events are lost: make room on the disk")
+                tracing::error!(%error, %path, dropped, strangers, "audit events are lost: make room on the disk")
             }
             None => {
-                tracing::error!(%path, dropped, "audit events are lost: the disk is slower than the requests come")
+                tracing::error!(%path, dropped, strangers, "audit events are lost: the disk is slower than the requests come")
             }
         }
     }
@@ -315,10 +379,38 @@ mod tests {
         assert_eq!(large.dropped(), 92);
         // What is written makes room.
         let batch = few.queue.take().remove(0);
-        assert_eq!(batch.events, 3);
+        assert_eq!(batch.all.events, 3);
         few.queue.release(batch);
         few.record(b"event".to_vec());
-        assert_eq!((few.queue.take()[0].events, few.dropped()), (1, 97));
+        assert_eq!((few.queue.take()[0].all.events, few.dropped()), (1, 97));
+    }
+
+    #[test]
+    fn strangers_leave_room_for_the_events_of_others() {
+        let sink = |most| AuditFile { queue: Arc::new(Queue::new(most)), writer: None };
+
+        let (few, large) = (sink(8), sink(QUEUE));
+        for _ in 0..100 {
+            few.record_stranger(b"flood".to_vec());
+            large.record_stranger(vec![b'x'; QUEUED / 8]);
+        }
+        for _ in 0..4 {
+            few.record(b"event".to_vec());
+            large.record(vec![b'x'; QUEUED / 8]);
+        }
+
+        let of_strangers = |sink: &AuditFile, count| {
+            let reasons = [("queue_full", 0), ("strangers", count), ("write_failed", 0)];
+            assert_eq!(sink.dropped_by_reason(), reasons);
+            assert_eq!(sink.dropped(), count);
+        };
+        of_strangers(&few, 98);
+        // What finds no more than the bound there is taken.
+        of_strangers(&large, 98);
+        let batch = few.queue.take().remove(0);
+        few.queue.release(batch);
+        few.record_stranger(b"event".to_vec());
+        of_strangers(&few, 98);
     }
 
     /// A disk that is full for a while, after so many bytes.
@@ -344,7 +436,8 @@ mod tests {
     fn after_a_full_disk_events_begin_on_a_line_of_their_own() {
         let queue = Arc::new(Queue::new(QUEUE));
         let mut writer = Writer::new(Disk(Vec::new(), 7), "x".into(), queue.clone());
-        let line = |text: &str| Batch { lines: text.into(), events: 1 };
+        let line =
+            |text: &str| Batch { all: Load { events: 1, bytes: text.len() }, ..Batch::of(text.into()) };
 
         writer.write(&line("first\n"));
         writer.write(&line("second\n"));

@@ -29,12 +29,23 @@ pub(crate) use refusals::{RefusalLayer, Refusals};
 ///
 /// 1. [`record`](Self::record) returns at once: it is called while a request is served. What cannot be kept is dropped.
 /// 2. What is dropped is counted.
+/// 3. Strangers can send as many requests as they like: their events do not crowd out those of users who are known.
 pub trait AuditSink: Debug + Send + Sync + 'static {
     /// Takes an event: an object of the kind `Event` as JSON, without a line's end.
     fn record(&self, event: Vec<u8>);
 
+    /// Takes an event of a request that came from nobody known (default: like any other).
+    fn record_stranger(&self, event: Vec<u8>) {
+        self.record(event);
+    }
+
     /// Returns how many events were dropped so far.
     fn dropped(&self) -> u64;
+
+    /// Returns how many events were dropped so far, for each reason that there is (default: all of them, for none that is told).
+    fn dropped_by_reason(&self) -> Vec<(&'static str, u64)> {
+        vec![("unknown", self.dropped())]
+    }
 }
 
 const _: Option<&dyn AuditSink> = None; // object safety is API: losing it must not compile

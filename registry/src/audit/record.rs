@@ -19,7 +19,7 @@ use crate::layers::RequestBody;
 use crate::listener::PeerAddress;
 use crate::notes::Notes;
 use crate::request::RequestInfo;
-use crate::user::User;
+use crate::user::{UNAUTHENTICATED, User};
 
 /// What a request is called in logs. It is in the extensions of every request.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub(crate) struct AuditId(pub(crate) Arc<str>);
 
 /// How an answer lasts that nobody waited for.
 const CLOSED: &str = "Connection closed early";
-/// How many bytes of an address are told of a request of nobody.
+/// How many bytes of an address, and of what a client calls itself, are told of a request of nobody.
 const STRANGERS: usize = 1024;
 /// The code of a request whose client went away (nginx's).
 const CLIENT_CLOSED: u16 = 499;
@@ -43,6 +43,8 @@ pub(super) struct Record {
     omits_managed_fields: bool,
     is_confidential: bool,
     text: EventText,
+    /// Whether nobody knows who asks.
+    is_strangers: bool,
     is_deletion: bool,
     info: Arc<RequestInfo>,
     /// When it arrived, as it is written.
@@ -110,16 +112,18 @@ impl Record {
         let (uri, extensions) = (request.uri(), request.extensions());
         let nobody = User::default();
         let id = extensions.get::<AuditId>().map(|id| &*id.0);
+        let user = extensions.get().unwrap_or(&nobody);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let user_agent = user_agent.unwrap_or_default();
         let asked = uri.path_and_query().map_or_else(|| Cow::from(uri.to_string()), |it| it.as_str().into());
         let text = EventText::new(&Asked {
             level: verdict.level,
             audit_id: id.unwrap_or_default(),
             request_uri: &asked[..asked.floor_char_boundary(longest)],
             verb: &verb,
-            user: extensions.get().unwrap_or(&nobody),
+            user,
             source_ips: &source_ips(request.headers(), extensions.get().copied()),
-            user_agent: user_agent.unwrap_or_default(),
+            user_agent: &user_agent[..user_agent.floor_char_boundary(longest)],
         });
         Self {
             audit: audit.clone(),
@@ -134,6 +138,7 @@ impl Record {
             omits_managed_fields: verdict.omits_managed_fields,
             is_confidential: verdict.is_confidential,
             text,
+            is_strangers: user.name.is_empty() || user.is_in(UNAUTHENTICATED),
             is_deletion: verb.starts_with("delete"),
             info,
             received: micro_time(clock.now()),
@@ -258,7 +263,12 @@ impl Record {
             stage_timestamp: later.as_ref().unwrap_or(&self.received),
             annotations: &notes.annotations,
         };
-        self.audit.sink.record(self.text.event(&outcome));
+        let event = self.text.event(&outcome);
+        if self.is_strangers {
+            self.audit.sink.record_stranger(event);
+        } else {
+            self.audit.sink.record(event);
+        }
     }
 }
 

@@ -42,6 +42,17 @@ impl CountedAudit {
                 samples.push(&["log"], sink.dropped() as f64);
             }
         });
+        let sink = Arc::downgrade(&audit.sink);
+        let (name, help) = (
+            "quarterdeck_audit_dropped_events_total",
+            "Counter of audit events that were dropped, by the reason.",
+        );
+        metrics.sample(name, help, &["reason"], move |samples| {
+            for (reason, count) in sink.upgrade().map(|sink| sink.dropped_by_reason()).into_iter().flatten() {
+                #[expect(clippy::cast_precision_loss, reason = "no log drops that many")]
+                samples.push(&[reason], count as f64);
+            }
+        });
         Audit { policy: audit.policy, sink: Arc::new(Self { sink: audit.sink, events }) }
     }
 }
@@ -52,7 +63,16 @@ impl AuditSink for CountedAudit {
         self.sink.record(event);
     }
 
+    fn record_stranger(&self, event: Vec<u8>) {
+        self.events.inc();
+        self.sink.record_stranger(event);
+    }
+
     fn dropped(&self) -> u64 {
         self.sink.dropped()
+    }
+
+    fn dropped_by_reason(&self) -> Vec<(&'static str, u64)> {
+        self.sink.dropped_by_reason()
     }
 }

@@ -20,11 +20,12 @@ pub use static_tokens::{StaticTokens, TokenFileError};
 
 use super::gate::Gate;
 use crate::cache::Cache;
+use crate::listener::PeerAddress;
 use crate::sparing::{Sparing, cut};
 use crate::status::Status;
 use crate::tokens::SERVER_AUDIENCE;
 use crate::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User};
-use crate::websocket;
+use crate::websocket::{self, Connection};
 
 /// How long authenticators may take together to say who makes a request: upstream's figure for those that it asks elsewhere.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -174,7 +175,9 @@ impl Authentication {
                 Err(why) => {
                     self.refused.say(|left_out| {
                         let (path, why) = (cut(parts.uri.path()), cut(&why));
+                        let address = parts.extensions.get().map(|PeerAddress(address)| address.to_string());
                         tracing::warn!(
+                            address,
                             path,
                             why,
                             left_out,
@@ -192,7 +195,8 @@ impl Authentication {
 #[async_trait]
 impl Gate for Authentication {
     async fn check(&self, mut parts: Parts) -> Result<Parts, Status> {
-        if parts.extensions.get::<User>().is_some() {
+        if let Some(user) = parts.extensions.get::<User>() {
+            tell_connection(&parts, Some(user));
             return Ok(parts);
         }
         if let Err(why) = websocket::take_token(&mut parts.headers) {
@@ -205,7 +209,9 @@ impl Gate for Authentication {
                 );
             });
         }
-        if let Some(mut user) = self.known(&parts).await {
+        let known = self.known(&parts).await;
+        tell_connection(&parts, known.as_ref());
+        if let Some(mut user) = known {
             join_everybody(&mut user);
             parts.extensions.insert(user);
             return Ok(parts);
@@ -214,6 +220,13 @@ impl Gate for Authentication {
             return Ok(parts);
         }
         Err(Status::unauthorized())
+    }
+}
+
+/// Tells a request's connection whose it is.
+fn tell_connection(parts: &Parts, user: Option<&User>) {
+    if let Some(connection) = parts.extensions.get::<Connection>() {
+        connection.place.belongs_to(user.map(|user| user.name.as_str()));
     }
 }
 

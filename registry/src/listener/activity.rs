@@ -1,10 +1,10 @@
-//! What connections are doing: those that rest too long end, and give way to others when places run out; those that send much
-//! and ask nothing are cut off, and so are those that do not read in time what they asked for.
+//! What connections are doing: those that rest too long end; those that send much and ask nothing are cut off, and so are those
+//! that do not read in time what they asked for. Which give way to others when places run out, `places.rs` says.
 //!
 //! A connection rests while none of its requests is under way: no answer is awaited, and none is still being sent. TLS handshakes
 //! rest too, since nobody knows yet whether a request will come.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,69 +27,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// What a request lets its connection send, besides its body.
 const PER_REQUEST: i64 = 64 * 1024;
 
-/// The connections of a listener.
-#[derive(Debug)]
-pub(super) struct Connections {
-    all: Mutex<BTreeMap<u64, Arc<Activity>>>,
-    next: AtomicU64,
-    begin: Instant,
-}
-
-impl Connections {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { all: Mutex::default(), next: AtomicU64::new(0), begin: Instant::now() })
-    }
-
-    /// Takes in a connection, until what is returned is dropped.
-    pub(super) fn enter(self: &Arc<Self>) -> Entered {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let activity = Arc::new(Activity {
-            begin: self.begin,
-            under_way: AtomicUsize::new(0),
-            rests_since: AtomicU64::new(0),
-            is_told: AtomicBool::new(false),
-            told: Notify::new(),
-            earned: AtomicI64::new(0),
-            is_free: AtomicBool::new(false),
-            unread: Mutex::default(),
-            first_unread: Notify::new(),
-        });
-        activity.rest();
-        self.all().insert(id, activity.clone());
-        Entered { connections: self.clone(), id, activity }
-    }
-
-    /// Tells those that have rested longest to end, as many as given at most.
-    pub(super) fn give_way(&self, most: usize) {
-        let all = self.all();
-        let resting = all.values().filter(|it| it.is_resting() && !it.is_told.load(Ordering::Relaxed));
-        let mut resting: Vec<_> = resting.collect();
-        resting.sort_by_key(|it| it.rests_since.load(Ordering::Relaxed));
-        for activity in resting.into_iter().take(most) {
-            activity.is_told.store(true, Ordering::Relaxed);
-            activity.told.notify_one();
-        }
-    }
-
-    fn all(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Activity>>> {
-        self.all.lock().expect("nothing panics while it holds the connections")
-    }
-}
-
-/// A connection that is among the others.
-#[derive(Debug)]
-pub(super) struct Entered {
-    connections: Arc<Connections>,
-    id: u64,
-    pub(super) activity: Arc<Activity>,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.connections.all().remove(&self.id);
-    }
-}
-
 /// What a connection is doing.
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -100,6 +37,8 @@ pub(super) struct Activity {
     rests_since: AtomicU64,
     is_told: AtomicBool,
     told: Notify,
+    is_cut_off: AtomicBool,
+    cut_off: Notify,
     /// How many bytes its requests have let it send since somebody looked.
     earned: AtomicI64,
     /// Whether what it sends is no HTTP any more.
@@ -117,6 +56,25 @@ struct Unread {
 }
 
 impl Activity {
+    /// Begins to rest. Times are told since `begin`.
+    pub(super) fn new(begin: Instant) -> Arc<Self> {
+        let activity = Self {
+            begin,
+            under_way: AtomicUsize::new(0),
+            rests_since: AtomicU64::new(0),
+            is_told: AtomicBool::new(false),
+            told: Notify::new(),
+            is_cut_off: AtomicBool::new(false),
+            cut_off: Notify::new(),
+            earned: AtomicI64::new(0),
+            is_free: AtomicBool::new(false),
+            unread: Mutex::default(),
+            first_unread: Notify::new(),
+        };
+        activity.rest();
+        Arc::new(activity)
+    }
+
     /// Says that a request is under way, until what is returned is dropped.
     pub(super) fn request(self: &Arc<Self>) -> UnderWay {
         self.under_way.fetch_add(1, Ordering::Relaxed);
@@ -142,8 +100,14 @@ impl Activity {
         self.earned.swap(0, Ordering::Relaxed)
     }
 
-    fn is_resting(&self) -> bool {
-        self.under_way.load(Ordering::Acquire) == 0
+    /// Whether none of its requests is under way. Another protocol than HTTP never rests.
+    pub(super) fn is_resting(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) == 0 && !self.is_free()
+    }
+
+    /// Since when it rests, in milliseconds after `begin`.
+    pub(super) fn rests_since(&self) -> u64 {
+        self.rests_since.load(Ordering::Relaxed)
     }
 
     fn rest(&self) {
@@ -156,7 +120,7 @@ impl Activity {
         if !self.is_resting() {
             return Instant::now() + limit.max(LOOK_AGAIN);
         }
-        self.begin + Duration::from_millis(self.rests_since.load(Ordering::Relaxed)) + limit
+        self.begin + Duration::from_millis(self.rests_since()) + limit
     }
 
     /// Waits until the connection rests, and has rested so long.
@@ -199,9 +163,30 @@ impl Activity {
         }
     }
 
+    /// Tells the connection to end as soon as nothing is under way.
+    pub(super) fn tell(&self) {
+        self.is_told.store(true, Ordering::Relaxed);
+        self.told.notify_one();
+    }
+
     /// Whether the connection was told to give way.
     pub(super) fn gives_way(&self) -> bool {
         self.is_told.load(Ordering::Relaxed)
+    }
+
+    /// Ends the connection whatever is under way.
+    pub(super) fn cut_off(&self) {
+        self.is_cut_off.store(true, Ordering::Relaxed);
+        self.cut_off.notify_one();
+    }
+
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.is_cut_off.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the connection is cut off. One task waits at a time.
+    pub(super) async fn has_been_cut_off(&self) {
+        self.cut_off.notified().await;
     }
 }
 
@@ -335,13 +320,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_over_when_it_has_rested_long_enough_since_its_last_request() {
-        let entered = Connections::new().enter();
         let begin = Instant::now();
-        let activity = entered.activity.clone();
-        let over = tokio::spawn(async move { activity.is_over().await });
+        let activity = Activity::new(begin);
+        let same = activity.clone();
+        let over = tokio::spawn(async move { same.is_over().await });
         for _ in 0..3 {
             tokio::time::sleep(Duration::from_secs(80)).await;
-            let request = entered.activity.request();
+            let request = activity.request();
             tokio::time::sleep(Duration::from_secs(200)).await;
             drop(request);
         }
@@ -349,27 +334,5 @@ mod tests {
         over.await.unwrap();
 
         assert_eq!(begin.elapsed().as_secs(), 3 * 280 + REST.as_secs());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn those_give_way_that_have_rested_longest() {
-        let connections = Connections::new();
-        let mut entered = Vec::new();
-        for _ in 0..4 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            entered.push(connections.enter());
-        }
-        let busy = entered[0].activity.request();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        // The second is the one now that has rested least.
-        drop(entered[1].activity.request());
-
-        connections.give_way(2);
-
-        let told: Vec<_> = entered.iter().map(|it| it.activity.gives_way()).collect();
-        assert_eq!(told, [false, false, true, true]);
-        drop(busy);
-        drop(entered);
-        assert!(connections.all().is_empty());
     }
 }

@@ -113,13 +113,12 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Metered<I> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::activity::Connections;
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn what_requests_bodies_answers_and_time_account_for_may_come_and_nothing_else() {
-        let entered = Connections::new().enter();
-        let metered = || Metered::new((), entered.activity.clone());
+        let activity = Activity::new(Instant::now());
+        let metered = || Metered::new((), activity.clone());
         let piece = 16 * 1024;
         let pieces = |metered: &mut Metered<()>| (0..10_000).take_while(|_| metered.may_read(piece)).count();
 
@@ -131,7 +130,7 @@ mod tests {
         assert_eq!(pieces(&mut waited), 40, "ten seconds' worth");
         let mut asking = metered();
         let may_go_on = (0..10_000).all(|_| {
-            drop(entered.activity.request());
+            drop(activity.request());
             asking.may_read(piece)
         });
         assert!(may_go_on, "requests account for their headers");
@@ -141,7 +140,7 @@ mod tests {
             reading.may_read(piece)
         });
         assert!(may_go_on, "windows follow what is sent");
-        entered.activity.leave_http();
+        activity.leave_http();
         assert_eq!(pieces(&mut metered()), 10_000, "a WebSocket has limits of its own");
     }
 }

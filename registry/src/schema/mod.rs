@@ -28,6 +28,7 @@ pub use defaults::apply_defaults;
 pub use document::{Document, Mark};
 pub use openapi::schemas;
 pub use parse::MAX_DEPTH;
+pub(crate) use parse::TOO_MANY;
 pub(crate) use protobuf::wire;
 pub use protobuf::{
     EncodeError, Envelope, decode_envelope, decode_protobuf, encode_protobuf, encode_protobuf_event,
@@ -69,6 +70,15 @@ pub fn by_name(name: &str) -> Option<&'static Structure> {
 /// What is wrong with the text, in the words of Go's encoding/json.
 pub fn parse_json(bytes: &[u8]) -> Result<serde_json::Value, String> {
     parse::parse(bytes)?.into_value()
+}
+
+/// Parses what a webhook answers: as [`parse_json`] does, with room for several objects in a review.
+///
+/// # Errors
+///
+/// What is wrong with the text.
+pub(crate) fn parse_review(bytes: &[u8]) -> Result<serde_json::Value, String> {
+    parse::parse_review(bytes)?.into_value()
 }
 
 /// Returns an object of this structure with none of its members given: what Go writes of it.

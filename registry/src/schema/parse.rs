@@ -13,17 +13,34 @@ pub const MAX_DEPTH: usize = 120;
 /// almost a hundred times as much.
 const MAX_VALUES: usize = 400_000;
 
+/// How much more a review may hold than an object, whose objects lie in it: several of them, and deeper.
+const REVIEW: (usize, usize) = (2, 4);
+
+/// What a text with more values than it may hold is refused for.
+pub(crate) const TOO_MANY: &str = "too many values";
+
 /// What an object with members counts as: a map takes memory for eleven when it gets the first.
 pub(super) const OBJECT: usize = 2;
 
-/// How many more values a body may hold.
+/// How many more values a body may hold, of how many, and how deep it may be.
 #[derive(Debug)]
-pub(super) struct Room(Cell<usize>);
+pub(super) struct Room {
+    left: Cell<usize>,
+    most: usize,
+    deepest: usize,
+}
 
 impl Room {
     /// Makes the room that a body has.
     pub(super) fn of_body() -> Self {
-        Self(Cell::new(MAX_VALUES))
+        Self { left: Cell::new(MAX_VALUES), most: MAX_VALUES, deepest: MAX_DEPTH }
+    }
+
+    /// Makes the room that an answer of a webhook has. Objects that are converted together have a MiB: no more values than this.
+    fn of_review() -> Self {
+        let (times, deeper) = REVIEW;
+        let most = MAX_VALUES * times;
+        Self { left: Cell::new(most), most, deepest: MAX_DEPTH + deeper }
     }
 
     /// Takes some of the room, before what it is for is made.
@@ -32,13 +49,12 @@ impl Room {
     ///
     /// That there is none.
     pub(super) fn take(&self, values: usize) -> Result<(), String> {
-        let left = self.0.get().checked_sub(values);
+        let left = self.left.get().checked_sub(values);
         let too_many = || {
-            format!(
-                "too many values: {MAX_VALUES} are allowed, and an object with members counts as {OBJECT}"
-            )
+            let most = self.most;
+            format!("{TOO_MANY}: {most} are allowed, and an object with members counts as {OBJECT}")
         };
-        self.0.set(left.ok_or_else(too_many)?);
+        self.left.set(left.ok_or_else(too_many)?);
         Ok(())
     }
 }
@@ -46,6 +62,11 @@ impl Room {
 /// Parses one JSON value, which must be all there is.
 pub(super) fn parse(bytes: &[u8]) -> Result<Node<'_>, String> {
     parse_at(bytes, 0, &Room::of_body())
+}
+
+/// Parses what a webhook answers.
+pub(super) fn parse_review(bytes: &[u8]) -> Result<Node<'_>, String> {
+    parse_at(bytes, 0, &Room::of_review())
 }
 
 /// Parses JSON that is embedded at this depth of something else, and shares the room with it.
@@ -101,7 +122,7 @@ impl<'a> Parser<'a, '_> {
 
     fn nested(&mut self, read: fn(&mut Self) -> Result<Node<'a>, String>) -> Result<Node<'a>, String> {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
+        if self.depth > self.room.deepest {
             return Err("exceeded max depth".into());
         }
         self.at += 1;

@@ -16,10 +16,12 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::handshake::AnyCertificate;
 use crate::user::{AUTHENTICATED, User};
 
 /// For how many days the authority's certificate is good.
@@ -220,7 +222,9 @@ impl Authority {
         roots(&self.certificate)
     }
 
-    /// Returns the TLS settings of a server that asks clients for certificates, and requires them if told so.
+    /// Returns the TLS settings of a server that asks clients for certificates. Who requires them refuses all others in the
+    /// handshake. Who does not takes any: the client has to hold the key, and
+    /// [`ClientCertificates`](super::ClientCertificates) finds out at each request whose it is.
     ///
     /// # Errors
     ///
@@ -233,9 +237,7 @@ impl Authority {
         self.server_config_for(identity, requires, "")
     }
 
-    /// Does what [`server_config`](Self::server_config) does, and takes clients' certificates of other authorities (PEM) as well.
-    /// Then [`ClientCertificates`](super::ClientCertificates) would believe these too: use
-    /// [`CertificatesOf`](super::CertificatesOf).
+    /// Does what [`server_config`](Self::server_config) does, and asks for clients' certificates of other authorities (PEM) as well.
     ///
     /// # Errors
     ///
@@ -248,11 +250,13 @@ impl Authority {
     ) -> Result<Arc<ServerConfig>, AuthorityError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let roots = roots(&format!("{}\n{others}", self.certificate))?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
-        let verifier = if requires { verifier } else { verifier.allow_unauthenticated() };
-        let verifier = verifier
-            .build()
-            .map_err(|error| AuthorityError::Tls(rustls::Error::General(error.to_string())))?;
+        let verifier: Arc<dyn ClientCertVerifier> = if requires {
+            WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+                .build()
+                .map_err(|error| AuthorityError::Tls(rustls::Error::General(error.to_string())))?
+        } else {
+            AnyCertificate::new(&roots, &provider)
+        };
         let (chain, key) = identity.der()?;
         let time: Arc<dyn TimeProvider> = match &self.clock {
             Some(clock) => Arc::new(ClockOfTls(clock.clone())),
@@ -387,8 +391,8 @@ mod tests {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.extensions.insert(PeerCertificate::new(chain[0].clone()));
 
-        let user =
-            ClientCertificates::new(Clock::following_tokio(now)).authenticate(&parts).await.unwrap().unwrap();
+        let known = ClientCertificates::new(authority.certificate(), Clock::following_tokio(now)).unwrap();
+        let user = known.authenticate(&parts).await.unwrap().unwrap();
 
         assert_eq!(user.name, "kubernetes-admin");
         assert_eq!(user.groups, ["system:masters"]);

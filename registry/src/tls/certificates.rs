@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use http::request::Parts;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::hash::fnv1a;
+use rustls::CertificateError;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -15,13 +16,14 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::authority::{AuthorityError, roots};
 use crate::layers::authentication::Authenticator;
+use crate::sparing::cut;
 use crate::user::User;
 
-/// The certificate that a client showed, already verified by TLS, with those that lead from it to an authority. Listeners put it
-/// in a request's extensions. Cheap to clone: all requests of a connection share one.
+/// The certificate that a client showed, with those that may lead from it to an authority. Listeners put it in a request's
+/// extensions. Cheap to clone: all requests of a connection share one.
 ///
-/// TLS verifies a certificate when the connection begins, or not even then if the client resumes a session. So who knows users by
-/// it asks the [`Clock`] at each request whether it is still good.
+/// **Whoever made it may have written anything into it.** TLS has seen that the client holds its key, and nothing else: who signed
+/// it, and whether it is good now, [`ClientCertificates`] finds out at each request.
 #[derive(Debug, Clone)]
 pub struct PeerCertificate(Arc<Shown>);
 
@@ -39,49 +41,25 @@ struct Shown {
 #[derive(Debug)]
 struct Read {
     user: Result<User, String>,
-    own: Period,
-    issuer: Vec<u8>,
-    intermediates: Vec<Link>,
-}
-
-/// An intermediate certificate.
-#[derive(Debug)]
-struct Link {
-    subject: Vec<u8>,
-    issuer: Vec<u8>,
-    period: Period,
-}
-
-/// From when to when a certificate is good, both included, in seconds since 1970.
-#[derive(Debug, Clone, Copy)]
-struct Period(i64, i64);
-
-impl Period {
-    fn of(certificate: &X509Certificate<'_>) -> Self {
-        let validity = certificate.validity();
-        Self(validity.not_before.timestamp(), validity.not_after.timestamp())
-    }
-
-    fn has(self, now: i64) -> bool {
-        (self.0..=self.1).contains(&now)
-    }
+    /// From when to when each of them is good, both included, in seconds since 1970.
+    periods: Vec<(i64, i64)>,
 }
 
 /// What some authorities said of a certificate, and until when that holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Verdict {
-    is_good: bool,
+    said: Result<(), Arc<str>>,
     until: i64,
 }
 
 impl PeerCertificate {
-    /// Takes a certificate that TLS has verified.
+    /// Takes a certificate whose key the client holds.
     #[must_use]
     pub fn new(der: CertificateDer<'static>) -> Self {
         Self::with_intermediates(der, Vec::new())
     }
 
-    /// Takes a certificate that TLS has verified, and the certificates that the client showed with it.
+    /// Takes a certificate whose key the client holds, and the certificates that the client showed with it.
     #[must_use]
     pub fn with_intermediates(
         der: CertificateDer<'static>,
@@ -90,7 +68,7 @@ impl PeerCertificate {
         Self(Arc::new(Shown { der, intermediates, read: OnceLock::new(), asked: Mutex::default() }))
     }
 
-    /// Returns the certificate.
+    /// Returns the certificate, which anybody may have made.
     #[must_use]
     pub fn der(&self) -> &CertificateDer<'static> {
         &self.0.der
@@ -114,51 +92,26 @@ impl PeerCertificate {
         read.as_ref().map_err(Clone::clone)
     }
 
-    /// Checks that the certificate and those that lead from it to an authority are good at this time.
-    fn check_period(&self, now: i64) -> Result<(), String> {
-        let read = self.read()?;
-        if !read.own.has(now) {
-            return Err("the certificate has expired or is not yet valid".into());
-        }
-        // TLS has built the path to an authority. Along it nothing may have ended since.
-        let (mut issuer, mut left) = (&read.issuer, read.intermediates.len());
-        while left > 0 {
-            let mut above = read.intermediates.iter().filter(|link| link.subject == *issuer).peekable();
-            if above.peek().is_none() {
-                break;
-            }
-            let good = above.find(|link| link.period.has(now));
-            let good = good.ok_or("an intermediate certificate has expired or is not yet valid")?;
-            (issuer, left) = (&good.issuer, left - 1);
-        }
-        Ok(())
-    }
-
     /// When next one of the certificates begins or ends to be good.
     fn next_change(&self, now: i64) -> i64 {
         let Ok(read) = self.read() else { return i64::MAX };
-        let periods = read.intermediates.iter().map(|link| link.period).chain([read.own]);
         // A certificate is good until the end of its last second.
-        let changes = periods.flat_map(|Period(from, to)| [from, to.saturating_add(1)]);
+        let changes = read.periods.iter().flat_map(|(from, to)| [*from, to.saturating_add(1)]);
         changes.filter(|change| *change > now).min().unwrap_or(i64::MAX)
     }
 }
 
 fn read(der: &[u8], intermediates: &[CertificateDer<'_>]) -> Result<Read, String> {
+    let period = |certificate: &X509Certificate<'_>| {
+        let validity = certificate.validity();
+        (validity.not_before.timestamp(), validity.not_after.timestamp())
+    };
     let (_, certificate) = X509Certificate::from_der(der).map_err(|error| error.to_string())?;
     // Which ones matter is for who builds the path to say: one that cannot be read leads nowhere.
     let intermediates = intermediates.iter().filter_map(|der| X509Certificate::from_der(der).ok());
-    let intermediates = intermediates.map(|(_, certificate)| Link {
-        subject: certificate.subject().as_raw().to_vec(),
-        issuer: certificate.issuer().as_raw().to_vec(),
-        period: Period::of(&certificate),
-    });
-    Ok(Read {
-        user: user(&certificate),
-        own: Period::of(&certificate),
-        issuer: certificate.issuer().as_raw().to_vec(),
-        intermediates: intermediates.collect(),
-    })
+    let mut periods: Vec<_> = intermediates.map(|(_, certificate)| period(&certificate)).collect();
+    periods.push(period(&certificate));
+    Ok(Read { user: user(&certificate), periods })
 }
 
 fn user(certificate: &X509Certificate<'_>) -> Result<User, String> {
@@ -174,28 +127,6 @@ fn user(certificate: &X509Certificate<'_>) -> Result<User, String> {
     let name = name.filter(|name| !name.is_empty()).ok_or("the certificate names nobody")?;
     let groups = subject.iter_organization().filter_map(|group| text(group).ok());
     Ok(User { name, groups: groups.collect(), ..User::default() })
-}
-
-/// Knows users by their certificates: the common name is the user's, each organisation a group. A certificate counts until it
-/// expires, however long its connection lives.
-#[derive(Debug)]
-pub struct ClientCertificates(Clock);
-
-impl ClientCertificates {
-    /// Takes whatever certificates TLS has verified, as long as they are good by this clock.
-    #[must_use]
-    pub fn new(clock: Clock) -> Self {
-        Self(clock)
-    }
-}
-
-#[async_trait]
-impl Authenticator for ClientCertificates {
-    async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
-        let Some(certificate) = parts.extensions.get::<PeerCertificate>() else { return Ok(None) };
-        certificate.check_period(self.0.now().as_second())?;
-        certificate.user().map(Some)
-    }
 }
 
 /// Some certificate authorities, which can be replaced by others: for an authenticator that knows users by certificates of theirs.
@@ -248,31 +179,49 @@ impl Authorities {
         Ok(())
     }
 
-    /// Whether one of them, or somebody whom they let sign, has signed a certificate that is good now. As signatures do not
+    /// Checks that one of them, or somebody whom they let sign, has signed a certificate that is good now. As signatures do not
     /// change, that is found out once for a connection, and again when one of its certificates begins or ends to be good.
-    pub(super) fn have_signed(&self, certificate: &PeerCertificate) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// Why it is no good.
+    pub(super) fn check(&self, certificate: &PeerCertificate) -> Result<(), String> {
         let now = self.clock.now().as_second();
         let issuers = self.issuers.read().expect("no holder panics").clone();
         let mut asked = certificate.0.asked.lock().expect("nothing panics while it holds a certificate");
-        if let Some(verdict) = asked.get(&issuers.id).filter(|verdict| now < verdict.until) {
-            return verdict.is_good;
-        }
-        let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or_default()));
-        let verified =
-            issuers.verifier.verify_client_cert(certificate.der(), &certificate.0.intermediates, at);
-        let verdict = Verdict { is_good: verified.is_ok(), until: certificate.next_change(now) };
-        asked.insert(issuers.id, verdict);
-        verdict.is_good
+        let known = asked.get(&issuers.id).filter(|verdict| now < verdict.until).cloned();
+        let verdict = known.unwrap_or_else(|| {
+            let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(now).unwrap_or_default()));
+            let verified =
+                issuers.verifier.verify_client_cert(certificate.der(), &certificate.0.intermediates, at);
+            let said = verified.map(|_| ()).map_err(|error| why(&error).into());
+            let verdict = Verdict { said, until: certificate.next_change(now) };
+            asked.insert(issuers.id, verdict.clone());
+            verdict
+        });
+        verdict.said.map_err(|why| why.to_string())
     }
 }
 
-/// Knows users by their certificates as [`ClientCertificates`] does, but only by those of some authorities: for listeners that
-/// trust others too.
-#[derive(Debug)]
-pub struct CertificatesOf(Authorities);
+/// Says why a certificate is no good.
+fn why(error: &rustls::Error) -> String {
+    match error {
+        // The signature is checked by the key of whatever authority has the issuer's name.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => "no authority of this cluster has signed it".into(),
+        other => other.to_string(),
+    }
+}
 
-impl CertificatesOf {
-    /// Takes certificates of these authorities (PEM).
+/// Knows users by their certificates: the common name is the user's, each organisation a group. A certificate counts if one of
+/// some authorities has signed it, and until it expires, however long its connection lives and however its TLS session was
+/// resumed.
+#[derive(Debug)]
+pub struct ClientCertificates(Authorities);
+
+impl ClientCertificates {
+    /// Takes certificates of these authorities (PEM), as long as they are good by this clock.
     ///
     /// # Errors
     ///
@@ -283,10 +232,13 @@ impl CertificatesOf {
 }
 
 #[async_trait]
-impl Authenticator for CertificatesOf {
+impl Authenticator for ClientCertificates {
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
-        let certificate = parts.extensions.get::<PeerCertificate>();
-        let certificate = certificate.filter(|certificate| self.0.have_signed(certificate));
-        certificate.map(PeerCertificate::user).transpose()
+        let Some(certificate) = parts.extensions.get::<PeerCertificate>() else { return Ok(None) };
+        if let Err(why) = self.0.check(certificate) {
+            let name = certificate.common_name().unwrap_or_default();
+            return Err(format!("the certificate of {:?} is no good: {why}", cut(&name)));
+        }
+        certificate.user().map(Some)
     }
 }

@@ -6,6 +6,7 @@
 
 mod authority;
 mod certificates;
+mod handshake;
 mod kubeconfig;
 mod open_id;
 mod request_headers;
@@ -16,7 +17,7 @@ mod token_keys;
 
 pub(crate) use authority::roots;
 pub use authority::{Authority, AuthorityError, Identity};
-pub use certificates::{Authorities, CertificatesOf, ClientCertificates, PeerCertificate};
+pub use certificates::{Authorities, ClientCertificates, PeerCertificate};
 pub use kubeconfig::kubeconfig;
 pub use open_id::{OpenId, OpenIdError};
 pub use request_headers::RequestHeaders;

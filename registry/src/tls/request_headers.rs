@@ -16,8 +16,8 @@ use crate::user::User;
 /// Knows users by headers (`X-Remote-User`, `X-Remote-Group`, `X-Remote-Extra-`…) of a proxy that shows a certificate of an
 /// authority of its own. From anybody else the headers mean nothing.
 ///
-/// The listener has to trust that authority too ([`Authority::server_config_for`](super::Authority::server_config_for)); users
-/// with certificates are then to be known by [`CertificatesOf`](super::CertificatesOf), since a proxy's certificate names no user.
+/// The authority has to be none of those of [`ClientCertificates`](super::ClientCertificates), since a proxy's certificate names no
+/// user. The listener should name it to clients too ([`Authority::server_config_for`](super::Authority::server_config_for)).
 #[derive(Debug)]
 pub struct RequestHeaders {
     authorities: Authorities,
@@ -101,7 +101,8 @@ impl Authenticator for RequestHeaders {
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
         let Some(user) = self.named(&parts.headers) else { return Ok(None) };
         let Some(certificate) = parts.extensions.get::<PeerCertificate>() else { return Ok(None) };
-        if !self.authorities.have_signed(certificate) {
+        // Whoever shows another's certificate is no proxy, and may well be a user.
+        if self.authorities.check(certificate).is_err() {
             return Ok(None);
         }
         let name = certificate.common_name()?;

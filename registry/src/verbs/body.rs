@@ -133,7 +133,7 @@ pub(super) fn yaml_options() -> serde_saphyr::Options {
 /// Says what is wrong with YAML.
 pub(super) fn yaml_problem(error: &serde_saphyr::Error) -> String {
     if holds_too_much(error) {
-        return format!("too many values: {MAX_YAML_NODES} are allowed in YAML, keys among them");
+        return format!("{}: {MAX_YAML_NODES} are allowed in YAML, keys among them", schema::TOO_MANY);
     }
     error.without_snippet().to_string()
 }
@@ -152,7 +152,7 @@ fn holds_too_much(error: &serde_saphyr::Error) -> bool {
 /// # Errors
 ///
 /// What is wrong with the text.
-pub(super) fn yaml_to_json(text: &[u8]) -> std::result::Result<Vec<u8>, String> {
+pub(crate) fn yaml_to_json(text: &[u8]) -> std::result::Result<Vec<u8>, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
     let value: Value =
         serde_saphyr::from_str_with_options(text, yaml_options()).map_err(|error| yaml_problem(&error))?;

@@ -38,6 +38,7 @@ use crate::user::User;
 use crate::websocket::{Asked, Sockets};
 use crate::write::Target;
 
+pub(crate) use body::yaml_to_json;
 pub(crate) use respond::{document as respond_document, no_such_page};
 
 /// A request for a resource, taken apart.

@@ -16,7 +16,6 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use quarterdeck_core::component::Stop;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
@@ -25,6 +24,7 @@ pub(crate) use sockets::Sockets;
 pub(crate) use token::take_token;
 
 use crate::body::Body;
+use crate::listener::Place;
 use crate::status::{Result, Status};
 
 /// A WebSocket on what was an HTTP connection.
@@ -56,8 +56,8 @@ pub(crate) fn end_connection(answer: &mut Response<Body>) {
 /// listener.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
-    /// The place, which is free again when the last holder is gone.
-    pub(crate) place: Arc<OwnedSemaphorePermit>,
+    /// The place, which is free again when the last clone is gone.
+    pub(crate) place: Arc<Place>,
     /// Fires when the listener stops.
     pub(crate) stop: Stop,
 }
@@ -101,8 +101,11 @@ impl Asked {
         let held = Box::pin(async move {
             match connection {
                 Some(Connection { place, mut stop }) => {
-                    stop.or(begin).await;
-                    drop(place);
+                    tokio::select! {
+                        biased;
+                        () = place.has_been_cut_off() => {}
+                        _ = stop.or(begin) => {}
+                    }
                 }
                 None => begin.await,
             }

@@ -51,15 +51,15 @@ impl Cluster {
 
     /// Starts a server and the controllers. There is a bootstrap token, and no roles are bound.
     pub(super) async fn with_clock(clock: Clock) -> Self {
+        let authority = Arc::new(Authority::new(clock.now()).unwrap());
         let server = ApiServer::builder(MemoryStorage::new())
             .clock(clock.clone())
             .random(Random::seeded(1))
-            .authenticator(ClientCertificates::new(clock.clone()))
+            .authenticator(ClientCertificates::new(authority.certificate(), clock.clone()).unwrap())
             .authenticator(BootstrapTokens::new(clock.clone()))
             .start()
             .await
             .unwrap();
-        let authority = Arc::new(Authority::new(clock.now()).unwrap());
         let context = Context::new(server.client(), clock.clone(), Random::seeded(2));
         let mut cluster = Self { server, clock, authority, running: Vec::new() };
         cluster.run(CertificateApprovingController::new(&context));

@@ -16,6 +16,7 @@ use kube::api::{Api, PostParams};
 use kube::client::Body;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use quarterdeck_agent::certificates::{Credential, Join, Joined};
+use quarterdeck_core::metrics::Metrics;
 use serde_json::json;
 use tempfile::{TempDir, tempdir};
 use tokio::task::JoinSet;
@@ -200,10 +201,20 @@ async fn a_node_that_nobody_knows_any_more_joins_again_as_at_first() {
 async fn a_renewal_that_is_denied_is_asked_for_again_once_the_request_is_gone() {
     let (mut cluster, shown) = (Cluster::start().await, Shown::default());
     cluster.welcome_once().await;
-    let place = tempdir().unwrap();
-    let join = cluster.join("node-1", place.path(), &shown).lifetime(3600 * SECOND);
+    let (place, metrics) = (tempdir().unwrap(), Metrics::new());
+    let told = |name: &str| {
+        let text = metrics.answer(None).text;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok()).unwrap()
+    };
+    let (left, errors) = (
+        || told("kubelet_certificate_manager_client_ttl_seconds"),
+        || told("kubelet_certificate_manager_client_expiration_renew_errors"),
+    );
+    let join = cluster.join("node-1", place.path(), &shown).lifetime(3600 * SECOND).metrics(&metrics);
     let node = join.bootstrap(cluster.with_token(TOKEN)).run().await.unwrap();
     tokio::time::sleep(1800 * SECOND).await;
+    assert!((1700.0..=1800.0).contains(&left()), "{}", left());
+    assert!(errors() < 1.0);
     cluster.run(node.rotation);
     let signer = "kubernetes.io/kube-apiserver-client-kubelet";
     let name = cluster.until_asked(signer).await.metadata.name.unwrap();
@@ -211,10 +222,12 @@ async fn a_renewal_that_is_denied_is_asked_for_again_once_the_request_is_gone() 
     cluster.decide(&name, "Denied").await;
     tokio::time::sleep(120 * SECOND).await;
     assert_eq!(cluster.asked().await.len(), 2, "a denial is not answered with another request");
+    assert!((1.0..2.0).contains(&errors()), "{}", errors());
     cluster.requests().delete(&name, &kube::api::DeleteParams::default()).await.unwrap();
     let again = cluster.until_asked(signer).await.metadata.name.unwrap();
     cluster.decide(&again, "Approved").await;
 
     until_replaced(&cluster, &shown, 1).await;
     assert_eq!(who(&node.client).await.unwrap().0, "system:node:node-1");
+    until("the new certificate to be told of", async || (left() > 3400.0).then_some(())).await;
 }

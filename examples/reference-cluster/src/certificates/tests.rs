@@ -50,7 +50,7 @@ async fn a_part_goes_on_beyond_the_end_of_its_first_certificate() {
     let authority = Arc::new(Authority::new(clock.now()).unwrap().with_clock(clock.clone()));
     let server = ApiServer::builder(MemoryStorage::new())
         .clock(clock.clone())
-        .authenticator(ClientCertificates::new(clock.clone()))
+        .authenticator(ClientCertificates::new(authority.certificate(), clock.clone()).unwrap())
         .start()
         .await
         .unwrap();

@@ -1,7 +1,7 @@
 //! A server behind TLS, and the clients that reach it.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::{Request, header};
 use kube::client::{Body, ClientBuilder};
@@ -21,18 +21,30 @@ use tower::util::MapRequestLayer;
 /// The address of loopback that no other test listens on: a port that a front leaves for a moment stays free.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
 
+/// The authority of this program's servers, which has to be known before they are made.
+pub(crate) fn authority() -> Arc<Authority> {
+    static ONE: LazyLock<Arc<Authority>> =
+        LazyLock::new(|| Arc::new(Authority::new(Clock::system().now()).unwrap()));
+    ONE.clone()
+}
+
+/// Knows users by the certificates of that authority.
+fn certificates() -> ClientCertificates {
+    ClientCertificates::new(authority().certificate(), Clock::system()).unwrap()
+}
+
 /// What a server is reached through.
 pub(crate) struct Front {
-    authority: Authority,
+    authority: Arc<Authority>,
     identity: Identity,
     address: SocketAddr,
     listener: Option<(StopSignal, JoinSet<()>)>,
 }
 
 impl Front {
-    /// Opens a front with an authority of its own.
+    /// Opens a front.
     pub(crate) async fn of(server: &ApiServer) -> Self {
-        let authority = Authority::new(Clock::system().now()).unwrap();
+        let authority = authority();
         let identity = authority.server("kube-apiserver", &[ADDRESS.to_string()]).unwrap();
         let mut front = Self { authority, identity, address: (ADDRESS, 0).into(), listener: None };
         front.open(server).await;
@@ -110,18 +122,13 @@ impl Requests {
 
 /// An API server alone that knows users by their certificates.
 pub(crate) async fn server(storage: Arc<dyn Storage>) -> ApiServer {
-    ApiServer::builder_shared(storage)
-        .authenticator(ClientCertificates::new(Clock::system()))
-        .start()
-        .await
-        .unwrap()
+    ApiServer::builder_shared(storage).authenticator(certificates()).start().await.unwrap()
 }
 
 /// A cluster whose API server knows users by their certificates.
 pub(crate) async fn cluster(with: impl FnOnce(ControlPlaneBuilder) -> ControlPlaneBuilder) -> Cluster {
     let builder = ControlPlane::builder(MemoryStorage::new()).random(Random::seeded(1));
-    let builder =
-        with(builder).api_server(|server| server.authenticator(ClientCertificates::new(Clock::system())));
+    let builder = with(builder).api_server(|server| server.authenticator(certificates()));
     let cluster = builder.build().unwrap().start().await.unwrap();
     cluster.ready().await.unwrap();
     cluster

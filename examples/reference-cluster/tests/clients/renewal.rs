@@ -115,7 +115,7 @@ fn pem(text: &str) -> Vec<u8> {
 #[tokio::test]
 async fn connections_that_showed_the_old_certificate_end_before_it_does_and_nothing_else_notices() {
     let (clock, relay) = (Clock::system(), Relay::default());
-    let authority = Arc::new(Authority::new(clock.now()).unwrap());
+    let authority = front::authority();
     let server = front::server(Arc::new(MemoryStorage::new())).await;
     let mut running = Running(Vec::new(), JoinSet::new());
     let own = authority.server("kube-apiserver", &["127.0.0.1".to_owned()]).unwrap();

@@ -17,7 +17,7 @@ use crate::disk;
 use crate::figures::Figures;
 use crate::load::Work;
 use crate::process::Child;
-pub(crate) use neighbour::{burn, flood};
+pub(crate) use neighbour::{burn, crowd, flood};
 
 /// How much more memory than before a server may hold when an attack is over, in KiB.
 const MORE: f64 = 64.0 * 1024.0;
@@ -43,6 +43,11 @@ pub(crate) fn slow(figures: &mut Figures, divisor: usize) -> Result<(), BoxError
 /// Floods a server while an agent renews its lease.
 pub(crate) fn leases(figures: &mut Figures, divisor: usize) -> Result<(), BoxError> {
     outlasts(figures, "a flood beside leases", |server, figures| neighbour::leases(server, figures, divisor))
+}
+
+/// Takes all places of a server while an agent renews its lease.
+pub(crate) fn places(figures: &mut Figures, divisor: usize) -> Result<(), BoxError> {
+    outlasts(figures, "a crowd beside leases", |server, figures| neighbour::places(server, figures, divisor))
 }
 
 /// Floods a server from half a core while another client asks.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use quarterdeck_core::component::BoxError;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -19,9 +20,14 @@ use crate::load::Work;
 use crate::objects::MAPS;
 use crate::process::Child;
 use crate::rate::Rate;
+use crate::serve::PLACES;
 
 /// How many lists a flood has under way.
 const FLOOD: usize = 64;
+/// How many watches a crowd holds, each on a connection of its own: more than there are places.
+const CROWD: usize = PLACES + 500;
+/// How long it may take until a crowd has taken all places.
+const FILLED: Duration = Duration::from_secs(60);
 /// How long a flood lasts at most.
 const LIFE: Duration = Duration::from_secs(120);
 /// How often a lease is renewed, and what a renewal may take: upstream's elector gives up after this long.
@@ -39,34 +45,61 @@ const PROCESSORS: &str = "/sys/fs/cgroup/cpu";
 
 /// An agent renews its lease while another client floods.
 pub(super) fn leases(server: &Child, figures: &mut Figures, divisor: usize) -> Result<(), BoxError> {
-    let client = Client::new(&server.agent())?;
+    let flood = server.aside("flood", How::Certificate)?;
+    let times = renew(&Client::new(&server.agent())?, RENEWALS / divisor, false)?;
+    drop(flood);
+    figures.times("renewals of a lease beside a flood", "attack", Rate::of(times.iter().sum(), times, 0));
+    Ok(())
+}
+
+/// An agent renews its lease, each time on a new connection, while another client takes all places and more.
+pub(super) fn places(server: &Child, figures: &mut Figures, divisor: usize) -> Result<(), BoxError> {
+    let crowd = server.aside("crowd", How::Certificate)?;
+    let begin = Instant::now();
+    while server.open_files()? < PLACES {
+        if begin.elapsed() > FILLED {
+            return Err(format!("{} files are open, and not {PLACES}", server.open_files()?).into());
+        }
+        std::thread::sleep(EVERY);
+    }
+    let times = renew(&Client::new(&server.agent())?, RENEWALS / divisor, true)?;
+    drop(crowd);
+    figures.times("renewals of a lease beside a crowd", "attack", Rate::of(times.iter().sum(), times, 0));
+    Ok(())
+}
+
+/// Renews a lease so many times, on one connection or on a new one each time, and returns how long each took.
+fn renew(client: &Client, count: usize, is_new: bool) -> Result<Vec<Duration>, BoxError> {
     let lease = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": "n", "namespace": "kube-node-lease"}, "spec": {"holderIdentity": "n"},
     });
-    let flood = server.aside("flood", How::Certificate)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let times = runtime.block_on(async {
-        let mut connection = client.connect().await?;
+    runtime.block_on(async {
+        let mut connection = None;
         let mut renew = client.request("POST", LEASES, &lease.to_string());
         let mut times = Vec::new();
         let mut every = tokio::time::interval(EVERY);
-        for _ in 0..(RENEWALS / divisor).max(3) {
+        for _ in 0..count.max(3) {
             every.tick().await;
             let begin = Instant::now();
-            timeout(DEADLINE, connection.ask(&renew))
-                .await
-                .map_err(|_| "a lease was not renewed in time")??;
+            let renewed = async {
+                let mut known = match connection.take() {
+                    Some(known) => known,
+                    None => client.connect().await?,
+                };
+                known.ask(&renew).await?;
+                Ok::<_, BoxError>(known)
+            };
+            let renewed = timeout(DEADLINE, renewed).await;
+            connection = Some(renewed.map_err(|_| "a lease was not renewed in time")??).filter(|_| !is_new);
             times.push(begin.elapsed());
             let patch = json!({"spec": {"leaseTransitions": times.len()}});
             let patch = ("application/merge-patch+json", &*patch.to_string());
             renew = client.request_of("PATCH", &format!("{LEASES}/n"), patch);
         }
-        Ok::<_, BoxError>(times)
-    })?;
-    drop(flood);
-    figures.times("renewals of a lease beside a flood", "attack", Rate::of(times.iter().sum(), times, 0));
-    Ok(())
+        Ok(times)
+    })
 }
 
 /// A client asks while another floods the server from half a core, and while a process burns as much.
@@ -140,6 +173,32 @@ pub(crate) fn burn() -> Result<(), BoxError> {
         std::hint::spin_loop();
     }
     Ok(())
+}
+
+/// Holds watches, each on a connection of its own, and takes another for each that ends, until standard input ends.
+pub(crate) fn crowd(access: &Access) -> Result<(), BoxError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let watch: Arc<[u8]> = Client::new(access)?.request("GET", &format!("{MAPS}?watch=true"), "").into();
+        let dialer = access.dialer(b"http/1.1")?;
+        let over = until_alone()?;
+        let mut watches = JoinSet::new();
+        for _ in 0..CROWD {
+            let (watch, dialer, over) = (watch.clone(), dialer.clone(), over.clone());
+            watches.spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    let Ok(mut stream) = dialer.dial().await else { continue };
+                    // The server may cut it off at any time.
+                    let _ = stream.write_all(&watch).await;
+                    let _ = stream.flush().await;
+                    let mut told = [0; 1024];
+                    while matches!(stream.read(&mut told).await, Ok(read) if read > 0) {}
+                }
+            });
+        }
+        let _ = timeout(LIFE, watches.join_all()).await;
+        Ok(())
+    })
 }
 
 /// Lists as fast as it can on many connections, whatever the answers are, until standard input ends.

@@ -1,7 +1,7 @@
 //! Calling a webhook: one POST over HTTP/1.1 and TLS.
 //!
-//! Each call has a connection of its own, and there are no more than [`MOST_CALLS`] at a time. Answers are bounded, and a
-//! redirect is an answer like any other that is no review: it is never followed.
+//! Each call has a connection of its own, and there are no more than [`MOST_CALLS`] at a time. Answers are bounded, in bytes and in
+//! values, and a redirect is an answer like any other that is no review: it is never followed.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::refusal::Why;
 use super::target::Place;
 use crate::cache::World;
+use crate::schema;
 
 /// How many calls go on at a time; others wait for their turn.
 const MOST_CALLS: usize = 256;
@@ -82,7 +83,7 @@ impl Answered {
         if !(200..=206).contains(&self.code) {
             return Err(self.refusal());
         }
-        serde_json::from_slice(&self.body)
+        schema::parse_review(&self.body)
             .map_err(|error| format!("couldn't get version/kind; json parse error: {error}").into())
     }
 
@@ -91,7 +92,7 @@ impl Answered {
     /// (CVE-2020-8561 is of this class): so only what says of itself that it is a Status is shown, and everything else is as
     /// unknown as what upstream cannot show. None of it is logged: who echoes what it is sent would put secrets there.
     fn refusal(&self) -> Why {
-        let status: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        let status = schema::parse_review(&self.body).unwrap_or_default();
         let is_status = status["kind"] == "Status" && status["apiVersion"] == "v1";
         if let Some(message) = status["message"].as_str().filter(|message| is_status && !message.is_empty()) {
             let shown: String = message.chars().take(LONGEST_MESSAGE).collect();
