@@ -164,7 +164,7 @@ pub(crate) struct ServerOptions {
     pub(crate) access: AccessOptions,
 }
 
-/// Which etcd cluster objects are kept in, if any. The names are those of kube-apiserver.
+/// Which etcd cluster objects are kept in, if any. The names are those of kube-apiserver, which knows no user of etcd's.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "etcd")]
 #[cfg_attr(not(feature = "etcd"), allow(dead_code, reason = "a binary without etcd only refuses them"))]
@@ -182,6 +182,12 @@ pub(crate) struct EtcdArguments {
     /// The key of that certificate (PEM).
     #[arg(long, value_name = "FILE", requires_all = ["etcd_servers", "etcd_certfile"])]
     pub(crate) etcd_keyfile: Option<PathBuf>,
+    /// The user of etcd's to log in as.
+    #[arg(long, value_name = "NAME", requires_all = ["etcd_servers", "etcd_password_file"])]
+    pub(crate) etcd_username: Option<String>,
+    /// A file with that user's password, on its first line.
+    #[arg(long, value_name = "FILE", requires_all = ["etcd_servers", "etcd_username"])]
+    pub(crate) etcd_password_file: Option<PathBuf>,
     /// What the keys in etcd begin with.
     #[arg(long, value_name = "PREFIX", default_value = "/registry")]
     pub(crate) etcd_prefix: String,

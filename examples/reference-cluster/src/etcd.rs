@@ -29,8 +29,21 @@ pub(crate) async fn open(arguments: &EtcdArguments) -> Result<Arc<dyn Storage>> 
         let (certificate, key) = (read("--etcd-certfile", certificate)?, read("--etcd-keyfile", key)?);
         options = options.client_certificate(certificate, key);
     }
+    if let (Some(name), Some(path)) = (&arguments.etcd_username, &arguments.etcd_password_file) {
+        options = options.user(name, password(&read("--etcd-password-file", path)?, path)?);
+    }
     let storage = EtcdStorage::connect(options).await;
     Ok(Arc::new(storage.map_err(|error| Failure::because("cannot open the store (--etcd-servers)", &error))?))
+}
+
+/// Returns the first line of a file, which is a password.
+#[cfg(feature = "etcd")]
+fn password(file: &[u8], path: &std::path::Path) -> Result<String> {
+    let line = std::str::from_utf8(file).ok().and_then(|text| text.lines().next());
+    line.filter(|line| !line.is_empty()).map(str::to_owned).ok_or_else(|| {
+        let path = path.display();
+        crate::error::Failure::new(format!("{path} has no password on its first line (--etcd-password-file)"))
+    })
 }
 
 /// Returns what comes before the store's own keys, which begin with `/registry`.
@@ -59,6 +72,18 @@ pub(crate) async fn open(_: &EtcdArguments) -> Result<Arc<dyn Storage>> {
 #[cfg(all(test, feature = "etcd"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_password_is_the_first_line() {
+        let path = std::path::Path::new("/etc/secret");
+
+        assert_eq!(password(b"a b c\nwhat it is for\n", path).expect("it is one"), "a b c");
+        assert_eq!(password(b" x ", path).expect("it is one"), " x ");
+        for file in [&b""[..], b"\nx", b"\xff"] {
+            let refused = password(file, path).expect_err("it is none").to_string();
+            assert_eq!(refused, "/etc/secret has no password on its first line (--etcd-password-file)");
+        }
+    }
 
     #[test]
     fn the_prefix_ends_with_what_all_keys_begin_with() {

@@ -94,7 +94,8 @@ async fn a_user_needs_the_password_and_rights_for_the_prefix_only() {
     let etcd = Etcd::single();
     let endpoint = etcd.endpoint(0);
     let mut root = etcd.until("a connection", async || Client::connect([&endpoint], None).await.ok()).await;
-    etcd.until("a leader", async || root.user_add("root", "root", None).await.ok()).await;
+    etcd.until("a leader", async || root.get("x", None).await.ok()).await;
+    root.user_add("root", "root", None).await.unwrap();
     root.role_add("root").await.ok();
     root.user_grant_role("root", "root").await.unwrap();
     root.user_add("server", "secret", None).await.unwrap();

@@ -54,6 +54,51 @@ async fn two_servers_on_one_etcd_are_one_cluster_and_either_can_go() {
 }
 
 #[tokio::test]
+async fn a_server_logs_in_to_etcd_with_the_password_of_a_file() {
+    let _turn = turn();
+    let (place, data) = (Place::here(), data());
+    let etcd = Etcd::single();
+    let endpoint = etcd.endpoint(0);
+    let etcdctl = format!("ETCDCTL_API=3 etcdctl --endpoints {endpoint}");
+    etcd.until("a leader", async || place.sh(&format!("{etcdctl} get x")).await.success.then_some(())).await;
+    for command in [
+        "user add root:root",
+        "role add root",
+        "user grant-role root root",
+        "user add server:'a secret'",
+        "role add server",
+        "role grant-permission server readwrite --prefix=true /registry/",
+        "user grant-role server server",
+        "auth enable",
+    ] {
+        place.ask(&format!("{etcdctl} {command}")).await;
+    }
+    let file = |name: &str, text: &str| {
+        let path = data.path().join(name);
+        fs::write(&path, text).expect("files can be written");
+        path.to_str().expect("it is text").to_owned()
+    };
+    let (right, wrong, empty) = (file("right", "a secret\n"), file("wrong", "secret\n"), file("empty", ""));
+    let (directory, listen) = (file("data", ""), free_address());
+    fs::remove_file(&directory).expect("it was made just now");
+    let arguments = ["apiserver", "--etcd-servers", &endpoint, "--data", &directory, "--listen", &listen];
+    let login =
+        |file| [&arguments[..], &["--etcd-username", "server", "--etcd-password-file", file]].concat();
+
+    refuses(&place, &[], &arguments, &["etcd refuses the user"]).await;
+    refuses(&place, &[], &login(&wrong), &["etcd refuses the user"]).await;
+    refuses(&place, &[], &login(&empty), &[&empty, "has no password on its first line"]).await;
+    let running = Running::ready(&place, &login(&right)).await;
+
+    let kubectl = Kubectl::new(&place, &data.path().join("data/kubeconfig"));
+    kubectl.run("create configmap greeting --from-literal=text=hello").await;
+    let get =
+        format!("{etcdctl} --user 'server:a secret' get --prefix --keys-only /registry/configmaps/default/");
+    assert_eq!(place.ask(&get).await.trim(), "/registry/configmaps/default/greeting");
+    running.stop(&place).await;
+}
+
+#[tokio::test]
 async fn an_etcd_that_cannot_be_used_is_named_with_what_to_do() {
     let _turn = turn();
     let (place, data) = (Place::here(), data());
