@@ -402,6 +402,31 @@ async fn a_full_disk_stops_nobody() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_copied_and_cut_is_written_from_its_beginning() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let file = AuditFile::open(&path).unwrap();
+    let written = async |events: &str| {
+        let is_there = async {
+            while std::fs::read_to_string(&path).unwrap() != events {
+                tokio::task::yield_now().await;
+            }
+        };
+        let came = tokio::time::timeout(Duration::from_secs(30), is_there).await;
+        assert!(came.is_ok(), "{:?}", std::fs::read_to_string(&path));
+    };
+    file.record(br#"{"one":1}"#.to_vec());
+    written("{\"one\":1}\n").await;
+
+    // What `copytruncate` of logrotate does.
+    std::fs::copy(&path, directory.path().join("audit.log.1")).unwrap();
+    std::fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
+    file.record(br#"{"two":2}"#.to_vec());
+
+    written("{\"two\":2}\n").await;
+}
+
+#[tokio::test]
 async fn a_request_is_called_what_its_client_calls_it_if_that_is_short_and_can_be_seen() {
     let server = ApiServer::in_memory().await.unwrap();
     let longest = "x".repeat(64);

@@ -416,7 +416,7 @@ async fn a_policy_that_fails_is_logged_without_what_was_written() {
         ),
         (json!({"validations": fails, "matchConditions": unmet}), json!({}), ""),
         (
-            json!({"auditAnnotations": [{"key": "k", "valueExpression": "1"}]}),
+            json!({"auditAnnotations": [{"key": "k", "valueExpression": "object.metadata"}]}),
             json!({}),
             "at=\"auditAnnotations[0]\"",
         ),
