@@ -22,7 +22,7 @@ use crate::load::Work;
 use crate::process;
 use crate::rate::Rate;
 
-/// Over so many connections etcd answers more than over one, and not less than over any other number.
+/// Over how many connections puts are sent: one alone would be one core's work for etcd.
 const CONNECTIONS: usize = 8;
 /// No load takes longer than this.
 const PATIENCE: Duration = Duration::from_secs(200);
