@@ -449,7 +449,7 @@ async fn a_request_is_called_what_its_client_calls_it_if_that_is_short_and_can_b
 }
 
 #[tokio::test]
-async fn a_body_of_more_values_than_the_server_takes_is_left_out() {
+async fn a_body_of_more_values_than_the_server_takes_is_not_told() {
     let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Request}]").await;
     let services = "/api/v1/namespaces/default/services";
     for body in [format!("[{}0]", "0,".repeat(500_000)), format!("[{}0]", "{\"\":0},".repeat(300_000))] {
@@ -462,6 +462,5 @@ async fn a_body_of_more_values_than_the_server_takes_is_left_out() {
         drop(answer);
         let event = events.one();
         assert_eq!(event["requestObject"], Value::Null);
-        assert_eq!(event["annotations"]["audit.k8s.io/truncated"], "true");
     }
 }

@@ -76,7 +76,10 @@ async fn a_node_s_first_certificate_and_each_that_follows_need_nobody_s_word_whe
     let newcomer = User::new("system:bootstrap:abcdef").group("system:bootstrappers");
     ask(&cluster, newcomer, "first", "node-1", &GOOD).await;
     ask(&cluster, User::node("node-1"), "own", "node-1", &GOOD).await;
-    ask(&cluster, User::node("node-1"), "other", "node-2", &GOOD).await;
+    // Agents may not even ask for others' (NodeRestriction).
+    bind(&cluster, "ask-too", "system:node-bootstrapper", "renewers").await;
+    bind(&cluster, "later-too", &format!("{ROLES}:selfnodeclient"), "renewers").await;
+    ask(&cluster, User::new("stranger").group("renewers"), "other", "node-2", &GOOD).await;
 
     for (name, message) in [
         ("first", "Auto approving kubelet client certificate after SubjectAccessReview."),
@@ -89,7 +92,7 @@ async fn a_node_s_first_certificate_and_each_that_follows_need_nobody_s_word_whe
         assert_eq!(said(&request, "Approved").as_deref(), Some(message), "{request:#}");
     }
     let other = cluster.get(REQUEST, "other").await.unwrap();
-    assert!(other["status"]["conditions"].is_null(), "an agent asks for itself only: {other:#}");
+    assert!(other["status"]["conditions"].is_null(), "who may renew renews its own: {other:#}");
 }
 
 /// Decides on a request, as `kubectl certificate` does.

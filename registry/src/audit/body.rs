@@ -136,3 +136,23 @@ fn drop_managed_fields(value: &mut Value) {
         drop_managed_fields(item);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_more_values_than_a_body_may_have_is_too_long() {
+        let told = |body: String| {
+            let tee = Tee::default();
+            tee.see(&body.into());
+            tee.told(&Kind::default(), false)
+        };
+
+        assert!(matches!(told("[0]".into()), Told::All(_)));
+        assert!(matches!(told("[".into()), Told::Nothing));
+        for many in [format!("[{}0]", "0,".repeat(500_000)), format!("[{}0]", "{\"\":0},".repeat(300_000))] {
+            assert!(matches!(told(many), Told::TooLong));
+        }
+    }
+}
