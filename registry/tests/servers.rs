@@ -14,7 +14,8 @@ use quarterdeck_core::storage::{Change, Revision, Storage};
 use quarterdeck_core::testing::storage::{FaultPlan, FaultyStorage};
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, MemoryStorage};
 use serde_json::{Value, json};
-use support::{Watch, call};
+use support::watch::Watch;
+use support::{call, create, get, revision};
 use tokio::time::sleep;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -30,22 +31,6 @@ fn builder(storage: impl Storage) -> ApiServerBuilder {
 
 async fn at(storage: &MemoryStorage, address: &str) -> ApiServer {
     builder(storage.clone()).advertise_address(address.parse().unwrap()).start().await.unwrap()
-}
-
-async fn get(server: &ApiServer, path: &str) -> Value {
-    let (code, body) = call(server, "GET", path, Value::Null).await;
-    assert_eq!(code, StatusCode::OK, "{path}: {body}");
-    body
-}
-
-async fn create(server: &ApiServer, path: &str, object: Value) -> Value {
-    let (code, body) = call(server, "POST", path, object).await;
-    assert_eq!(code, StatusCode::CREATED, "{path}: {body}");
-    body
-}
-
-fn revision(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
 }
 
 fn items(list: &Value) -> impl Iterator<Item = &Value> {

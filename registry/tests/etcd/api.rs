@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::server::Etcd;
-use crate::support::{Watch, call};
+use crate::support::watch::Watch;
+use crate::support::{call, create, get, revision};
 use crate::{connect, soon};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
@@ -34,27 +35,6 @@ async fn one(etcd: &Etcd) -> ApiServer {
 
 pub(crate) fn map(name: &str, value: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value}})
-}
-
-/// Returns an object's or a list's revision.
-pub(crate) fn revision(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"]
-        .as_str()
-        .expect("it has a revision")
-        .parse()
-        .expect("it is a number")
-}
-
-async fn get(server: &ApiServer, path: &str) -> Value {
-    let (code, body) = call(server, "GET", path, Value::Null).await;
-    assert_eq!(code, StatusCode::OK, "{path}: {body}");
-    body
-}
-
-async fn create(server: &ApiServer, path: &str, object: Value) -> Value {
-    let (code, body) = call(server, "POST", path, object).await;
-    assert_eq!(code, StatusCode::CREATED, "{path}: {body}");
-    body
 }
 
 #[tokio::test]

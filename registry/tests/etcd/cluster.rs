@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::api::{map, revision, server};
+use crate::api::{map, server};
 use crate::engine::Served;
 use crate::server::Etcd;
-use crate::support::{Watch, call};
+use crate::support::watch::Watch;
+use crate::support::{call, revision};
 use crate::{connect, soon};
 use history::{Done, History, Outcome, Shown, Watched};
 

@@ -1,7 +1,7 @@
 //! Calling a server in process, as tests of several files do.
 #![allow(dead_code, reason = "no test uses all of it")]
 
-mod watch;
+pub(crate) mod watch;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
@@ -9,9 +9,6 @@ use http_body_util::BodyExt;
 use quarterdeck_registry::{ApiServer, Body, User};
 use serde_json::Value;
 use tower::ServiceExt;
-
-#[allow(unused_imports, reason = "no test uses all of it")]
-pub(crate) use watch::Watch;
 
 /// What a server answered.
 pub(crate) struct Answer {
@@ -26,6 +23,29 @@ pub(crate) async fn call(server: &ApiServer, method: &str, path: &str, body: Val
     let media_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
     let answer = send(server, method, path, &[("content-type", media_type)], body).await;
     (answer.code, answer.body)
+}
+
+/// Gets what is at a path.
+pub(crate) async fn get(server: &ApiServer, path: &str) -> Value {
+    let (code, body) = call(server, "GET", path, Value::Null).await;
+    assert_eq!(code, StatusCode::OK, "{path}: {body}");
+    body
+}
+
+/// Makes an object.
+pub(crate) async fn create(server: &ApiServer, path: &str, object: Value) -> Value {
+    let (code, body) = call(server, "POST", path, object).await;
+    assert_eq!(code, StatusCode::CREATED, "{path}: {body}");
+    body
+}
+
+/// Returns an object's or a list's revision.
+pub(crate) fn revision(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .expect("it has a revision")
+        .parse()
+        .expect("it is a number")
 }
 
 /// Sends a request with these headers.

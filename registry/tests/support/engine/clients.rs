@@ -11,7 +11,8 @@ use quarterdeck_registry::ApiServer;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::{Watch, call};
+use crate::support::call;
+use crate::support::watch::Watch;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const SERVICES: &str = "/api/v1/namespaces/default/services";

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::support::{Watch, call};
+use crate::support::call;
+use crate::support::watch::Watch;
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 /// Where the maps are in the store.
