@@ -15,6 +15,14 @@ impl Fields<'_> {
         }
     }
 
+    /// Writes a member of a map of text, which may have any name and any value.
+    pub(super) fn entry(&mut self, key: &str, value: &str) {
+        self.separate();
+        write_text(self.0, key);
+        self.0.push(b':');
+        write_text(self.0, value);
+    }
+
     /// Writes a field of whatever it is.
     pub(super) fn value(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
         self.name(name);
@@ -45,10 +53,14 @@ impl Fields<'_> {
         self.0.push(b']');
     }
 
-    fn name(&mut self, name: &'static str) {
+    fn separate(&mut self) {
         if self.0.last() != Some(&b'{') {
             self.0.push(b',');
         }
+    }
+
+    fn name(&mut self, name: &'static str) {
+        self.separate();
         self.0.push(b'"');
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(b"\":");
@@ -73,6 +85,8 @@ fn serialize(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde_json::{Value, json};
 
     use super::Fields;
@@ -89,6 +103,7 @@ mod tests {
         fields.texts("none", &[]);
         fields.texts("texts", &texts);
         fields.object("empty", |_| ());
+        fields.object("map", |map| texts.iter().for_each(|text| map.entry(text, text)));
         fields.object("object", |object| {
             object.text("text", &texts[2]);
             object.value("value", &json!([1, null]));
@@ -98,7 +113,7 @@ mod tests {
         let read: Value = serde_json::from_slice(&line).unwrap();
         let wanted = json!({
             "0": "plain", "2": "\"", "3": "a\\b", "4": "\u{1}\n\t", "5": "\u{7f}é\u{2028}𝄞", "texts": texts,
-            "empty": {}, "object": {"text": "\"", "value": [1, null]},
+            "map": texts.iter().map(|text| (text.clone(), text.clone())).collect::<BTreeMap<_, _>>(), "empty": {}, "object": {"text": "\"", "value": [1, null]},
         });
         assert_eq!(read, wanted);
     }

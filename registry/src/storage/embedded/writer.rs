@@ -9,6 +9,7 @@ use super::super::history::Forgotten;
 use super::super::published::Published;
 use super::super::versions::Versions;
 use super::Shared;
+use super::ahead::{Ahead, CROWD};
 use super::batch::Batch;
 use super::disk::DiskFile;
 use super::figures::Figures;
@@ -38,6 +39,9 @@ pub(super) struct Writer {
     figures: Arc<Figures>,
     /// What is logged of a full disk.
     full: Sparing,
+    /// Whether this thread applies all batches itself, one after the other.
+    is_alone: bool,
+    ahead: Option<Ahead>,
 }
 
 impl Writer {
@@ -46,8 +50,20 @@ impl Writer {
         let figures = Arc::default();
         let (spare, litter) = (Vec::new(), Vec::new());
         let full = Sparing::default();
-        let writer =
-            Self { queue, published, versions, log, snapshot, patience: 0, spare, litter, figures, full };
+        let writer = Self {
+            queue,
+            published,
+            versions,
+            log,
+            snapshot,
+            patience: 0,
+            spare,
+            litter,
+            figures,
+            full,
+            is_alone: true,
+            ahead: None,
+        };
         writer.tell_sizes();
         writer
     }
@@ -76,32 +92,74 @@ impl Writer {
             Ok(()) => self.tell_sync(),
             Err(error) => {
                 tracing::error!(%error, "cannot sync the log: writes are refused until the store is opened again");
-                self.queue.fail(None, error);
+                self.queue.fail([], error);
             }
         }
     }
 
     fn write(&mut self, taken: Taken) {
-        let mut batch = Batch::apply(taken, &mut self.versions, mem::take(&mut self.spare));
-        if batch.has_records() {
-            match self.log.append(&mut batch.frame, self.versions.revision()) {
-                Ok(()) => {
-                    self.published.publish(self.versions.clone(), &batch.commits);
-                    self.tell(&batch);
-                }
-                Err(AppendError::Full(error)) => {
-                    self.full.say(|left_out| {
-                        tracing::warn!(%error, left_out, "no room for the log: writes are refused until there is");
-                    });
-                    self.versions = self.published.snapshot();
-                    return self.queue.refuse(batch, error);
-                }
-                Err(AppendError::Failed(error)) => {
-                    tracing::error!(%error, "cannot write the log: writes are refused until the store is opened again");
-                    return self.queue.fail(Some(batch), error);
-                }
+        let mut next = Some(Batch::apply(taken, &mut self.versions, mem::take(&mut self.spare)));
+        while let Some(batch) = next {
+            next = self.store(batch);
+        }
+    }
+
+    /// Makes a batch durable and answers it. Returns the next one if it was applied meanwhile.
+    fn store(&mut self, mut batch: Batch) -> Option<Batch> {
+        if !batch.has_records() {
+            self.answer(batch);
+            return None;
+        }
+        let is_crowd = batch.answers.len() >= CROWD;
+        let ahead = if is_crowd { self.ahead() } else { None };
+        if let Some(ahead) = &ahead {
+            ahead.begin(self.versions.clone(), mem::take(&mut self.spare));
+        }
+        let refused = match self.log.append(&mut batch.frame, self.versions.revision()) {
+            Ok(()) => {
+                self.published.publish(self.versions.clone(), &batch.commits);
+                self.tell(&batch);
+                self.answer(batch);
+                None
+            }
+            Err(error) => Some((batch, error)),
+        };
+        let mut next = None;
+        if let Some(ahead) = ahead {
+            (self.versions, next) = ahead.end();
+            self.ahead = Some(ahead);
+        }
+        let Some((batch, error)) = refused else { return next };
+        let batches = [batch].into_iter().chain(next);
+        match error {
+            AppendError::Full(error) => {
+                self.full.say(|left_out| {
+                    tracing::warn!(%error, left_out, "no room for the log: writes are refused until there is");
+                });
+                self.versions = self.published.snapshot();
+                self.queue.refuse(batches, error);
+            }
+            AppendError::Failed(error) => {
+                tracing::error!(%error, "cannot write the log: writes are refused until the store is opened again");
+                self.queue.fail(batches, error);
             }
         }
+        None
+    }
+
+    /// Takes the thread that applies the next batch while one is written.
+    fn ahead(&mut self) -> Option<Ahead> {
+        if self.is_alone {
+            return None;
+        }
+        self.ahead.take().or_else(|| {
+            let started = Ahead::start(Arc::clone(&self.queue));
+            started.inspect_err(|error| tracing::debug!(%error, "no thread to apply commits ahead")).ok()
+        })
+    }
+
+    /// Answers a batch of which everything is done.
+    fn answer(&mut self, mut batch: Batch) {
         self.litter.append(&mut batch.forgotten);
         let frame = self.queue.answer(batch);
         if frame.capacity() <= REUSED {
@@ -201,6 +259,7 @@ impl Writer {
 
     /// Works until the queue closes. What can be done beside the writing is done by threads of its own.
     pub(super) fn run(mut self) {
+        self.is_alone = false;
         let mut snapshot = Aside::new("storage-snapshot");
         let mut spare = Aside::new("storage-spare");
         let mut forget = Aside::new("storage-forget");
