@@ -3,10 +3,12 @@
 //! Callers hold it for no longer than it takes to get in. The writer checks and applies what waits: so the versions are touched by one
 //! core, and nobody waits for a lock while they are.
 
+use std::hint::spin_loop;
 use std::io;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quarterdeck_core::component::BoxError;
 use quarterdeck_core::storage::{Revision, StorageError, Transaction};
@@ -66,6 +68,8 @@ struct Line {
 #[derive(Debug)]
 pub(super) struct Queue {
     line: Mutex<Line>,
+    /// Whether something waits; for whoever looks without taking the lock.
+    is_filled: AtomicBool,
     work: Condvar,
     crowd: Condvar,
     room: Semaphore,
@@ -75,6 +79,7 @@ impl Queue {
     pub(super) fn new() -> Self {
         Self {
             line: Mutex::default(),
+            is_filled: AtomicBool::new(false),
             work: Condvar::new(),
             crowd: Condvar::new(),
             room: Semaphore::new(IN_FLIGHT as usize),
@@ -113,6 +118,7 @@ impl Queue {
         }
         line.check()?;
         line.taken.waiting.push((caller, request));
+        self.is_filled.store(true, Ordering::Relaxed);
         line.taken.room += room;
         let is_awaited = mem::take(&mut line.is_awaited);
         let count = line.taken.waiting.len();
@@ -125,6 +131,14 @@ impl Queue {
             self.crowd.notify_one();
         }
         Ok(receiver)
+    }
+
+    /// Stays awake until something waits, for so long at most.
+    pub(super) fn stay_awake(&self, at_most: Duration) {
+        let started = Instant::now();
+        while !self.is_filled.load(Ordering::Relaxed) && started.elapsed() < at_most {
+            spin_loop();
+        }
     }
 
     /// Takes all that waits. Waits for something, for so long if there is a bound.
@@ -146,7 +160,12 @@ impl Queue {
                 return Err(Nothing::Late);
             }
         }
-        Ok(mem::take(&mut line.taken))
+        Ok(self.empty(&mut line))
+    }
+
+    fn empty(&self, line: &mut Line) -> Taken {
+        self.is_filled.store(false, Ordering::Relaxed);
+        mem::take(&mut line.taken)
     }
 
     /// Lets [`Queue::take_crowd`] wait, from now on until [`Queue::dismiss_crowd`].
@@ -171,7 +190,7 @@ impl Queue {
             line.crowd = Some(count);
             line = self.crowd.wait(line).expect("nothing panics while it holds the line");
         }
-        Some(mem::take(&mut line.taken))
+        Some(self.empty(&mut line))
     }
 
     /// Answers the callers of a batch, each with what was found out for it. Returns the memory of its frame.
@@ -199,7 +218,7 @@ impl Queue {
     pub(super) fn fail(&self, batches: impl IntoIterator<Item = Batch>, error: io::Error) {
         let error = Arc::new(error);
         let mut line = self.lock();
-        let Taken { waiting, room } = mem::take(&mut line.taken);
+        let Taken { waiting, room } = self.empty(&mut line);
         line.failed.get_or_insert_with(|| Arc::clone(&error));
         drop(line);
         let refuse = |caller: Caller| drop(caller.send(Err(unavailable(Arc::clone(&error)))));

@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::super::history::Forgotten;
 use super::super::published::Published;
@@ -21,6 +22,12 @@ use crate::sparing::Sparing;
 
 /// Memory of a batch is used again unless it is larger.
 const REUSED: usize = 4 << 20;
+
+/// A caller returns soon if it does so in this time: the writer may have slept meanwhile.
+const SOON: Duration = Duration::from_micros(60);
+
+/// For so long the writer stays awake for a caller that returns soon.
+const AWAKE: Duration = Duration::from_micros(40);
 
 /// See the module. Only one thread has it.
 pub(super) struct Writer {
@@ -42,6 +49,7 @@ pub(super) struct Writer {
     /// Whether this thread applies all batches itself, one after the other.
     is_alone: bool,
     ahead: Option<Ahead>,
+    returns: Returns,
 }
 
 impl Writer {
@@ -63,6 +71,7 @@ impl Writer {
             full,
             is_alone: true,
             ahead: None,
+            returns: Returns::default(),
         };
         writer.tell_sizes();
         writer
@@ -75,8 +84,15 @@ impl Writer {
 
     /// Waits for requests, or for the time to sync, and does it. Returns `false` when there will be none.
     pub(super) fn turn(&mut self) -> bool {
+        if self.returns.is_soon {
+            self.queue.stay_awake(AWAKE);
+        }
         match self.queue.take(self.log.sync_due()) {
-            Ok(taken) => self.write(taken),
+            Ok(taken) => {
+                self.returns.took(taken.waiting.len());
+                self.write(taken);
+                self.returns.answered();
+            }
             Err(Nothing::Late) => {}
             Err(Nothing::Closing) => return false,
         }
@@ -300,6 +316,30 @@ impl Writer {
             self.prepared(result);
         }
         self.close();
+    }
+}
+
+/// How soon a single caller comes back that was answered. One that does so at once is waited for awake: to sleep and to be woken
+/// takes longer than what it does meanwhile.
+#[derive(Debug, Default)]
+struct Returns {
+    is_soon: bool,
+    /// How many were answered last, and when.
+    answered: Option<(usize, Instant)>,
+    taken: usize,
+}
+
+impl Returns {
+    fn took(&mut self, count: usize) {
+        self.taken = count;
+        self.is_soon = match self.answered {
+            Some((1, when)) if count == 1 => when.elapsed() < SOON,
+            _ => false,
+        };
+    }
+
+    fn answered(&mut self) {
+        self.answered = Some((self.taken, Instant::now()));
     }
 }
 
