@@ -79,9 +79,9 @@ mod tests {
     fn text_is_plain_up_to_the_first_byte_that_is_not_wherever_that_is() {
         for special in ["\"", "\\", "\0", "\n", "\u{1f}"] {
             for before in 0..3 * CHUNK {
-                for behind in [0, 1, CHUNK] {
-                    let text = format!("{}{special}{}", "é".repeat(before), "x".repeat(behind));
-                    assert_eq!(plain(text.as_bytes()), 2 * before, "{text:?}");
+                for (first, behind) in [("", 0), ("x", 0), ("", 1), ("x", CHUNK), ("", CHUNK)] {
+                    let text = format!("{first}{}{special}{}", "é".repeat(before), "x".repeat(behind));
+                    assert_eq!(plain(text.as_bytes()), first.len() + 2 * before, "{text:?}");
                 }
             }
         }
