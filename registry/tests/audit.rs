@@ -12,7 +12,8 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_registry::admission::{Admission, Attributes};
-use quarterdeck_registry::audit::{Audit, AuditFile, AuditSink, Policy};
+use quarterdeck_registry::audit::{Audit, AuditFile, AuditFileOptions, AuditSink, Policy, Rotation};
+use quarterdeck_registry::tls::{ServiceAccountKey, ServiceAccountTokens};
 use quarterdeck_registry::{ApiServer, Body, MemoryStorage, Status, User};
 use serde_json::{Value, json};
 use support::{call, send};
@@ -110,6 +111,37 @@ async fn an_event_says_who_asked_for_what_and_what_became_of_it() {
             },
         })
     );
+}
+
+#[tokio::test]
+async fn whoever_shows_a_token_leads_to_the_event_of_whoever_asked_for_it() {
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], rules: [{level: Metadata}]}";
+    let events = Arc::new(Events::default());
+    let key = ServiceAccountKey::new().unwrap();
+    let clock = Clock::following_tokio("2026-01-02T03:04:05Z".parse().unwrap());
+    let server = ApiServer::builder(MemoryStorage::new())
+        .clock(clock.clone())
+        .audit(Audit::shared(Policy::from_yaml(policy).unwrap(), events.clone()))
+        .authenticator(ServiceAccountTokens::new(key.clone(), clock))
+        .token_issuer(key)
+        .start()
+        .await
+        .unwrap();
+    call(&server, "POST", ACCOUNTS, json!({"metadata": {"name": "robot"}})).await;
+    events.take();
+
+    let (_, made) = call(&server, "POST", &format!("{ACCOUNTS}/robot/token"), json!({})).await;
+    let issued = events.one();
+    let token = made["status"]["token"].as_str().unwrap();
+    let request = Request::get(MAPS).header("authorization", format!("Bearer {token}"));
+    let answer = server.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    let shown = events.one();
+
+    let id = issued["annotations"]["authentication.kubernetes.io/issued-credential-id"].as_str().unwrap();
+    assert!(id.starts_with("JTI="), "{id}");
+    assert_eq!(issued["user"]["username"], "kubernetes-admin");
+    assert_eq!(shown["user"]["extra"], json!({"authentication.kubernetes.io/credential-id": [id]}));
 }
 
 #[tokio::test]

@@ -595,6 +595,11 @@ async fn an_agent_gets_tokens_for_pods_of_its_node_alone() {
             "serviceaccounts \"n\" is forbidden: node requested token not bound to a pod",
         ),
         (
+            // Not to itself either.
+            json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Node", "name": "n"}}}),
+            "serviceaccounts \"n\" is forbidden: node requested token not bound to a pod",
+        ),
+        (
             request("n", &"".into(), json!([])),
             "serviceaccounts \"n\" is forbidden: node requested token with a pod binding without a uid",
         ),

@@ -35,6 +35,18 @@ impl Fields<'_> {
             return;
         }
         self.name(name);
+        self.list(values);
+    }
+
+    /// Writes a field of any name that is a list of text.
+    pub(super) fn named_texts(&mut self, name: &str, values: &[String]) {
+        self.separate();
+        write_text(self.0, name);
+        self.0.push(b':');
+        self.list(values);
+    }
+
+    fn list(&mut self, values: &[String]) {
         self.0.push(b'[');
         for (index, value) in values.iter().enumerate() {
             if index > 0 {
@@ -45,10 +57,14 @@ impl Fields<'_> {
         self.0.push(b']');
     }
 
-    fn name(&mut self, name: &'static str) {
+    fn separate(&mut self) {
         if self.0.last() != Some(&b'{') {
             self.0.push(b',');
         }
+    }
+
+    fn name(&mut self, name: &'static str) {
+        self.separate();
         self.0.push(b'"');
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(b"\":");
@@ -88,6 +104,10 @@ mod tests {
         }
         fields.texts("none", &[]);
         fields.texts("texts", &texts);
+        fields.object("named", |named| {
+            named.named_texts("a\"b", &texts[2..4]);
+            named.named_texts("none", &[]);
+        });
         fields.object("empty", |_| ());
         fields.object("object", |object| {
             object.text("text", &texts[2]);
@@ -98,7 +118,7 @@ mod tests {
         let read: Value = serde_json::from_slice(&line).unwrap();
         let wanted = json!({
             "0": "plain", "2": "\"", "3": "a\\b", "4": "\u{1}\n\t", "5": "\u{7f}é\u{2028}𝄞", "texts": texts,
-            "empty": {}, "object": {"text": "\"", "value": [1, null]},
+            "named": {"a\"b": texts[2..4], "none": []}, "empty": {}, "object": {"text": "\"", "value": [1, null]},
         });
         assert_eq!(read, wanted);
     }
