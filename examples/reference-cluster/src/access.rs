@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use quarterdeck_core::clock::Clock;
 use quarterdeck_registry::ApiServerBuilder;
-use quarterdeck_registry::audit::{Audit, AuditFile, Policy};
+use quarterdeck_registry::audit::{Audit, AuditFileOptions, Policy, Rotation};
 use quarterdeck_registry::layers::authentication::{Anonymous, BootstrapTokens, StaticTokens};
 use quarterdeck_registry::tls::{
     Authorities, ClientCertificates, OpenId, RequestHeaders, ServiceAccountKey, ServiceAccountTokens,
@@ -92,8 +93,24 @@ fn audit(options: &AccessOptions) -> Result<Option<Audit>> {
         return Ok(None);
     };
     let policy = Policy::from_yaml(&read(policy)?).map_err(|error| because(policy, &error))?;
-    let file = AuditFile::open(log).map_err(|error| because(log, &error))?;
+    let file = AuditFileOptions::default().rotation(rotation(options)).open(log);
+    let file = file.map_err(|error| because(log, &error))?;
     Ok(Some(Audit::new(policy, file)))
+}
+
+/// When the audit log gives way to a new one. Zero is what nobody asked for, as upstream.
+fn rotation(options: &AccessOptions) -> Rotation {
+    const MEGABYTE: u64 = 1 << 20;
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let megabytes = if options.audit_log_maxsize == 0 { 100 } else { options.audit_log_maxsize };
+    let mut rotation = Rotation::at(u64::from(megabytes) * MEGABYTE);
+    if options.audit_log_maxbackup > 0 {
+        rotation = rotation.max_backups(options.audit_log_maxbackup as usize);
+    }
+    if options.audit_log_maxage > 0 {
+        rotation = rotation.max_age(DAY * options.audit_log_maxage);
+    }
+    rotation
 }
 
 fn proxies(options: &AccessOptions, identities: &Identities) -> Option<RequestHeaders> {

@@ -255,6 +255,15 @@ pub(crate) struct AccessOptions {
     /// Where the audit log is written, one event per line.
     #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
     pub(crate) audit_log_path: Option<PathBuf>,
+    /// How many megabytes (of 1,048,576 bytes) the audit log has before it gives way to a new one; 0 for 100.
+    #[arg(long, value_name = "MEGABYTES", default_value_t = 100, requires = "audit_log_path")]
+    pub(crate) audit_log_maxsize: u32,
+    /// How many of the files that gave way are kept; 0 for all.
+    #[arg(long, value_name = "FILES", default_value_t = 0, requires = "audit_log_path")]
+    pub(crate) audit_log_maxbackup: u32,
+    /// How many days files that gave way are kept, by the time in their names; 0 for all days.
+    #[arg(long, value_name = "DAYS", default_value_t = 0, requires = "audit_log_path")]
+    pub(crate) audit_log_maxage: u32,
 }
 
 impl ServerOptions {

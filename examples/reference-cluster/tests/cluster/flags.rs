@@ -64,6 +64,51 @@ async fn what_is_stored_is_shown_as_the_tutorials_have_it_and_not_to_web_pages()
 }
 
 #[tokio::test]
+async fn the_audit_log_gives_way_at_its_size_and_old_ones_go_by_number() {
+    let _turn = turn();
+    let (place, data) = (Place::here(), data());
+    let text = |name: &str| data.path().join(name).to_str().expect("it is text").to_owned();
+    let (directory, policy, logs) = (text("data"), text("policy.yaml"), data.path().join("logs"));
+    std::fs::create_dir(&logs).expect("directories can be made");
+    let log = logs.join("audit.log").to_str().expect("it is text").to_owned();
+    let rules = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Request}]\n";
+    std::fs::write(&policy, rules).expect("files can be written");
+    let (listen, insecure) = (free_address(), free_address());
+    let flags = [
+        &["apiserver", "--storage", "memory", "--data", &directory, "--listen", &listen][..],
+        &["--insecure-listen", &insecure, "--audit-policy-file", &policy, "--audit-log-path", &log],
+        &["--audit-log-maxsize", "1", "--audit-log-maxbackup", "1", "--audit-log-maxage", "7"],
+    ]
+    .concat();
+    let running = Running::ready(&place, &flags).await;
+    let url = format!("http://{insecure}/api/v1/namespaces/default/configmaps");
+    let body = text("map.json");
+
+    for number in 0..10 {
+        let long = "x".repeat(400_000);
+        let map = format!(r#"{{"metadata":{{"name":"m{number}"}},"data":{{"long":"{long}"}}}}"#);
+        std::fs::write(&body, map).expect("files can be written");
+        let made =
+            ["-o", "/dev/null", "-H", "content-type: application/json", "-d", &format!("@{body}"), &url];
+        curl(&place, &[&["--fail"][..], &made].concat()).await;
+    }
+    running.stop(&place).await;
+
+    let entries =
+        std::fs::read_dir(&logs).expect("it is a directory").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<_> = entries.collect();
+    files.sort();
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(files[1].ends_with("audit.log") && files[0].to_string_lossy().contains("/audit-20"), "{files:?}");
+    let told: String = files.iter().map(|file| std::fs::read_to_string(file).expect("it is text")).collect();
+    assert!(told.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+    assert!(told.contains(r#""name":"m9""#) && !told.contains(r#""name":"m0""#), "the newest are kept");
+    for file in &files {
+        assert!(std::fs::metadata(file).expect("it is there").len() <= 1 << 20, "{file:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_may_open_few_files_serves_those_who_ask_and_not_those_who_only_connect() {
     let _turn = turn();
     let (place, data) = (Place::here(), data());
