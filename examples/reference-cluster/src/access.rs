@@ -31,13 +31,12 @@ impl Access {
     /// Reads the files that the options name.
     pub(crate) fn open(options: &AccessOptions, identities: &Identities) -> Result<Self> {
         let static_tokens = options.token_auth_file.as_deref().map(static_tokens).transpose()?;
-        let certificates = ClientCertificates::new(identities.authority.certificate(), Clock::system());
         Ok(Self {
             audit: audit(options)?,
             static_tokens,
             bootstrap_tokens: options.enable_bootstrap_token_auth,
             proxies: proxies(options, identities),
-            certificates: certificates.map_err(|error| Failure::because("cannot set up TLS", &error))?,
+            certificates: ClientCertificates::of(identities.clients.clone()),
             open_id: open_id(options)?,
             anonymous: options.anonymous_auth,
         })
@@ -67,6 +66,21 @@ impl Access {
         // The last to be asked.
         if self.anonymous { builder.authenticator(Anonymous) } else { builder }
     }
+}
+
+/// Returns the authorities whose certificates users show: the cluster's own, and those of a file.
+pub(crate) fn client_authorities(options: &AccessOptions, own: &str) -> Result<Authorities> {
+    let authorities = Authorities::new(&client_certificates(options, own)?, Clock::system());
+    authorities.map_err(|error| Failure::because("cannot set up TLS", &error))
+}
+
+/// Returns the certificates of these authorities.
+pub(crate) fn client_certificates(options: &AccessOptions, own: &str) -> Result<String> {
+    let Some(path) = &options.client_ca_file else { return Ok(own.to_owned()) };
+    let others = read(path)?;
+    // By itself: the cluster's own is good for nothing here.
+    Authorities::new(&others, Clock::system()).map_err(|error| because(path, &error))?;
+    Ok(format!("{own}\n{others}"))
 }
 
 /// Returns the authorities whose certificates proxies show, if there are any.

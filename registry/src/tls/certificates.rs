@@ -232,7 +232,13 @@ impl ClientCertificates {
     ///
     /// [`AuthorityError::Tls`] if the text holds no certificates.
     pub fn new(authorities: &str, clock: Clock) -> Result<Self, AuthorityError> {
-        Ok(Self(Authorities::new(authorities, clock)?))
+        Ok(Self::of(Authorities::new(authorities, clock)?))
+    }
+
+    /// Takes certificates of authorities that can be replaced.
+    #[must_use]
+    pub fn of(authorities: Authorities) -> Self {
+        Self(authorities)
     }
 }
 
