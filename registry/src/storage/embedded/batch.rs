@@ -47,8 +47,7 @@ impl Batch {
     }
 
     fn commit(&mut self, transaction: Transaction, versions: &mut Versions) -> Answer {
-        versions.check(&transaction.conditions)?;
-        if let Some(logged) = versions.apply(transaction.writes) {
+        if let Some(logged) = versions.commit(transaction)? {
             write_commit(&mut self.frame, &logged);
             self.commits.push(logged);
         }

@@ -5,6 +5,7 @@
 //! answers the callers. `snapshot` replaces what of the log nobody can ask for any more, `recovery`
 //! reads everything back, and `backup` makes copies. `format` says what the bytes mean; `disk` is the seam to the operating system.
 
+mod ahead;
 mod backup;
 mod batch;
 mod disk;
@@ -15,6 +16,7 @@ mod frames;
 mod log;
 mod policy;
 mod queue;
+mod reader;
 mod recovery;
 mod snapshot;
 mod writer;
@@ -144,7 +146,7 @@ struct Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        self.shared.queue.fail(None, io::Error::other("the store is closed"));
+        self.shared.queue.fail([], io::Error::other("the store is closed"));
         self.shared.published.close();
         self.closed.send_replace(true);
     }

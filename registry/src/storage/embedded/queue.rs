@@ -3,10 +3,12 @@
 //! Callers hold it for no longer than it takes to get in. The writer checks and applies what waits: so the versions are touched by one
 //! core, and nobody waits for a lock while they are.
 
+use std::hint::spin_loop;
 use std::io;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quarterdeck_core::component::BoxError;
 use quarterdeck_core::storage::{Revision, StorageError, Transaction};
@@ -47,11 +49,15 @@ pub(super) enum Nothing {
     Closing,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Line {
     taken: Taken,
     /// Whether the writer waits to be woken.
     is_awaited: bool,
+    /// How many the thread beside the writer waits for, if it does.
+    crowd: Option<usize>,
+    /// Whether it should not wait any more.
+    is_dismissed: bool,
     /// Whether nobody is let in any more because the store closes.
     closing: bool,
     /// Why nothing can be written any more.
@@ -59,15 +65,25 @@ struct Line {
 }
 
 /// See the module.
+#[derive(Debug)]
 pub(super) struct Queue {
     line: Mutex<Line>,
+    /// Whether something waits; for whoever looks without taking the lock.
+    is_filled: AtomicBool,
     work: Condvar,
+    crowd: Condvar,
     room: Semaphore,
 }
 
 impl Queue {
     pub(super) fn new() -> Self {
-        Self { line: Mutex::default(), work: Condvar::new(), room: Semaphore::new(IN_FLIGHT as usize) }
+        Self {
+            line: Mutex::default(),
+            is_filled: AtomicBool::new(false),
+            work: Condvar::new(),
+            crowd: Condvar::new(),
+            room: Semaphore::new(IN_FLIGHT as usize),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -102,13 +118,27 @@ impl Queue {
         }
         line.check()?;
         line.taken.waiting.push((caller, request));
+        self.is_filled.store(true, Ordering::Relaxed);
         line.taken.room += room;
         let is_awaited = mem::take(&mut line.is_awaited);
+        let count = line.taken.waiting.len();
+        let is_crowd = line.crowd.take_if(|crowd| count >= *crowd).is_some();
         drop(line);
         if is_awaited {
             self.work.notify_one();
         }
+        if is_crowd {
+            self.crowd.notify_one();
+        }
         Ok(receiver)
+    }
+
+    /// Stays awake until something waits, for so long at most.
+    pub(super) fn stay_awake(&self, at_most: Duration) {
+        let started = Instant::now();
+        while !self.is_filled.load(Ordering::Relaxed) && started.elapsed() < at_most {
+            spin_loop();
+        }
     }
 
     /// Takes all that waits. Waits for something, for so long if there is a bound.
@@ -130,7 +160,37 @@ impl Queue {
                 return Err(Nothing::Late);
             }
         }
-        Ok(mem::take(&mut line.taken))
+        Ok(self.empty(&mut line))
+    }
+
+    fn empty(&self, line: &mut Line) -> Taken {
+        self.is_filled.store(false, Ordering::Relaxed);
+        mem::take(&mut line.taken)
+    }
+
+    /// Lets [`Queue::take_crowd`] wait, from now on until [`Queue::dismiss_crowd`].
+    pub(super) fn expect_crowd(&self) {
+        self.lock().is_dismissed = false;
+    }
+
+    /// Ends the wait of [`Queue::take_crowd`], or keeps it from waiting.
+    pub(super) fn dismiss_crowd(&self) {
+        self.lock().is_dismissed = true;
+        self.crowd.notify_one();
+    }
+
+    /// Waits until so many wait, and takes all. Returns `None` if there are fewer when it is dismissed.
+    pub(super) fn take_crowd(&self, count: usize) -> Option<Taken> {
+        let mut line = self.lock();
+        while line.taken.waiting.len() < count {
+            if line.is_dismissed {
+                line.crowd = None;
+                return None;
+            }
+            line.crowd = Some(count);
+            line = self.crowd.wait(line).expect("nothing panics while it holds the line");
+        }
+        Some(self.empty(&mut line))
     }
 
     /// Answers the callers of a batch, each with what was found out for it. Returns the memory of its frame.
@@ -143,33 +203,42 @@ impl Queue {
         batch.frame
     }
 
-    /// Refuses a batch: there is no room for it.
-    pub(super) fn refuse(&self, batch: Batch, error: io::Error) {
+    /// Refuses batches: there is no room for them.
+    pub(super) fn refuse(&self, batches: impl IntoIterator<Item = Batch>, error: io::Error) {
         let error = Arc::new(error);
-        for (caller, _) in batch.answers {
-            let _ = caller.send(Err(StorageError::Full(Box::new(Arc::clone(&error)))));
+        for batch in batches {
+            for (caller, _) in batch.answers {
+                let _ = caller.send(Err(StorageError::Full(Box::new(Arc::clone(&error)))));
+            }
+            self.room.add_permits(batch.room);
         }
-        self.room.add_permits(batch.room);
     }
 
     /// Refuses everything from now on: what the disk holds is unknown.
-    pub(super) fn fail(&self, batch: Option<Batch>, error: io::Error) {
+    pub(super) fn fail(&self, batches: impl IntoIterator<Item = Batch>, error: io::Error) {
         let error = Arc::new(error);
         let mut line = self.lock();
-        let Taken { waiting, room } = mem::take(&mut line.taken);
+        let Taken { waiting, room } = self.empty(&mut line);
         line.failed.get_or_insert_with(|| Arc::clone(&error));
         drop(line);
-        let (answers, taken) = batch.map_or_else(Default::default, |batch| (batch.answers, batch.room));
-        let callers = answers.into_iter().map(|(caller, _)| caller);
-        for caller in callers.chain(waiting.into_iter().map(|(caller, _)| caller)) {
-            let _ = caller.send(Err(unavailable(Arc::clone(&error))));
+        let refuse = |caller: Caller| drop(caller.send(Err(unavailable(Arc::clone(&error)))));
+        for batch in batches {
+            batch.answers.into_iter().for_each(|(caller, _)| refuse(caller));
+            self.room.add_permits(batch.room);
         }
-        self.room.add_permits(taken + room);
+        waiting.into_iter().for_each(|(caller, _)| refuse(caller));
+        self.room.add_permits(room);
     }
 
     /// Returns why nothing can be written any more, if that is so.
     pub(super) fn check(&self) -> Result<(), StorageError> {
         self.lock().check()
+    }
+
+    /// Returns how many wait that nobody took.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().taken.waiting.len()
     }
 
     /// Lets nobody in any more. What is in line is still written.

@@ -4,11 +4,13 @@ use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::super::history::Forgotten;
 use super::super::published::Published;
 use super::super::versions::Versions;
 use super::Shared;
+use super::ahead::{Ahead, CROWD};
 use super::batch::Batch;
 use super::disk::DiskFile;
 use super::figures::Figures;
@@ -20,6 +22,12 @@ use crate::sparing::Sparing;
 
 /// Memory of a batch is used again unless it is larger.
 const REUSED: usize = 4 << 20;
+
+/// A caller returns soon if it does so in this time: the writer may have slept meanwhile.
+const SOON: Duration = Duration::from_micros(60);
+
+/// For so long the writer stays awake for a caller that returns soon.
+const AWAKE: Duration = Duration::from_micros(40);
 
 /// See the module. Only one thread has it.
 pub(super) struct Writer {
@@ -38,6 +46,10 @@ pub(super) struct Writer {
     figures: Arc<Figures>,
     /// What is logged of a full disk.
     full: Sparing,
+    /// Whether this thread applies all batches itself, one after the other.
+    is_alone: bool,
+    ahead: Option<Ahead>,
+    returns: Returns,
 }
 
 impl Writer {
@@ -46,8 +58,21 @@ impl Writer {
         let figures = Arc::default();
         let (spare, litter) = (Vec::new(), Vec::new());
         let full = Sparing::default();
-        let writer =
-            Self { queue, published, versions, log, snapshot, patience: 0, spare, litter, figures, full };
+        let writer = Self {
+            queue,
+            published,
+            versions,
+            log,
+            snapshot,
+            patience: 0,
+            spare,
+            litter,
+            figures,
+            full,
+            is_alone: true,
+            ahead: None,
+            returns: Returns::default(),
+        };
         writer.tell_sizes();
         writer
     }
@@ -59,8 +84,15 @@ impl Writer {
 
     /// Waits for requests, or for the time to sync, and does it. Returns `false` when there will be none.
     pub(super) fn turn(&mut self) -> bool {
+        if self.returns.is_soon {
+            self.queue.stay_awake(AWAKE);
+        }
         match self.queue.take(self.log.sync_due()) {
-            Ok(taken) => self.write(taken),
+            Ok(taken) => {
+                self.returns.took(taken.waiting.len());
+                self.write(taken);
+                self.returns.answered();
+            }
             Err(Nothing::Late) => {}
             Err(Nothing::Closing) => return false,
         }
@@ -76,32 +108,74 @@ impl Writer {
             Ok(()) => self.tell_sync(),
             Err(error) => {
                 tracing::error!(%error, "cannot sync the log: writes are refused until the store is opened again");
-                self.queue.fail(None, error);
+                self.queue.fail([], error);
             }
         }
     }
 
     fn write(&mut self, taken: Taken) {
-        let mut batch = Batch::apply(taken, &mut self.versions, mem::take(&mut self.spare));
-        if batch.has_records() {
-            match self.log.append(&mut batch.frame, self.versions.revision()) {
-                Ok(()) => {
-                    self.published.publish(self.versions.clone(), &batch.commits);
-                    self.tell(&batch);
-                }
-                Err(AppendError::Full(error)) => {
-                    self.full.say(|left_out| {
-                        tracing::warn!(%error, left_out, "no room for the log: writes are refused until there is");
-                    });
-                    self.versions = self.published.snapshot();
-                    return self.queue.refuse(batch, error);
-                }
-                Err(AppendError::Failed(error)) => {
-                    tracing::error!(%error, "cannot write the log: writes are refused until the store is opened again");
-                    return self.queue.fail(Some(batch), error);
-                }
+        let mut next = Some(Batch::apply(taken, &mut self.versions, mem::take(&mut self.spare)));
+        while let Some(batch) = next {
+            next = self.store(batch);
+        }
+    }
+
+    /// Makes a batch durable and answers it. Returns the next one if it was applied meanwhile.
+    fn store(&mut self, mut batch: Batch) -> Option<Batch> {
+        if !batch.has_records() {
+            self.answer(batch);
+            return None;
+        }
+        let is_crowd = batch.answers.len() >= CROWD;
+        let ahead = if is_crowd { self.ahead() } else { None };
+        if let Some(ahead) = &ahead {
+            ahead.begin(self.versions.clone(), mem::take(&mut self.spare));
+        }
+        let refused = match self.log.append(&mut batch.frame, self.versions.revision()) {
+            Ok(()) => {
+                self.published.publish(self.versions.clone(), &batch.commits);
+                self.tell(&batch);
+                self.answer(batch);
+                None
+            }
+            Err(error) => Some((batch, error)),
+        };
+        let mut next = None;
+        if let Some(ahead) = ahead {
+            (self.versions, next) = ahead.end();
+            self.ahead = Some(ahead);
+        }
+        let Some((batch, error)) = refused else { return next };
+        let batches = [batch].into_iter().chain(next);
+        match error {
+            AppendError::Full(error) => {
+                self.full.say(|left_out| {
+                    tracing::warn!(%error, left_out, "no room for the log: writes are refused until there is");
+                });
+                self.versions = self.published.snapshot();
+                self.queue.refuse(batches, error);
+            }
+            AppendError::Failed(error) => {
+                tracing::error!(%error, "cannot write the log: writes are refused until the store is opened again");
+                self.queue.fail(batches, error);
             }
         }
+        None
+    }
+
+    /// Takes the thread that applies the next batch while one is written.
+    fn ahead(&mut self) -> Option<Ahead> {
+        if self.is_alone {
+            return None;
+        }
+        self.ahead.take().or_else(|| {
+            let started = Ahead::start(Arc::clone(&self.queue));
+            started.inspect_err(|error| tracing::debug!(%error, "no thread to apply commits ahead")).ok()
+        })
+    }
+
+    /// Answers a batch of which everything is done.
+    fn answer(&mut self, mut batch: Batch) {
         self.litter.append(&mut batch.forgotten);
         let frame = self.queue.answer(batch);
         if frame.capacity() <= REUSED {
@@ -201,6 +275,7 @@ impl Writer {
 
     /// Works until the queue closes. What can be done beside the writing is done by threads of its own.
     pub(super) fn run(mut self) {
+        self.is_alone = false;
         let mut snapshot = Aside::new("storage-snapshot");
         let mut spare = Aside::new("storage-spare");
         let mut forget = Aside::new("storage-forget");
@@ -241,6 +316,30 @@ impl Writer {
             self.prepared(result);
         }
         self.close();
+    }
+}
+
+/// How soon a single caller comes back that was answered. One that does so at once is waited for awake: to sleep and to be woken
+/// takes longer than what it does meanwhile.
+#[derive(Debug, Default)]
+struct Returns {
+    is_soon: bool,
+    /// How many were answered last, and when.
+    answered: Option<(usize, Instant)>,
+    taken: usize,
+}
+
+impl Returns {
+    fn took(&mut self, count: usize) {
+        self.taken = count;
+        self.is_soon = match self.answered {
+            Some((1, when)) if count == 1 => when.elapsed() < SOON,
+            _ => false,
+        };
+    }
+
+    fn answered(&mut self) {
+        self.answered = Some((self.taken, Instant::now()));
     }
 }
 
