@@ -46,7 +46,7 @@ pub mod table;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod tokens;
-mod user;
+pub mod user;
 pub mod validation;
 mod verbs;
 mod websocket;

@@ -8,6 +8,11 @@ use serde_json::Value;
 /// The audience of tokens that are for the server itself.
 pub const SERVER_AUDIENCE: &str = "https://kubernetes.default.svc";
 
+/// Returns how a token's id is told: in the [`extra`](crate::User::extra) of whoever shows the token, and in the audit log.
+pub(crate) fn credential_id(id: &str) -> String {
+    format!("JTI={id}")
+}
+
 /// Makes tokens for service accounts.
 pub trait TokenIssuer: Debug + Send + Sync + 'static {
     /// Returns the token that says `claims`.
@@ -43,8 +48,12 @@ pub struct TokenClaims {
     pub name: String,
     /// The service account's uid.
     pub uid: String,
-    /// The object that the token ends with: kind (`Pod` or `Secret`), name and uid.
+    /// What the token is called, which no other is (`jti`).
+    pub id: String,
+    /// The object that the token ends with: kind (`Pod`, `Secret` or `Node`), name and uid.
     pub bound: Option<(String, String, String)>,
+    /// The node of the pod that the token is bound to: name and uid. The uid is empty if there is no such node.
+    pub node: Option<(String, String)>,
     /// Who the token is for.
     pub audiences: Vec<String>,
     /// When it was made.

@@ -1,6 +1,12 @@
 //! Who asks.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The key in [`User::extra`] by which the proof is told that somebody gave: one certificate, or one token.
+pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// A user, a service account or a component, as authentication found it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -12,7 +18,49 @@ pub struct User {
     /// The groups that the user is in.
     pub groups: Vec<String>,
     /// What else authentication found.
-    pub extra: BTreeMap<String, Vec<String>>,
+    pub extra: Extra,
+}
+
+/// What else is known of a user, by key. Clones share it: the requests of a connection have it in common.
+///
+/// ```
+/// use quarterdeck_registry::User;
+///
+/// let mut user = User::new("alice");
+/// user.extra.insert("example.com/team", ["deck"]);
+///
+/// assert_eq!(user.extra["example.com/team"], ["deck"]);
+/// ```
+#[derive(Default, Clone, PartialEq, Eq)]
+pub struct Extra(Option<Arc<BTreeMap<String, Vec<String>>>>);
+
+impl Extra {
+    /// Sets what a key says.
+    pub fn insert<T: Into<String>>(&mut self, key: impl Into<String>, values: impl IntoIterator<Item = T>) {
+        let values = values.into_iter().map(Into::into).collect();
+        Arc::make_mut(self.0.get_or_insert_default()).insert(key.into(), values);
+    }
+}
+
+impl Deref for Extra {
+    type Target = BTreeMap<String, Vec<String>>;
+
+    fn deref(&self) -> &Self::Target {
+        const NOTHING: &BTreeMap<String, Vec<String>> = &BTreeMap::new();
+        self.0.as_deref().unwrap_or(NOTHING)
+    }
+}
+
+impl From<BTreeMap<String, Vec<String>>> for Extra {
+    fn from(extra: BTreeMap<String, Vec<String>>) -> Self {
+        Self(Some(extra).filter(|extra| !extra.is_empty()).map(Arc::new))
+    }
+}
+
+impl Debug for Extra {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
 }
 
 /// The group whose members may do everything.

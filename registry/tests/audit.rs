@@ -3,8 +3,10 @@
 
 mod support;
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -12,7 +14,8 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_registry::admission::{Admission, Attributes};
-use quarterdeck_registry::audit::{Audit, AuditFile, AuditSink, Policy};
+use quarterdeck_registry::audit::{Audit, AuditFile, AuditFileOptions, AuditSink, Policy, Rotation};
+use quarterdeck_registry::tls::{ServiceAccountKey, ServiceAccountTokens};
 use quarterdeck_registry::{ApiServer, Body, MemoryStorage, Status, User};
 use serde_json::{Value, json};
 use support::{call, send};
@@ -110,6 +113,37 @@ async fn an_event_says_who_asked_for_what_and_what_became_of_it() {
             },
         })
     );
+}
+
+#[tokio::test]
+async fn whoever_shows_a_token_leads_to_the_event_of_whoever_asked_for_it() {
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], rules: [{level: Metadata}]}";
+    let events = Arc::new(Events::default());
+    let key = ServiceAccountKey::new().unwrap();
+    let clock = Clock::following_tokio("2026-01-02T03:04:05Z".parse().unwrap());
+    let server = ApiServer::builder(MemoryStorage::new())
+        .clock(clock.clone())
+        .audit(Audit::shared(Policy::from_yaml(policy).unwrap(), events.clone()))
+        .authenticator(ServiceAccountTokens::new(key.clone(), clock))
+        .token_issuer(key)
+        .start()
+        .await
+        .unwrap();
+    call(&server, "POST", ACCOUNTS, json!({"metadata": {"name": "robot"}})).await;
+    events.take();
+
+    let (_, made) = call(&server, "POST", &format!("{ACCOUNTS}/robot/token"), json!({})).await;
+    let issued = events.one();
+    let token = made["status"]["token"].as_str().unwrap();
+    let request = Request::get(MAPS).header("authorization", format!("Bearer {token}"));
+    let answer = server.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    answer.into_body().collect().await.unwrap();
+    let shown = events.one();
+
+    let id = issued["annotations"]["authentication.kubernetes.io/issued-credential-id"].as_str().unwrap();
+    assert!(id.starts_with("JTI="), "{id}");
+    assert_eq!(issued["user"]["username"], "kubernetes-admin");
+    assert_eq!(shown["user"]["extra"], json!({"authentication.kubernetes.io/credential-id": [id]}));
 }
 
 #[tokio::test]
@@ -350,13 +384,29 @@ async fn of_what_no_rule_is_for_nothing_is_told() {
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// Follows the errors from now on. One test alone may.
+    /// Follows the errors from now on. All tests have one log.
     fn follow() -> Self {
-        let log = Self::default();
-        let writer = log.clone();
-        let errors = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_ansi(false);
-        errors.with_writer(move || writer.clone()).init();
-        log
+        static LOG: OnceLock<Log> = OnceLock::new();
+        let follow = || {
+            let log = Self::default();
+            let writer = log.clone();
+            let errors = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_ansi(false);
+            errors.with_writer(move || writer.clone()).init();
+            log
+        };
+        LOG.get_or_init(follow).clone()
+    }
+
+    /// Waits for a line that holds all these texts.
+    async fn line(&self, texts: &[&str]) {
+        let is_said = || self.text().lines().any(|line| texts.iter().all(|text| line.contains(text)));
+        let said = async {
+            while !is_said() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let came = tokio::time::timeout(Duration::from_secs(30), said).await;
+        assert!(came.is_ok(), "{texts:?} is not said: {}", self.text());
     }
 
     fn text(&self) -> String {
@@ -387,18 +437,81 @@ async fn a_full_disk_stops_nobody() {
     }
 
     // The writer is a thread: what it does comes when it comes, but has to come.
-    let both = async {
-        while file.dropped() < 20 || !log.text().contains("make room") {
+    until(|| file.dropped() >= 20).await;
+    log.line(&["ERROR", "audit events are lost: make room on the disk", "/dev/full", "No space left"]).await;
+}
+
+/// Waits for what the thread that writes comes to.
+async fn until(is_so: impl Fn() -> bool) {
+    let so = async {
+        while !is_so() {
             tokio::task::yield_now().await;
         }
     };
-    let came = tokio::time::timeout(Duration::from_secs(30), both).await;
-    let (dropped, said) = (file.dropped(), log.text());
-    assert!(came.is_ok(), "{dropped} events are dropped, and the log says: {said}");
-    let line = said.lines().find(|line| line.contains("make room")).unwrap();
-    for word in ["ERROR", "audit events are lost: make room on the disk", "/dev/full", "No space left"] {
-        assert!(line.contains(word), "{word:?} is not said: {line}");
+    assert!(tokio::time::timeout(Duration::from_secs(30), so).await.is_ok(), "it does not come to that");
+}
+
+/// Waits until a file holds this.
+async fn written(path: &Path, text: &str) {
+    until(|| std::fs::read_to_string(path).is_ok_and(|found| found == text)).await;
+}
+
+#[tokio::test]
+async fn a_log_whose_directory_is_gone_counts_what_is_lost_and_goes_on_when_it_is_back() {
+    let log = Log::follow();
+    let directory = tempfile::tempdir().unwrap();
+    let (below, path) = (directory.path().join("gone"), directory.path().join("gone/audit.log"));
+    std::fs::create_dir(&below).unwrap();
+    let file = AuditFileOptions::default().rotation(Rotation::at(1 << 20)).open(&path).unwrap();
+    file.record(b"one".to_vec());
+    written(&path, "one\n").await;
+
+    std::fs::remove_dir_all(&below).unwrap();
+    file.record(b"two".to_vec());
+
+    until(|| file.dropped() == 1).await;
+    assert_eq!(file.dropped_by_reason(), [("queue_full", 0), ("strangers", 0), ("write_failed", 1)]);
+    let what = "audit events are lost: make the file's directory again";
+    log.line(&["ERROR", what, "gone/audit.log", "No such file"]).await;
+    std::fs::create_dir(&below).unwrap();
+    file.record(b"three".to_vec());
+    written(&path, "three\n").await;
+}
+
+#[tokio::test]
+async fn a_log_that_grows_gives_way_to_another_and_no_event_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.log");
+    let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [RequestReceived], rules: [{level: Metadata}]}";
+    let rotation =
+        Rotation::at(200 * 1024).clock(Clock::following_tokio("2026-01-02T03:04:05Z".parse().unwrap()));
+    let file = AuditFileOptions::default().rotation(rotation).open(&path).unwrap();
+    let audit = Audit::new(Policy::from_yaml(policy).unwrap(), file);
+    let server = ApiServer::builder(MemoryStorage::new()).audit(audit).start().await.unwrap();
+
+    for number in 0..1000 {
+        call(&server, "GET", &format!("{MAPS}/n{number}"), Value::Null).await;
     }
+    server.shutdown().await;
+    drop(server);
+
+    let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let mut files: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    // The one without a time is the last.
+    files.sort_by_key(|path| name(path).replace("audit.log", "audit-9"));
+    assert!(files.len() > 2, "{files:?}");
+    for old in &files[..files.len() - 1] {
+        let name = name(old);
+        assert_eq!(name.len(), "audit-2006-01-02T15-04-05.000.log".len(), "{name}");
+        assert!(name.starts_with("audit-2026-01-02T03-04-") && name.ends_with(".log"), "{name}");
+        assert!(std::fs::metadata(old).unwrap().len() <= 200 * 1024);
+        assert_eq!(std::fs::metadata(old).unwrap().mode() & 0o777, 0o600);
+    }
+    let text: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let asked: Vec<_> = events.map(|event| event["objectRef"]["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(asked, (0..1000).map(|number| format!("n{number}")).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -406,24 +519,15 @@ async fn a_file_that_is_copied_and_cut_is_written_from_its_beginning() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.log");
     let file = AuditFile::open(&path).unwrap();
-    let written = async |events: &str| {
-        let is_there = async {
-            while std::fs::read_to_string(&path).unwrap() != events {
-                tokio::task::yield_now().await;
-            }
-        };
-        let came = tokio::time::timeout(Duration::from_secs(30), is_there).await;
-        assert!(came.is_ok(), "{:?}", std::fs::read_to_string(&path));
-    };
     file.record(br#"{"one":1}"#.to_vec());
-    written("{\"one\":1}\n").await;
+    written(&path, "{\"one\":1}\n").await;
 
     // What `copytruncate` of logrotate does.
     std::fs::copy(&path, directory.path().join("audit.log.1")).unwrap();
     std::fs::OpenOptions::new().write(true).truncate(true).open(&path).unwrap();
     file.record(br#"{"two":2}"#.to_vec());
 
-    written("{\"two\":2}\n").await;
+    written(&path, "{\"two\":2}\n").await;
 }
 
 #[tokio::test]

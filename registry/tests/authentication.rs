@@ -164,10 +164,25 @@ async fn a_bootstrap_token_is_good_as_long_as_its_secret_says_so() {
     assert_eq!(who_has(&server, token).await, no);
 }
 
+/// What the client of a connection shows who has the certificate of a user.
+fn certificate(authority: &Authority, user: &str) -> PeerCertificate {
+    let (chain, _) = authority.client(&User::new(user)).unwrap().der().unwrap();
+    PeerCertificate::new(chain[0].clone())
+}
+
 /// A request over a connection whose client showed the certificate of a user.
 fn shown(authority: &Authority, user: &str) -> http::request::Builder {
-    let (chain, _) = authority.client(&User::new(user)).unwrap().der().unwrap();
-    Request::builder().extension(PeerCertificate::new(chain[0].clone()))
+    Request::builder().extension(certificate(authority, user))
+}
+
+/// The user of a certificate.
+fn of_certificate(certificate: &PeerCertificate, name: &str) -> Value {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate.der());
+    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({
+        "username": name, "groups": ["system:authenticated"],
+        "extra": {"authentication.kubernetes.io/credential-id": [format!("X509SHA256={digest}")]},
+    })
 }
 
 #[tokio::test]
@@ -194,9 +209,10 @@ async fn headers_are_believed_of_a_proxy_alone() {
     });
 
     assert_eq!(who(&server, claim(shown(&proxies, "front"))).await, Ok(ann));
-    let bob = json!({"username": "bob", "groups": ["system:authenticated"]});
     // A user who claims to be another is still the one of the certificate.
-    assert_eq!(who(&server, claim(shown(&cluster, "bob"))).await, Ok(bob));
+    let of_bob = certificate(&cluster, "bob");
+    let bob = who(&server, claim(Request::builder().extension(of_bob.clone()))).await;
+    assert_eq!(bob, Ok(of_certificate(&of_bob, "bob")));
     for nobody in [
         claim(Request::builder()),
         claim(shown(&proxies, "other")),
@@ -300,7 +316,6 @@ fn chain(intermediate_until: (i32, u8, u8), client: &CertificateParams) -> (Stri
 #[tokio::test(start_paused = true)]
 async fn a_certificate_counts_until_it_expires_however_long_its_connection_lives() {
     let no = Err(StatusCode::UNAUTHORIZED);
-    let ann = json!({"username": "ann", "groups": ["system:authenticated"]});
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     for (middle, own) in [((2030, 1, 1), (2026, 1, 2)), ((2026, 1, 2), (2030, 1, 1))] {
         let (root, shown) = chain(middle, &client("ann", own));
@@ -310,17 +325,21 @@ async fn a_certificate_counts_until_it_expires_however_long_its_connection_lives
         let ask = async |server: &ApiServer| {
             who(server, Request::builder().extension(shown.clone()).header("x-remote-user", "ann")).await
         };
-        let servers = [of_users.start().await.unwrap(), of_proxies.start().await.unwrap()];
-        for server in &servers {
-            assert_eq!(ask(server).await, Ok(ann.clone()), "an intermediate leads to the root");
+        let of_proxy = json!({"username": "ann", "groups": ["system:authenticated"]});
+        let servers = [
+            (of_users.start().await.unwrap(), of_certificate(&shown, "ann")),
+            (of_proxies.start().await.unwrap(), of_proxy),
+        ];
+        for (server, ann) in &servers {
+            assert_eq!(ask(server).await.as_ref(), Ok(ann), "an intermediate leads to the root");
         }
 
         tokio::time::sleep(hours(23)).await;
-        for server in &servers {
-            assert_eq!(ask(server).await, Ok(ann.clone()));
+        for (server, ann) in &servers {
+            assert_eq!(ask(server).await.as_ref(), Ok(ann));
         }
         tokio::time::sleep(hours(2)).await;
-        for server in &servers {
+        for (server, _) in &servers {
             assert_eq!(ask(server).await, no);
         }
     }
@@ -367,10 +386,10 @@ async fn a_bad_proof_counts_for_nothing_beside_a_good_one_or_alone() {
         .unwrap();
     let with = |token: &str| Request::builder().header("authorization", format!("Bearer {token}"));
 
-    let beside = who(&server, with("wrong").extension(shown)).await.unwrap();
+    let beside = who(&server, with("wrong").extension(shown.clone())).await.unwrap();
 
     // Whom the good one names, with no right of whom the bad one claims, as upstream.
-    assert_eq!(beside, json!({"username": "ann", "groups": ["system:authenticated"]}));
+    assert_eq!(beside, of_certificate(&shown, "ann"));
     assert_eq!(who(&server, with("wrong")).await, Err(StatusCode::UNAUTHORIZED), "not even anonymous");
     for bad in [unknown, expired] {
         let beside = who(&server, with("s3cr3t").extension(bad.clone())).await.unwrap();
@@ -462,6 +481,14 @@ async fn an_identity_providers_tokens_are_checked_by_its_keys() {
     ] {
         let token = sign(es256, *algorithm, &claims(change.clone()));
         assert_eq!(who_has(&server, &token).await, Err(StatusCode::UNAUTHORIZED), "{change}");
+    }
+    for (id, extra) in [
+        (json!("a1"), json!({"authentication.kubernetes.io/credential-id": ["JTI=a1"]})),
+        (json!(""), Value::Null),
+        (json!(1), Value::Null),
+    ] {
+        let user = who_has(&server, &sign(es256, *algorithm, &claims(json!({"jti": id})))).await.unwrap();
+        assert_eq!(user["extra"], extra, "{id}");
     }
     let good = sign(es256, *algorithm, &claims(json!({"aud": ["x", "kubernetes"]})));
     let forged = sign(&key(*algorithm).0, *algorithm, &claims(json!({})));

@@ -17,6 +17,7 @@ use quarterdeck_core::storage::{
     Commits, Entry, Key, List, Page, Revision, Storage, StorageError, Transaction,
 };
 use quarterdeck_core::testing::storage::{FaultPlan, FaultyStorage};
+use quarterdeck_registry::layers::authentication::BootstrapTokens;
 use quarterdeck_registry::tls::{ServiceAccountKey, ServiceAccountTokens};
 use quarterdeck_registry::{ApiServer, Body, MemoryStorage, User};
 use serde_json::{Value, json};
@@ -37,8 +38,9 @@ struct Trouble {
     is_behind: AtomicBool,
     is_full: AtomicBool,
     has_failed: AtomicBool,
-    /// How often something was listed.
+    /// How often something was listed, and how often an entry was read.
     lists: AtomicUsize,
+    gets: AtomicUsize,
 }
 
 impl Troubled {
@@ -64,11 +66,16 @@ impl Troubled {
     fn lists(&self) -> usize {
         self.0.lists.load(Ordering::Relaxed)
     }
+
+    fn gets(&self) -> usize {
+        self.0.gets.load(Ordering::Relaxed)
+    }
 }
 
 #[async_trait]
 impl Storage for Troubled {
     async fn get(&self, key: &Key) -> Result<Option<Entry>, StorageError> {
+        self.0.gets.fetch_add(1, Ordering::Relaxed);
         self.store().get(key).await
     }
 
@@ -344,6 +351,59 @@ async fn a_token_that_one_server_gave_is_good_at_another_that_is_behind() {
     assert_eq!(ask().await, StatusCode::FORBIDDEN);
     assert_eq!(call(&ahead, "DELETE", &format!("{ACCOUNTS}/robot"), Value::Null).await.0, StatusCode::OK);
     assert_eq!(ask().await, StatusCode::UNAUTHORIZED, "what is gone vouches for nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bootstrap_token_is_good_at_a_server_that_is_behind_for_as_long_as_it_is_there() {
+    const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
+    let store = MemoryStorage::new();
+    let behind = Troubled::over(&store);
+    let clock = || Clock::following_tokio("2026-01-01T00:00:00Z".parse().unwrap());
+    let start = async |storage: Arc<dyn Storage>| {
+        let builder = ApiServer::builder_shared(storage).clock(clock());
+        builder.authenticator(BootstrapTokens::new(clock())).start().await.unwrap()
+    };
+    let (ahead, server) = (start(Arc::new(store)).await, start(Arc::new(behind.clone())).await);
+    let make = async |id: &str| {
+        let data = json!({
+            "token-id": id, "token-secret": "0123456789abcdef", "usage-bootstrap-authentication": "true",
+        });
+        let metadata = json!({"name": format!("bootstrap-token-{id}")});
+        let secret =
+            json!({"metadata": metadata, "type": "bootstrap.kubernetes.io/token", "stringData": data});
+        let (code, made) = call(&ahead, "POST", SECRETS, secret).await;
+        assert_eq!(code, StatusCode::CREATED, "{made}");
+        made["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+    };
+    // Who joins has no other rights: who is known is forbidden.
+    let ask = async |id: &str| {
+        let token = format!("Bearer {id}.0123456789abcdef");
+        let request = Request::get("/api/v1/pods").header("authorization", token).body(Body::empty());
+        server.clone().oneshot(request.unwrap()).await.unwrap().status()
+    };
+    has_seen(&server, make("before").await).await;
+    behind.fall_behind();
+    make("behind").await;
+
+    assert_eq!(ask("before").await, StatusCode::FORBIDDEN);
+    assert_eq!(ask("behind").await, StatusCode::FORBIDDEN, "it is there, whatever the cache has seen");
+    for id in ["before", "behind"] {
+        let path = format!("{SECRETS}/bootstrap-token-{id}");
+        assert_eq!(call(&ahead, "DELETE", &path, Value::Null).await.0, StatusCode::OK);
+        assert_eq!(ask(id).await, StatusCode::UNAUTHORIZED, "{id}: it is gone, whatever the cache has seen");
+    }
+
+    // Who makes tokens up does not keep the store busy, and keeps those out alone who are not in the cache.
+    make("nearby").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = behind.gets();
+    for number in 0..100 {
+        assert_eq!(ask(&format!("wrong{}", number % 10)).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(behind.gets() - before, 10);
+    assert_eq!(ask("nearby").await, StatusCode::UNAUTHORIZED);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(ask("nearby").await, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test(start_paused = true)]

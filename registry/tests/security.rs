@@ -421,6 +421,61 @@ async fn an_agent_writes_its_own_node_within_limits() {
 }
 
 #[tokio::test]
+async fn an_agent_that_replaces_a_status_sends_along_what_it_may_not_change() {
+    let server = two_nodes().await;
+    let (node, status) = ("/api/v1/nodes/n", "/api/v1/nodes/n/status");
+    let labels = json!({"a": "b", "node-restriction.kubernetes.io/a": "b"});
+    let (_, stored) = call(&server, "PATCH", node, json!({"metadata": {"labels": labels}})).await;
+    assert_eq!(stored["spec"]["taints"][0]["key"], "node.kubernetes.io/not-ready", "{stored}");
+    let changed = |change: fn(&mut Value)| {
+        let mut node = stored.clone();
+        node["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        change(&mut node);
+        node
+    };
+
+    for (sent, why) in [
+        (
+            changed(|node| drop(node.as_object_mut().unwrap().remove("spec"))),
+            "node \"n\" is not allowed to modify taints",
+        ),
+        (changed(|node| node["spec"]["taints"] = json!([])), "node \"n\" is not allowed to modify taints"),
+        (
+            changed(|node| node["metadata"]["labels"] = json!({"a": "b"})),
+            "is not allowed to modify labels: node-restriction.kubernetes.io/a",
+        ),
+    ] {
+        let why = format!("nodes \"n\" is forbidden: {why}");
+        assert_eq!(refusal(&server, "PUT", status, sent).await, why);
+    }
+    let whole = changed(|node| {
+        node["status"]["capacity"] = json!({"cpu": "2"});
+        // Neither is Kubernetes' business.
+        drop(node["metadata"]["labels"].as_object_mut().unwrap().remove("a"));
+        node["spec"]["podCIDR"] = "10.0.0.0/24".into();
+    });
+    let (code, answer) = agent(&server, "PUT", status, whole).await;
+    assert_eq!(code, 200, "{answer}");
+    assert_eq!(answer["status"]["capacity"]["cpu"], "2");
+    assert_eq!((&answer["spec"], answer["metadata"]["labels"].get("a")), (&stored["spec"], None));
+
+    let claim = json!({"metadata": {"name": "n"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+    }});
+    let claims = format!("{NS}/persistentvolumeclaims");
+    let mut claim = make(&server, &claims, claim).await;
+    claim["status"]["capacity"] = json!({"storage": "1Gi"});
+    let mut other = claim.clone();
+    other.as_object_mut().unwrap().remove("spec");
+    let why = "persistentvolumeclaims \"n\" is forbidden: node \"n\" is not allowed to update fields other than status.capacity and \
+               status.conditions: spec.";
+    let refused = refusal(&server, "PUT", &format!("{claims}/n/status"), other).await;
+    assert!(refused.starts_with(why), "{refused}");
+    let (code, answer) = agent(&server, "PUT", &format!("{claims}/n/status"), claim).await;
+    assert_eq!(code, 200, "{answer}");
+}
+
+#[tokio::test]
 async fn an_agent_makes_no_node_whose_name_the_server_generates() {
     let server = two_nodes().await;
     let node = json!({"metadata": {"generateName": "n"}});
@@ -592,6 +647,11 @@ async fn an_agent_gets_tokens_for_pods_of_its_node_alone() {
     for (body, why) in [
         (
             json!({"spec": {"audiences": []}}),
+            "serviceaccounts \"n\" is forbidden: node requested token not bound to a pod",
+        ),
+        (
+            // Not to itself either.
+            json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Node", "name": "n"}}}),
             "serviceaccounts \"n\" is forbidden: node requested token not bound to a pod",
         ),
         (

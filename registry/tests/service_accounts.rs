@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use quarterdeck_core::clock::Clock;
 use quarterdeck_registry::tls::{AuthorityError, ServiceAccountKey, ServiceAccountTokens};
@@ -22,6 +23,7 @@ use tower::ServiceExt as _;
 
 const ACCOUNTS: &str = "/api/v1/namespaces/default/serviceaccounts";
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+const NODES: &str = "/api/v1/nodes";
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
@@ -165,6 +167,187 @@ async fn tokens_that_are_not_what_was_issued_or_whose_object_is_gone_are_refused
         assert!(error.contains(why), "a token {what}: {error}");
     }
     assert_eq!(ask(&server, &good).await, StatusCode::FORBIDDEN);
+}
+
+/// Asks as the bearer of a token who that is.
+async fn who(server: &ApiServer, token: &str) -> Value {
+    let request = Request::post("/apis/authentication.k8s.io/v1/selfsubjectreviews");
+    let request = request.header("authorization", format!("Bearer {token}"));
+    let request = request.header("content-type", "application/json").body(Body::full("{}")).unwrap();
+    let answer = server.clone().oneshot(request).await.unwrap();
+    let bytes = answer.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice::<Value>(&bytes).unwrap()["status"]["userInfo"].clone()
+}
+
+#[tokio::test]
+async fn a_token_has_an_id_by_which_its_bearer_is_known() {
+    let server = serve(&MemoryStorage::new(), &ServiceAccountKey::new().unwrap()).await;
+    let account = make(&server, ACCOUNTS, json!({"metadata": {"name": "robot"}})).await;
+
+    let tokens = [token(&server, json!({})).await, token(&server, json!({})).await];
+
+    let ids = tokens.each_ref().map(|token| part(token, 1)["jti"].as_str().unwrap().to_owned());
+    assert_ne!(ids[0], ids[1]);
+    for (token, id) in tokens.iter().zip(&ids) {
+        assert_eq!(id.len(), 36, "{id} is no UUID");
+        let robot = json!({
+            "username": "system:serviceaccount:default:robot",
+            "uid": account["metadata"]["uid"],
+            "groups": ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"],
+            "extra": {"authentication.kubernetes.io/credential-id": [format!("JTI={id}")]},
+        });
+        // The second time its signature is known.
+        for _ in 0..2 {
+            assert_eq!(who(&server, token).await, robot);
+            assert_eq!(review(&server, token).await["user"], robot);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_an_id_is_good_as_those_of_earlier_versions_are() {
+    let files = tempfile::tempdir().unwrap();
+    let pair = private_key(&files.path().join("sa.key"), &PKCS_ECDSA_P256_SHA256);
+    let key = ServiceAccountKey::load(&files.path().join("sa.key")).unwrap();
+    let server = serve(&MemoryStorage::new(), &key).await;
+    make(&server, ACCOUNTS, json!({"metadata": {"name": "robot"}})).await;
+    let mut claims = part(&token(&server, json!({})).await, 1);
+    claims.as_object_mut().unwrap().remove("jti");
+    let signing = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+
+    let old = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &signing).unwrap();
+
+    let robot = who(&server, &old).await;
+    assert_eq!(robot["username"], "system:serviceaccount:default:robot");
+    assert_eq!(robot.get("extra"), None, "{robot}");
+}
+
+/// A pod of the account `robot` on a node.
+fn pod_on(name: &str, node: &str) -> Value {
+    json!({
+        "metadata": {"name": name},
+        "spec": {"serviceAccountName": "robot", "nodeName": node, "containers": [{"name": "c", "image": "i"}]},
+    })
+}
+
+/// What binds a token to an object.
+fn bound(kind: &str, object: &Value) -> Value {
+    let (name, uid) = (&object["metadata"]["name"], &object["metadata"]["uid"]);
+    json!({"boundObjectRef": {"apiVersion": "v1", "kind": kind, "name": name, "uid": uid}})
+}
+
+#[tokio::test]
+async fn a_token_that_is_bound_to_a_node_ends_with_it() {
+    let server = serve(&MemoryStorage::new(), &ServiceAccountKey::new().unwrap()).await;
+    make(&server, ACCOUNTS, json!({"metadata": {"name": "robot"}})).await;
+    let node = make(&server, NODES, json!({"metadata": {"name": "n"}})).await;
+    let uid = &node["metadata"]["uid"];
+
+    let token = token(&server, bound("Node", &node)).await;
+
+    let claims = part(&token, 1);
+    assert_eq!(claims["kubernetes.io"]["node"], json!({"name": "n", "uid": uid}));
+    let told = json!({
+        "authentication.kubernetes.io/credential-id": [format!("JTI={}", claims["jti"].as_str().unwrap())],
+        "authentication.kubernetes.io/node-name": ["n"],
+        "authentication.kubernetes.io/node-uid": [uid],
+    });
+    assert_eq!(who(&server, &token).await["extra"], told);
+
+    assert_eq!(call(&server, "DELETE", &format!("{NODES}/n"), Value::Null).await.0, StatusCode::OK);
+    // One of the same name is another.
+    let again = make(&server, NODES, json!({"metadata": {"name": "n"}})).await;
+    assert_eq!(call(&server, "GET", &format!("{NODES}/n"), Value::Null).await.1, again);
+    assert_eq!(ask(&server, &token).await, StatusCode::UNAUTHORIZED);
+    let status = review(&server, &token).await;
+    assert_eq!(status["error"], "the token is bound to one of the nodes that is gone");
+
+    let path = format!("{ACCOUNTS}/robot/token");
+    for (spec, code, why) in [
+        (
+            bound("Node", &node),
+            409,
+            format!(
+                "Operation cannot be fulfilled on Node \"n\": the UID in the bound object reference ({}) does not match the UID in \
+                 record. The object might have been deleted and then recreated",
+                uid.as_str().unwrap()
+            ),
+        ),
+        (bound("Node", &json!({"metadata": {"name": "m"}})), 404, "nodes \"m\" not found".to_owned()),
+    ] {
+        let (refused, answer) = call(&server, "POST", &path, json!({"spec": spec})).await;
+        assert_eq!((refused.as_u16(), answer["message"].as_str()), (code, Some(&*why)));
+    }
+}
+
+#[tokio::test]
+async fn a_pods_token_names_its_node_and_ends_with_the_pod_alone() {
+    let server = serve(&MemoryStorage::new(), &ServiceAccountKey::new().unwrap()).await;
+    make(&server, ACCOUNTS, json!({"metadata": {"name": "robot"}})).await;
+    let node = make(&server, NODES, json!({"metadata": {"name": "n"}})).await;
+    let uid = node["metadata"]["uid"].as_str().unwrap();
+    let extra = |what: &str| format!("authentication.kubernetes.io/{what}");
+
+    for (name, on, claim) in [
+        ("known", "n", json!({"name": "n", "uid": uid})),
+        ("unknown", "m", json!({"name": "m"})),
+        ("waiting", "", Value::Null),
+    ] {
+        let pod = make(&server, PODS, pod_on(name, on)).await;
+        let token = token(&server, bound("Pod", &pod)).await;
+
+        let claims = part(&token, 1);
+        assert_eq!(claims["kubernetes.io"]["node"], claim, "{name}");
+        let robot = who(&server, &token).await;
+        assert_eq!(robot["extra"][extra("pod-name")], json!([name]));
+        assert_eq!(robot["extra"][extra("pod-uid")], json!([pod["metadata"]["uid"]]));
+        for (key, field) in [("node-name", "name"), ("node-uid", "uid")] {
+            let wanted = claim.get(field).map(|value| json!([value]));
+            assert_eq!(robot["extra"].get(extra(key)), wanted.as_ref(), "{name}");
+        }
+        if on == "n" {
+            assert_eq!(call(&server, "DELETE", &format!("{NODES}/n"), Value::Null).await.0, StatusCode::OK);
+            assert_eq!(
+                call(&server, "GET", &format!("{NODES}/n"), Value::Null).await.0,
+                StatusCode::NOT_FOUND
+            );
+            assert_eq!(ask(&server, &token).await, StatusCode::FORBIDDEN, "the pod is still there");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_for_a_token_that_names_an_account_names_that_of_its_path() {
+    let server = serve(&MemoryStorage::new(), &ServiceAccountKey::new().unwrap()).await;
+    make(&server, ACCOUNTS, json!({"metadata": {"name": "robot"}})).await;
+    let path = format!("{ACCOUNTS}/robot/token");
+    let send = async |metadata: Value| call(&server, "POST", &path, json!({"metadata": metadata})).await;
+
+    let (code, made) = send(json!({"name": "robot", "namespace": "default"})).await;
+    let (other_name, name) = send(json!({"name": "default"})).await;
+    let (other_place, place) = send(json!({"name": "robot", "namespace": "kube-system"})).await;
+
+    assert_eq!(code, StatusCode::CREATED, "{made}");
+    assert_eq!(
+        made["metadata"],
+        json!({"name": "robot", "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"})
+    );
+    let why = "Invalid value: \"default\": must match the service account name if specified";
+    assert_eq!(other_name, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(
+        name["message"],
+        format!("TokenRequest.authentication.k8s.io \"robot\" is invalid: metadata.name: {why}")
+    );
+    let cause = json!({"reason": "FieldValueInvalid", "message": why, "field": "metadata.name"});
+    assert_eq!(
+        name["details"],
+        json!({"name": "robot", "group": "authentication.k8s.io", "kind": "TokenRequest", "causes": [cause]})
+    );
+    assert_eq!(other_place, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        place["message"],
+        "the namespace of the provided object does not match the namespace sent on the request"
+    );
 }
 
 /// Keys to sign with, in the forms in which files have them.

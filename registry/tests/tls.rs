@@ -196,6 +196,21 @@ async fn a_certificate_that_is_no_good_is_answered_with_a_status_and_counts_for_
     }
 }
 
+#[test]
+fn a_certificate_is_checked_by_those_behind_it_or_by_itself_if_it_signed_itself() {
+    let own = authority();
+    let Identity { certificate, key } = own.server("server", &["localhost".to_owned()]).unwrap();
+    let issuers = |certificate: String| Identity { certificate, key: key.clone() }.issuers();
+    let alone = own.certificate().to_owned();
+
+    assert_eq!(issuers(certificate.clone()).unwrap(), "", "nobody can say who signed it");
+    // As some have it in one file; nobody is told the key.
+    let chain = format!("{certificate}{key}{alone}{alone}");
+    assert_eq!(issuers(chain).unwrap(), format!("{alone}{alone}"));
+    assert_eq!(issuers(alone.clone()).unwrap(), alone);
+    assert!(issuers(key.clone()).is_err());
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_shows_a_certificate_holds_its_key() {
     let (own, proxies) = (authority(), authority());

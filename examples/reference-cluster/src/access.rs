@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use quarterdeck_core::clock::Clock;
 use quarterdeck_registry::ApiServerBuilder;
-use quarterdeck_registry::audit::{Audit, AuditFile, Policy};
+use quarterdeck_registry::audit::{Audit, AuditFileOptions, Policy, Rotation};
 use quarterdeck_registry::layers::authentication::{Anonymous, BootstrapTokens, StaticTokens};
 use quarterdeck_registry::tls::{
     Authorities, ClientCertificates, OpenId, RequestHeaders, ServiceAccountKey, ServiceAccountTokens,
@@ -30,13 +31,12 @@ impl Access {
     /// Reads the files that the options name.
     pub(crate) fn open(options: &AccessOptions, identities: &Identities) -> Result<Self> {
         let static_tokens = options.token_auth_file.as_deref().map(static_tokens).transpose()?;
-        let certificates = ClientCertificates::new(identities.authority.certificate(), Clock::system());
         Ok(Self {
             audit: audit(options)?,
             static_tokens,
             bootstrap_tokens: options.enable_bootstrap_token_auth,
             proxies: proxies(options, identities),
-            certificates: certificates.map_err(|error| Failure::because("cannot set up TLS", &error))?,
+            certificates: ClientCertificates::of(identities.clients.clone()),
             open_id: open_id(options)?,
             anonymous: options.anonymous_auth,
         })
@@ -68,6 +68,21 @@ impl Access {
     }
 }
 
+/// Returns the authorities whose certificates users show: the cluster's own, and those of a file.
+pub(crate) fn client_authorities(options: &AccessOptions, own: &str) -> Result<Authorities> {
+    let authorities = Authorities::new(&client_certificates(options, own)?, Clock::system());
+    authorities.map_err(|error| Failure::because("cannot set up TLS", &error))
+}
+
+/// Returns the certificates of these authorities.
+pub(crate) fn client_certificates(options: &AccessOptions, own: &str) -> Result<String> {
+    let Some(path) = &options.client_ca_file else { return Ok(own.to_owned()) };
+    let others = read(path)?;
+    // By itself: the cluster's own is good for nothing here.
+    Authorities::new(&others, Clock::system()).map_err(|error| because(path, &error))?;
+    Ok(format!("{own}\n{others}"))
+}
+
 /// Returns the authorities whose certificates proxies show, if there are any.
 pub(crate) fn proxy_authorities(options: &AccessOptions) -> Result<Option<Authorities>> {
     let Some(path) = &options.requestheader_client_ca_file else { return Ok(None) };
@@ -92,8 +107,24 @@ fn audit(options: &AccessOptions) -> Result<Option<Audit>> {
         return Ok(None);
     };
     let policy = Policy::from_yaml(&read(policy)?).map_err(|error| because(policy, &error))?;
-    let file = AuditFile::open(log).map_err(|error| because(log, &error))?;
+    let file = AuditFileOptions::default().rotation(rotation(options)).open(log);
+    let file = file.map_err(|error| because(log, &error))?;
     Ok(Some(Audit::new(policy, file)))
+}
+
+/// When the audit log gives way to a new one. Zero is what nobody asked for, as upstream.
+fn rotation(options: &AccessOptions) -> Rotation {
+    const MEGABYTE: u64 = 1 << 20;
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    let megabytes = if options.audit_log_maxsize == 0 { 100 } else { options.audit_log_maxsize };
+    let mut rotation = Rotation::at(u64::from(megabytes) * MEGABYTE);
+    if options.audit_log_maxbackup > 0 {
+        rotation = rotation.max_backups(options.audit_log_maxbackup as usize);
+    }
+    if options.audit_log_maxage > 0 {
+        rotation = rotation.max_age(DAY * options.audit_log_maxage);
+    }
+    rotation
 }
 
 fn proxies(options: &AccessOptions, identities: &Identities) -> Option<RequestHeaders> {

@@ -141,6 +141,13 @@ pub(crate) struct ServerOptions {
     /// Where to listen, with TLS.
     #[arg(long, default_value = "0.0.0.0:6443", value_name = "ADDRESS:PORT")]
     pub(crate) listen: SocketAddr,
+    /// The certificate (PEM) that clients are shown, and behind it those that lead to an authority (default: one of the cluster's
+    /// own).
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    /// The key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub(crate) tls_private_key_file: Option<PathBuf>,
     /// Where to listen without TLS and without authentication: a loopback address.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) insecure_listen: Option<SocketAddr>,
@@ -213,6 +220,10 @@ pub(crate) struct AccessOptions {
     /// Further keys (PEM, public or private) by which service accounts' tokens are checked; for each file once.
     #[arg(long, value_name = "FILE")]
     pub(crate) service_account_key_file: Vec<PathBuf>,
+    /// Authorities (PEM) whose certificates users show, besides the cluster's own: the common name is the user, organisations are
+    /// groups.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_ca_file: Option<PathBuf>,
     /// The authorities (PEM) of proxies that name the user in headers.
     #[arg(long, value_name = "FILE")]
     pub(crate) requestheader_client_ca_file: Option<PathBuf>,
@@ -255,6 +266,15 @@ pub(crate) struct AccessOptions {
     /// Where the audit log is written, one event per line.
     #[arg(long, value_name = "FILE", requires = "audit_policy_file")]
     pub(crate) audit_log_path: Option<PathBuf>,
+    /// How many megabytes (of 1,048,576 bytes) the audit log has before it gives way to a new one; 0 for 100.
+    #[arg(long, value_name = "MEGABYTES", default_value_t = 100, requires = "audit_log_path")]
+    pub(crate) audit_log_maxsize: u32,
+    /// How many of the files that gave way are kept; 0 for all.
+    #[arg(long, value_name = "FILES", default_value_t = 0, requires = "audit_log_path")]
+    pub(crate) audit_log_maxbackup: u32,
+    /// How many days files that gave way are kept, by the time in their names; 0 for all days.
+    #[arg(long, value_name = "DAYS", default_value_t = 0, requires = "audit_log_path")]
+    pub(crate) audit_log_maxage: u32,
 }
 
 impl ServerOptions {

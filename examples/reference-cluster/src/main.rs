@@ -20,6 +20,7 @@ mod parts;
 mod pod_network;
 mod runtimes;
 mod server;
+mod serving;
 mod sockets;
 #[cfg(feature = "otel")]
 mod traces;

@@ -7,7 +7,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::component::{Component, Supervisor};
 use quarterdeck_core::files::FollowFiles;
@@ -17,12 +16,11 @@ use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::node_connector::TlsNodes;
 use quarterdeck_registry::storage::{EmbeddedOptions, EncryptedStorage, Encryption, MemoryStorage};
 use quarterdeck_registry::tls::{
-    Authorities, Authority, AuthorityError, Identity, ServerTls, ServiceAccountKey, kubeconfig,
+    Authorities, Authority, AuthorityError, Identity, ServerTls, ServiceAccountKey,
 };
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
-use rustls::ServerConfig;
 
-use crate::access::{Access, proxy_authorities, read};
+use crate::access::{Access, client_authorities, client_certificates, proxy_authorities, read};
 use crate::bindings;
 use crate::certificates::Renewal;
 use crate::cli::{AccessOptions, ServerOptions, StorageKind};
@@ -31,6 +29,7 @@ use crate::error::{Failure, Result};
 use crate::etcd;
 use crate::files;
 use crate::parts::ctrl_c;
+use crate::serving::{Reach, Serving, names};
 use crate::sockets::Sockets;
 use crate::up::report;
 
@@ -40,6 +39,8 @@ pub(crate) struct Identities {
     pub(crate) authority: Arc<Authority>,
     /// Signs service accounts' tokens, and knows the keys by which they are checked.
     pub(crate) key: ServiceAccountKey,
+    /// The authorities whose certificates users show.
+    pub(crate) clients: Authorities,
     /// The authorities of proxies that name users in headers, if there are any.
     pub(crate) proxies: Option<Authorities>,
 }
@@ -57,8 +58,9 @@ impl Identities {
         let authority = Arc::new(authority.with_clock(Clock::system()));
         let key = service_account_key(&options.access, &pki);
         let key = key.map_err(|error| Failure::because("no key for service accounts' tokens", &error))?;
+        let clients = client_authorities(&options.access, authority.certificate())?;
         let proxies = proxy_authorities(&options.access)?;
-        Ok(Self { authority, key, proxies })
+        Ok(Self { authority, key, clients, proxies })
     }
 }
 
@@ -76,10 +78,10 @@ fn service_account_key(
 pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     let sockets = Sockets::bind(&options).await?;
     let (url, port) = (sockets.url(), sockets.port());
-    let address = url.clone();
     let identities = Identities::open(&options)?;
+    let reach = Reach::open(&options, &identities.authority, &url)?;
     let Store { storage, raw } = storage(&options).await?;
-    write_kubeconfigs(&options, &identities.authority, &url)?;
+    write_kubeconfigs(&options, &reach)?;
     let nodes = TlsNodes::new();
     let builder = ApiServer::builder_shared(storage).node_connector(nodes.clone());
     let access = Access::open(&options.access, &identities)?;
@@ -89,15 +91,15 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
     attach(&nodes, &server, &identities.authority)?;
     bindings::make(&server, &options.access).await;
     let again = {
-        let (options, server, authority) = (options.clone(), server.clone(), identities.authority.clone());
+        let (options, server) = (options.clone(), server.clone());
         move || {
-            attach(&nodes, &server, &authority)?;
-            write_kubeconfigs(&options, &authority, &url)
+            attach(&nodes, &server, &reach.authority)?;
+            write_kubeconfigs(&options, &reach)
         }
     };
     let listeners = listen(&options, (&server, raw), identities, sockets, again)?;
     let stop = ctrl_c();
-    println!("The API server is ready at {address}");
+    println!("The API server is ready at {url}");
     println!("The administrator's kubeconfig is {}", options.kubeconfig().display());
     println!("The other parts' are in {}", options.data.join("kubeconfigs").display());
     let mut supervisor = Supervisor::new();
@@ -179,8 +181,9 @@ pub(crate) fn listen(
     again: impl Fn() -> Result<()> + Send + 'static,
 ) -> Result<Vec<Box<dyn Component>>> {
     let service = server.registry().settings.first_service_address();
-    let Identities { authority, proxies, .. } = identities;
-    let serving = Serving { authority, names: names(options, service), access: options.access.clone() };
+    let Identities { authority, clients, proxies, .. } = identities;
+    let own = authority.certificate().to_owned();
+    let serving = Serving { authority, names: names(options, service), options: options.clone() };
     let (config, end) = serving.make()?;
     let tls = ServerTls::new(config);
     let places = files::connections();
@@ -190,6 +193,21 @@ pub(crate) fn listen(
         let (serving, tls, file) = (serving.clone(), tls.clone(), path.clone());
         listeners.push(Box::new(FollowFiles::new([path], move || {
             authorities.replace(&read(&file)?)?;
+            tls.replace(serving.make()?.0);
+            Ok(())
+        })));
+    }
+    if let Some(path) = options.access.client_ca_file.clone() {
+        let (serving, tls) = (serving.clone(), tls.clone());
+        listeners.push(Box::new(FollowFiles::new([path], move || {
+            clients.replace(&client_certificates(&serving.options.access, &own)?)?;
+            tls.replace(serving.make()?.0);
+            Ok(())
+        })));
+    }
+    if let (Some(certificate), Some(key)) = (&options.tls_cert_file, &options.tls_private_key_file) {
+        let (serving, tls) = (serving.clone(), tls.clone());
+        listeners.push(Box::new(FollowFiles::new([certificate, key], move || {
             tls.replace(serving.make()?.0);
             Ok(())
         })));
@@ -212,48 +230,8 @@ pub(crate) fn listen(
     Ok(listeners)
 }
 
-/// What the server shows to clients, and whose certificates it takes.
-#[derive(Clone)]
-struct Serving {
-    authority: Arc<Authority>,
-    names: Vec<String>,
-    access: AccessOptions,
-}
-
-impl Serving {
-    /// Makes a certificate, and returns when it ends.
-    fn make(&self) -> Result<(Arc<ServerConfig>, Timestamp)> {
-        let tls = |error| Failure::because("cannot set up TLS", &error);
-        let proxies = self.access.requestheader_client_ca_file.as_deref().map(read).transpose()?;
-        let identity = self.authority.server("kube-apiserver", &self.names).map_err(tls)?;
-        let config = self.authority.server_config_for(&identity, false, &proxies.unwrap_or_default());
-        Ok((config.map_err(tls)?, identity.not_after().map_err(tls)?))
-    }
-}
-
-/// Returns the names and addresses under which the server is reached.
-fn names(options: &ServerOptions, service: IpAddr) -> Vec<String> {
-    let names = [
-        "localhost",
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        "kubernetes.default.svc.cluster.local",
-    ];
-    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    let mut addresses: Vec<IpAddr> =
-        [Some(loopback), Some(options.listen.ip()), advertised(options), Some(service)]
-            .into_iter()
-            .flatten()
-            .collect();
-    addresses.retain(|address| !address.is_unspecified());
-    addresses.sort();
-    addresses.dedup();
-    names.into_iter().map(str::to_owned).chain(addresses.iter().map(ToString::to_string)).collect()
-}
-
 /// Returns the address at which others reach this machine, if it has one.
-fn advertised(options: &ServerOptions) -> Option<IpAddr> {
+pub(crate) fn advertised(options: &ServerOptions) -> Option<IpAddr> {
     let listened = Some(options.listen.ip()).filter(|address| !address.is_unspecified());
     let given = options.advertise_address.or(listened).or_else(own_address);
     given.filter(|address| !address.is_loopback() && !address.is_unspecified())
@@ -268,29 +246,25 @@ pub(crate) fn own_address() -> Option<IpAddr> {
 }
 
 /// Writes the administrator's kubeconfig.
-pub(crate) fn write_admin_kubeconfig(
-    options: &ServerOptions,
-    authority: &Authority,
-    url: &str,
-) -> Result<()> {
-    write_kubeconfig(&options.kubeconfig(), authority, url, &User::admin())
+pub(crate) fn write_admin_kubeconfig(options: &ServerOptions, reach: &Reach) -> Result<()> {
+    write_kubeconfig(&options.kubeconfig(), reach, &User::admin())
 }
 
 /// Writes a user's kubeconfig.
-pub(crate) fn write_kubeconfig(path: &Path, authority: &Authority, url: &str, user: &User) -> Result<()> {
-    let identity = authority.client(user);
+pub(crate) fn write_kubeconfig(path: &Path, reach: &Reach, user: &User) -> Result<()> {
+    let identity = reach.authority.client(user);
     let identity = identity.map_err(|error| Failure::because("cannot make a certificate", &error))?;
-    write_private(path, &kubeconfig(url, authority.certificate(), &user.name, &identity))
+    write_private(path, &reach.kubeconfig(user, &identity))
 }
 
 /// Writes the kubeconfigs of the administrator and of every component.
-fn write_kubeconfigs(options: &ServerOptions, authority: &Authority, url: &str) -> Result<()> {
-    write_admin_kubeconfig(options, authority, url)?;
+fn write_kubeconfigs(options: &ServerOptions, reach: &Reach) -> Result<()> {
+    write_admin_kubeconfig(options, reach)?;
     let directory = options.data.join("kubeconfigs");
     let components =
         [("scheduler", User::scheduler()), ("controllers", User::controllers()), ("proxy", User::proxy())];
     for (name, user) in components {
-        write_kubeconfig(&directory.join(name), authority, url, &user)?;
+        write_kubeconfig(&directory.join(name), reach, &user)?;
     }
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let addresses: Vec<String> =
@@ -299,11 +273,11 @@ fn write_kubeconfigs(options: &ServerOptions, authority: &Authority, url: &str) 
         let name = if number == 1 { "agent".to_owned() } else { format!("agent-{number}") };
         let user = User::node(&node);
         let names = [vec![node], addresses.clone()].concat();
-        let identity: Identity = authority
+        let identity: Identity = reach
+            .authority
             .node(&user, &names)
             .map_err(|error| Failure::because("cannot make a certificate", &error))?;
-        let text = kubeconfig(url, authority.certificate(), &user.name, &identity);
-        write_private(&directory.join(name), &text)?;
+        write_private(&directory.join(name), &reach.kubeconfig(&user, &identity))?;
     }
     Ok(())
 }

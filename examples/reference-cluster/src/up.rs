@@ -14,6 +14,7 @@ use crate::error::{Failure, Result};
 use crate::parts::{ctrl_c, set_up_proxy};
 use crate::runtimes::{self, Opened};
 use crate::server::{self, Identities, Store};
+use crate::serving::Reach;
 use crate::sockets::{Sockets, proxy_endpoint};
 
 /// Runs a cluster until Ctrl-C.
@@ -23,11 +24,12 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     let endpoint = if runs(Part::Proxy) { proxy_endpoint(&options.proxy)? } else { None };
     let nodes = if runs(Part::Agent) { open_nodes(&options).await? } else { Vec::new() };
     let identities = Identities::open(&options.server)?;
-    let Store { storage, raw } = server::storage(&options.server).await?;
     let (url, port) = (sockets.url(), sockets.port());
-    server::write_admin_kubeconfig(&options.server, &identities.authority, &url)?;
+    let reach = Reach::open(&options.server, &identities.authority, &url)?;
+    let Store { storage, raw } = server::storage(&options.server).await?;
+    server::write_admin_kubeconfig(&options.server, &reach)?;
     let controllers = quarterdeck_controllers::Options::default()
-        .root_ca(identities.authority.certificate())
+        .root_ca(reach.authorities.as_str())
         .certificate_signer(identities.authority.clone());
     let mut plane = ControlPlane::builder_shared(storage).controller_options(controllers);
     let access = Access::open(&options.server.access, &identities)?;
@@ -49,8 +51,8 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
         plane.start().await.map_err(|error| Failure::because("the cluster did not start", &error))?;
     bindings::make(cluster.server(), &options.server.access).await;
     let again = {
-        let (own, authority, url) = (options.server.clone(), identities.authority.clone(), url.clone());
-        move || server::write_admin_kubeconfig(&own, &authority, &url)
+        let own = options.server.clone();
+        move || server::write_admin_kubeconfig(&own, &reach)
     };
     let listening = server::listen(&options.server, (cluster.server(), raw), identities, sockets, again);
     let listeners = match listening {

@@ -166,7 +166,7 @@ fn user_info(user: &User) -> Value {
         info["groups"] = user.groups.clone().into();
     }
     if !user.extra.is_empty() {
-        info["extra"] = json!(user.extra);
+        info["extra"] = json!(*user.extra);
     }
     info
 }

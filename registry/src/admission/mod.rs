@@ -156,6 +156,17 @@ pub trait Admission: Debug + Send + Sync + 'static {
         true
     }
 
+    /// Refuses an update by what was sent (or, of a patch, by what it made of the object): what such a write does not change is
+    /// not put back yet, such as the spec where the status is written. Runs first; not for creations and deletions.
+    ///
+    /// # Errors
+    ///
+    /// The Status that the client gets.
+    fn check_sent(&self, attributes: &Attributes<'_>, object: &Value) -> Result<()> {
+        let _ = (attributes, object);
+        Ok(())
+    }
+
     /// Changes what is written, or refuses it. Runs before validation; not for deletions.
     ///
     /// # Errors

@@ -60,6 +60,11 @@ impl Admission for NodeRestriction {
         attributes.user.node_name().is_some()
     }
 
+    // As upstream: an agent that leaves out what is stored wants it gone, though the write would not change it.
+    fn check_sent(&self, attributes: &Attributes<'_>, object: &Value) -> Result<()> {
+        check(attributes, object)
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
         check(attributes, object)
     }

@@ -165,7 +165,11 @@ fn tell_user(fields: &mut Fields<'_>, user: &User) {
     fields.text("uid", &user.uid);
     fields.texts("groups", &user.groups);
     if !user.extra.is_empty() {
-        fields.value("extra", &user.extra);
+        fields.object("extra", |fields| {
+            for (key, values) in &*user.extra {
+                fields.named_texts(key, values);
+            }
+        });
     }
 }
 

@@ -68,6 +68,18 @@ impl Fields<'_> {
             return;
         }
         self.name(name);
+        self.list(values);
+    }
+
+    /// Writes a field of any name that is a list of text.
+    pub(super) fn named_texts(&mut self, name: &str, values: &[String]) {
+        self.separate();
+        write_text(self.0, name);
+        self.0.push(b':');
+        self.list(values);
+    }
+
+    fn list(&mut self, values: &[String]) {
         self.0.push(b'[');
         for (index, value) in values.iter().enumerate() {
             if index > 0 {
@@ -117,6 +129,10 @@ mod tests {
         fields.addresses("here", &[Ipv4Addr::LOCALHOST.into()]);
         fields.addresses("there", &[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         fields.number("number", 429);
+        fields.object("named", |named| {
+            named.named_texts("a\"b", &texts[2..4]);
+            named.named_texts("none", &[]);
+        });
         fields.object("empty", |_| ());
         fields.object("map", |map| texts.iter().for_each(|text| map.entry(text, text)));
         fields.object("object", |object| {
@@ -129,7 +145,9 @@ mod tests {
         let wanted = json!({
             "0": "plain", "2": "\"", "3": "a\\b", "4": "\u{1}\n\t", "5": "\u{7f}é\u{2028}𝄞", "texts": texts,
             "here": ["127.0.0.1"], "there": ["127.0.0.1", "::1"], "number": 429,
-            "map": texts.iter().map(|text| (text.clone(), text.clone())).collect::<BTreeMap<_, _>>(), "empty": {}, "object": {"text": "\"", "value": [1, null]},
+            "named": {"a\"b": texts[2..4], "none": []},
+            "map": texts.iter().map(|text| (text.clone(), text.clone())).collect::<BTreeMap<_, _>>(), "empty": {},
+            "object": {"text": "\"", "value": [1, null]},
         });
         assert_eq!(read, wanted);
     }

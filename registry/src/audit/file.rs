@@ -1,8 +1,6 @@
 //! The audit log in a file.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -12,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::AuditSink;
+use super::rotation::{LogFile, Rotation};
 
 /// How many events wait to be written at most.
 const QUEUE: usize = 10_000;
@@ -31,8 +30,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 const COMPLAINT: Duration = Duration::from_secs(60);
 
 /// Writes events to a file, one line each, from a thread of its own. The file is made if it is missing, for its owner alone, and
-/// never cut. Events that find the queue full (10,000 events or 64 MiB; a quarter of that for those of strangers), or the disk, are
-/// dropped and counted; the log says so once a minute.
+/// never cut; with a [`Rotation`] it gives way to a new one in time. Events that find the queue full (10,000 events or 64 MiB; a
+/// quarter of that for those of strangers), or the disk, are dropped and counted; the log says so once a minute. A file that was
+/// deleted is made again.
 #[derive(Debug)]
 pub struct AuditFile {
     queue: Arc<Queue>,
@@ -40,27 +40,55 @@ pub struct AuditFile {
 }
 
 impl AuditFile {
-    /// Opens a file, with room for 10,000 events that wait to be written.
+    /// Opens a file, with room for 10,000 events that wait to be written, that is never rotated.
     ///
     /// # Errors
     ///
     /// Whatever the operating system says.
     pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::with_queue(path, QUEUE)
+        AuditFileOptions::default().open(path)
+    }
+}
+
+/// How an [`AuditFile`] is written.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct AuditFileOptions {
+    queue: usize,
+    rotation: Option<Rotation>,
+}
+
+impl Default for AuditFileOptions {
+    fn default() -> Self {
+        Self { queue: QUEUE, rotation: None }
+    }
+}
+
+impl AuditFileOptions {
+    /// Sets how many events wait to be written at most (default: 10,000).
+    pub fn queue(mut self, events: usize) -> Self {
+        self.queue = events.max(1);
+        self
     }
 
-    /// Does what [`open`](Self::open) does, with room for so many events that wait to be written.
+    /// Has the file give way to a new one in time (default: never).
+    pub fn rotation(mut self, rotation: Rotation) -> Self {
+        self.rotation = Some(rotation);
+        self
+    }
+
+    /// Opens a file.
     ///
     /// # Errors
     ///
     /// Whatever the operating system says.
-    pub fn with_queue(path: impl AsRef<Path>, events: usize) -> io::Result<Self> {
+    pub fn open(self, path: impl AsRef<Path>) -> io::Result<AuditFile> {
         let path = path.as_ref().to_owned();
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path)?;
-        let queue = Arc::new(Queue::new(events.max(1)));
+        let file = LogFile::open(&path, self.rotation)?;
+        let queue = Arc::new(Queue::new(self.queue));
         let writer = Writer::new(file, path, queue.clone());
         let writer = std::thread::Builder::new().name("audit".into()).spawn(move || writer.run())?;
-        Ok(Self { queue, writer: Some(writer) })
+        Ok(AuditFile { queue, writer: Some(writer) })
     }
 }
 
@@ -253,6 +281,12 @@ impl Batch {
     }
 }
 
+/// What lines are written to.
+pub(super) trait Target: Write {
+    /// Is told how many bytes of whole lines come next. Returns whether they begin a file.
+    fn prepare(&mut self, bytes: usize) -> io::Result<bool>;
+}
+
 struct Writer<W> {
     file: W,
     path: PathBuf,
@@ -265,7 +299,7 @@ struct Writer<W> {
     complained: Option<Instant>,
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Target> Writer<W> {
     fn new(file: W, path: PathBuf, queue: Arc<Queue>) -> Self {
         Self { file, path, queue, is_torn: false, why: None, logged: 0, complained: None }
     }
@@ -289,8 +323,13 @@ impl<W: Write> Writer<W> {
     }
 
     fn write(&mut self, batch: &Batch) {
-        let begun = if self.is_torn { self.file.write_all(b"\n") } else { Ok(()) };
-        match begun.and_then(|()| self.file.write_all(&batch.lines)) {
+        let written = self.file.prepare(batch.lines.len()).and_then(|is_new| {
+            if self.is_torn && !is_new {
+                self.file.write_all(b"\n")?;
+            }
+            self.file.write_all(&batch.lines)
+        });
+        match written {
             Ok(()) => self.is_torn = false,
             Err(error) => {
                 self.is_torn = true;
@@ -312,12 +351,22 @@ impl<W: Write> Writer<W> {
         let strangers = self.queue.dropped.strangers.load(Ordering::Relaxed);
         match self.why.take() {
             Some(error) => {
-                tracing::error!(%error, %path, dropped, strangers, "audit events are lost: make room on the disk")
+                let what = remedy(&error);
+                tracing::error!(%error, %path, dropped, strangers, "audit events are lost: {what}")
             }
             None => {
                 tracing::error!(%path, dropped, strangers, "audit events are lost: the disk is slower than the requests come")
             }
         }
+    }
+}
+
+/// Says what to do about an error.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "make the file's directory again",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => "the file has to be writable",
+        _ => "make room on the disk",
     }
 }
 
@@ -429,6 +478,12 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    impl Target for Disk {
+        fn prepare(&mut self, _: usize) -> io::Result<bool> {
+            Ok(false)
         }
     }
 

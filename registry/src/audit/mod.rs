@@ -12,16 +12,18 @@ mod layer;
 mod policy;
 mod record;
 mod refusals;
+mod rotation;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 pub use event::{Level, Stage};
-pub use file::AuditFile;
+pub use file::{AuditFile, AuditFileOptions};
 pub(crate) use layer::{AuditLayer, Audited};
 pub use policy::{Policy, PolicyError};
 pub(crate) use record::AuditId;
 pub(crate) use refusals::{RefusalLayer, Refusals};
+pub use rotation::Rotation;
 
 /// Takes the events of the audit log.
 ///

@@ -73,7 +73,7 @@ impl Gate for Impersonation {
         for group in parts.headers.get_all(GROUP) {
             self.require(user, "", "groups", group.to_str().unwrap_or_default()).await?;
         }
-        for (key, values) in &wanted.extra {
+        for (key, values) in &*wanted.extra {
             for value in values {
                 self.require(user, "authentication.k8s.io", &format!("userextras/{key}"), value).await?;
             }
@@ -127,5 +127,5 @@ fn wanted(headers: &HeaderMap) -> Result<Option<User>> {
             extra.entry(key).or_default().push(text(value)?);
         }
     }
-    Ok(Some(User { name, uid: first(UID)?, groups, extra }))
+    Ok(Some(User { name, uid: first(UID)?, groups, extra: extra.into() }))
 }

@@ -37,7 +37,7 @@ impl Strategy for SigningRequestStrategy {
             ("username", json!(user.name)),
             ("uid", json!(user.uid)),
             ("groups", json!(user.groups)),
-            ("extra", json!(user.extra)),
+            ("extra", json!(*user.extra)),
         ] {
             let empty = value.as_str() == Some("")
                 || value.as_array().is_some_and(Vec::is_empty)

@@ -299,6 +299,26 @@ impl Identity {
         end.map_err(|error| broken(error.to_string()))
     }
 
+    /// Returns those certificates (PEM) by which others check this one: all that follow it, or itself if it is alone and signed by
+    /// itself. Empty if there are none: then others have to know who signed it.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError::Tls`] if there is no certificate.
+    pub fn issuers(&self) -> Result<String, AuthorityError> {
+        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+        const END: &str = "-----END CERTIFICATE-----";
+        let broken = |why: String| AuthorityError::Tls(rustls::Error::General(why));
+        let (chain, _) = self.der()?;
+        let first = chain.first().ok_or_else(|| broken("there is no certificate".into()))?;
+        let (_, read) = X509Certificate::from_der(first).map_err(|error| broken(error.to_string()))?;
+        let is_own = chain.len() == 1 && read.subject().as_raw() == read.issuer().as_raw();
+        // A key may lie between them.
+        let sections = self.certificate.split(BEGIN).skip(1).filter_map(|rest| rest.split_once(END));
+        let sections = sections.map(|(text, _)| format!("{BEGIN}{text}{END}\n"));
+        Ok(sections.skip(usize::from(!is_own)).collect())
+    }
+
     /// Returns the certificate chain and the key as TLS takes them.
     ///
     /// # Errors

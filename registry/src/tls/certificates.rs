@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_lc_rs::digest;
 use http::request::Parts;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::hash::fnv1a;
@@ -17,7 +18,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::authority::{AuthorityError, roots};
 use crate::layers::authentication::Authenticator;
 use crate::sparing::cut;
-use crate::user::User;
+use crate::user::{CREDENTIAL_ID, User};
 
 /// The certificate that a client showed, with those that may lead from it to an authority. Listeners put it in a request's
 /// extensions. Cheap to clone: all requests of a connection share one.
@@ -111,10 +112,10 @@ fn read(der: &[u8], intermediates: &[CertificateDer<'_>]) -> Result<Read, String
     let intermediates = intermediates.iter().filter_map(|der| X509Certificate::from_der(der).ok());
     let mut periods: Vec<_> = intermediates.map(|(_, certificate)| period(&certificate)).collect();
     periods.push(period(&certificate));
-    Ok(Read { user: user(&certificate), periods })
+    Ok(Read { user: user(&certificate, der), periods })
 }
 
-fn user(certificate: &X509Certificate<'_>) -> Result<User, String> {
+fn user(certificate: &X509Certificate<'_>, der: &[u8]) -> Result<User, String> {
     let text =
         |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| attribute.as_str().map(str::to_owned);
     let subject = certificate.subject();
@@ -126,7 +127,11 @@ fn user(certificate: &X509Certificate<'_>) -> Result<User, String> {
     }
     let name = name.filter(|name| !name.is_empty()).ok_or("the certificate names nobody")?;
     let groups = subject.iter_organization().filter_map(|group| text(group).ok());
-    Ok(User { name, groups: groups.collect(), ..User::default() })
+    let mut user = User { name, groups: groups.collect(), ..User::default() };
+    let digest = digest::digest(&digest::SHA256, der);
+    let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    user.extra.insert(CREDENTIAL_ID, [format!("X509SHA256={digest}")]);
+    Ok(user)
 }
 
 /// Some certificate authorities, which can be replaced by others: for an authenticator that knows users by certificates of theirs.
@@ -216,7 +221,7 @@ fn why(error: &rustls::Error) -> String {
 
 /// Knows users by their certificates: the common name is the user's, each organisation a group. A certificate counts if one of
 /// some authorities has signed it, and until it expires, however long its connection lives and however its TLS session was
-/// resumed.
+/// resumed. Which certificate it was is told in [`CREDENTIAL_ID`].
 #[derive(Debug)]
 pub struct ClientCertificates(Authorities);
 
@@ -227,7 +232,13 @@ impl ClientCertificates {
     ///
     /// [`AuthorityError::Tls`] if the text holds no certificates.
     pub fn new(authorities: &str, clock: Clock) -> Result<Self, AuthorityError> {
-        Ok(Self(Authorities::new(authorities, clock)?))
+        Ok(Self::of(Authorities::new(authorities, clock)?))
+    }
+
+    /// Takes certificates of authorities that can be replaced.
+    #[must_use]
+    pub fn of(authorities: Authorities) -> Self {
+        Self(authorities)
     }
 }
 

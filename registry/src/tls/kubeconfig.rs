@@ -10,6 +10,22 @@ use super::Identity;
 /// It is YAML. Whoever writes it to a file should let nobody else read it: it holds a private key.
 #[must_use]
 pub fn kubeconfig(server: &str, authority: &str, user: &str, identity: &Identity) -> String {
+    written(server, "", authority, user, identity)
+}
+
+/// Does what [`kubeconfig`] does, for a server that shows the right certificate to clients who ask for this name, wherever it is.
+#[must_use]
+pub fn kubeconfig_by_name(
+    server: &str,
+    name: &str,
+    authority: &str,
+    user: &str,
+    identity: &Identity,
+) -> String {
+    written(server, &format!("    tls-server-name: {name}\n"), authority, user, identity)
+}
+
+fn written(server: &str, name: &str, authority: &str, user: &str, identity: &Identity) -> String {
     let (authority, certificate, key) =
         (STANDARD.encode(authority), STANDARD.encode(&identity.certificate), STANDARD.encode(&identity.key));
     format!(
@@ -20,6 +36,7 @@ pub fn kubeconfig(server: &str, authority: &str, user: &str, identity: &Identity
          - name: quarterdeck\n\
          \x20 cluster:\n\
          \x20   server: {server}\n\
+         {name}\
          \x20   certificate-authority-data: {authority}\n\
          contexts:\n\
          - name: quarterdeck\n\

@@ -18,7 +18,7 @@ mod token_keys;
 pub(crate) use authority::roots;
 pub use authority::{Authority, AuthorityError, Identity};
 pub use certificates::{Authorities, ClientCertificates, PeerCertificate};
-pub use kubeconfig::kubeconfig;
+pub use kubeconfig::{kubeconfig, kubeconfig_by_name};
 pub use open_id::{OpenId, OpenIdError};
 pub use request_headers::RequestHeaders;
 pub use server_tls::ServerTls;

@@ -10,7 +10,8 @@ use quarterdeck_core::clock::Clock;
 use serde_json::{Map, Value};
 
 use crate::layers::authentication::{Authenticator, bearer_token, for_server};
-use crate::user::User;
+use crate::tokens::credential_id;
+use crate::user::{CREDENTIAL_ID, User};
 
 /// Knows users by the ID tokens of one issuer, whose keys are given: nothing is asked of the issuer.
 ///
@@ -134,7 +135,11 @@ impl OpenId {
         self.check(&claims)?;
         let name = self.name(&claims)?;
         let groups = self.groups(&claims)?;
-        Ok(Some(User { name, groups, ..User::default() }))
+        let mut user = User { name, groups, ..User::default() };
+        if let Some(id) = claims.get("jti").and_then(Value::as_str).filter(|id| !id.is_empty()) {
+            user.extra.insert(CREDENTIAL_ID, [credential_id(id)]);
+        }
+        Ok(Some(user))
     }
 
     /// Returns what a token says, once its signature is found good.

@@ -92,7 +92,7 @@ impl RequestHeaders {
                 extra.entry(key).or_default().push(value);
             }
         }
-        Some(User { name, groups: groups.collect(), extra, ..User::default() })
+        Some(User { name, groups: groups.collect(), extra: extra.into(), ..User::default() })
     }
 }
 

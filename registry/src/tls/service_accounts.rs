@@ -1,4 +1,6 @@
 //! Service accounts' tokens: signed claims that end with the objects that they name.
+//!
+//! What they say is that of `k8s.io/kubernetes/pkg/serviceaccount`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -22,8 +24,8 @@ use super::token_keys::{SigningKey, VerifyingKey};
 use crate::cache::Cache;
 use crate::layers::authentication::{Authenticator, bearer_token};
 use crate::object::Object;
-use crate::tokens::{IssuerDiscovery, SERVER_AUDIENCE, TokenClaims, TokenIssuer};
-use crate::user::User;
+use crate::tokens::{IssuerDiscovery, SERVER_AUDIENCE, TokenClaims, TokenIssuer, credential_id};
+use crate::user::{CREDENTIAL_ID, User};
 
 /// Who issues the tokens, and for whom, unless told otherwise.
 pub const ISSUER: &str = SERVER_AUDIENCE;
@@ -122,6 +124,9 @@ struct Claims {
     iat: i64,
     nbf: i64,
     iss: String,
+    /// Absent in what other issuers sign with the same key.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    jti: String,
     sub: String,
     #[serde(rename = "kubernetes.io")]
     kubernetes: Private,
@@ -135,11 +140,15 @@ struct Private {
     pod: Option<Reference>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     secret: Option<Reference>,
+    /// Of a pod's token where the pod runs; otherwise the token is bound to the node.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    node: Option<Reference>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Reference {
     name: String,
+    #[serde(skip_serializing_if = "String::is_empty", default)]
     uid: String,
 }
 
@@ -149,6 +158,8 @@ impl TokenIssuer for ServiceAccountKey {
             let bound = claims.bound.as_ref().filter(|(bound, _, _)| bound == kind);
             bound.map(|(_, name, uid)| Reference { name: name.clone(), uid: uid.clone() })
         };
+        let of_pod = claims.node.as_ref();
+        let of_pod = of_pod.map(|(name, uid)| Reference { name: name.clone(), uid: uid.clone() });
         let issued = claims.issued.as_second();
         let claims = Claims {
             aud: claims.audiences.clone(),
@@ -156,12 +167,14 @@ impl TokenIssuer for ServiceAccountKey {
             iat: issued,
             nbf: issued,
             iss: ISSUER.into(),
+            jti: claims.id.clone(),
             sub: format!("system:serviceaccount:{}:{}", claims.namespace, claims.name),
             kubernetes: Private {
                 namespace: claims.namespace.clone(),
                 serviceaccount: Reference { name: claims.name.clone(), uid: claims.uid.clone() },
                 pod: bound("Pod"),
                 secret: bound("Secret"),
+                node: bound("Node").or(of_pod),
             },
         };
         jsonwebtoken::encode(&self.signing.header(), &claims, &self.signing.encoding)
@@ -191,22 +204,30 @@ const REMEMBERED: usize = 1024;
 
 type Digest = [u8; digest::SHA256_OUTPUT_LEN];
 
-/// What tokens say whose signatures were found good, by the digest of the token. A signature stays good, and to check one takes
+/// A token whose signature was found good.
+#[derive(Debug)]
+struct Token {
+    claims: Claims,
+    /// Whose it is, while it is good.
+    user: User,
+}
+
+/// Tokens whose signatures were found good, by their digests. A signature stays good, and to check one takes
 /// longer than to answer a GET; everything else about a token is checked each time.
 #[derive(Debug, Default)]
 struct Remembered {
-    claims: BTreeMap<Digest, Arc<Claims>>,
+    tokens: BTreeMap<Digest, Arc<Token>>,
     /// In the order in which they came, which is that in which they go.
     order: VecDeque<Digest>,
 }
 
 impl Remembered {
-    fn add(&mut self, digest: Digest, claims: Arc<Claims>) {
-        if self.claims.insert(digest, claims).is_none() {
+    fn add(&mut self, digest: Digest, token: Arc<Token>) {
+        if self.tokens.insert(digest, token).is_none() {
             self.order.push_back(digest);
         }
         if self.order.len() > REMEMBERED {
-            self.order.pop_front().and_then(|oldest| self.claims.remove(&oldest));
+            self.order.pop_front().and_then(|oldest| self.tokens.remove(&oldest));
         }
     }
 }
@@ -253,19 +274,20 @@ impl ServiceAccountTokens {
         self.remembered.lock().expect("nothing panics while it holds the tokens")
     }
 
-    /// Returns what a token says; `None` if it is not of this issuer.
-    fn claims(&self, token: &str) -> Result<Option<Arc<Claims>>, String> {
+    /// Returns a token that this issuer signed; `None` if it is another issuer's.
+    fn signed(&self, token: &str) -> Result<Option<Arc<Token>>, String> {
         let digest = digest::digest(&digest::SHA256, token.as_bytes());
         let digest: Digest = digest.as_ref().try_into().map_err(|_| "a digest of another length")?;
-        if let Some(claims) = self.remembered().claims.get(&digest) {
-            return Ok(Some(claims.clone()));
+        if let Some(token) = self.remembered().tokens.get(&digest) {
+            return Ok(Some(token.clone()));
         }
         if !is_ours(token) {
             return Ok(None);
         }
-        let claims = Arc::new(self.verified(token)?);
-        self.remembered().add(digest, claims.clone());
-        Ok(Some(claims))
+        let claims = self.verified(token)?;
+        let token = Arc::new(Token { user: user(&claims), claims });
+        self.remembered().add(digest, token.clone());
+        Ok(Some(token))
     }
 
     fn verified(&self, token: &str) -> Result<Claims, String> {
@@ -285,34 +307,60 @@ impl ServiceAccountTokens {
         Err(why)
     }
 
-    /// Returns the user of a token, if it is good now.
-    async fn user(&self, claims: &Claims, stored: &Stored) -> Result<User, String> {
+    /// Checks that what a token says is so now.
+    async fn check(&self, claims: &Claims, stored: &Stored) -> Result<(), String> {
         let now = self.clock.now().as_second();
         if now >= claims.exp || now < claims.nbf {
             return Err("the token is not good at this time".into());
         }
-        let Private { namespace, serviceaccount, pod, secret } = &claims.kubernetes;
-        let bound =
-            [("serviceaccounts", Some(serviceaccount)), ("pods", pod.as_ref()), ("secrets", secret.as_ref())];
-        for (plural, object) in bound {
+        let Private { namespace, serviceaccount, pod, secret, node } = &claims.kubernetes;
+        // Of a pod's token the node is told, and no more: the pod is what the token is bound to.
+        let node = node.as_ref().filter(|_| pod.is_none());
+        let below = format!("/{namespace}");
+        let bound = [
+            ("serviceaccounts", &*below, Some(serviceaccount)),
+            ("pods", &below, pod.as_ref()),
+            ("secrets", &below, secret.as_ref()),
+            ("minions", "", node),
+        ];
+        for (plural, below, object) in bound {
             let Some(Reference { name, uid }) = object else { continue };
-            let key = Key::from(format!("/registry/{plural}/{namespace}/{name}"));
+            let key = Key::from(format!("/registry/{plural}{below}/{name}"));
             if !stored.has(key, uid, now).await? {
+                let plural = if plural == "minions" { "nodes" } else { plural };
                 return Err(format!("the token is bound to one of the {plural} that is gone"));
             }
         }
-        let mut user = User {
-            name: claims.sub.clone(),
-            uid: serviceaccount.uid.clone(),
-            groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")],
-            ..User::default()
-        };
-        if let Some(Reference { name, uid }) = pod {
-            user.extra.insert("authentication.kubernetes.io/pod-name".into(), vec![name.clone()]);
-            user.extra.insert("authentication.kubernetes.io/pod-uid".into(), vec![uid.clone()]);
-        }
-        Ok(user)
+        Ok(())
     }
+}
+
+/// Returns whose a token is.
+fn user(claims: &Claims) -> User {
+    let Private { namespace, serviceaccount, pod, node, .. } = &claims.kubernetes;
+    let mut user = User {
+        name: claims.sub.clone(),
+        uid: serviceaccount.uid.clone(),
+        groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}")],
+        ..User::default()
+    };
+    let mut tell = |key: &str, value: &str| {
+        if !value.is_empty() {
+            user.extra.insert(key, [value]);
+        }
+    };
+    if let Some(Reference { name, uid }) = pod {
+        tell("authentication.kubernetes.io/pod-name", name);
+        tell("authentication.kubernetes.io/pod-uid", uid);
+    }
+    if let Some(Reference { name, uid }) = node {
+        tell("authentication.kubernetes.io/node-name", name);
+        tell("authentication.kubernetes.io/node-uid", uid);
+    }
+    if !claims.jti.is_empty() {
+        tell(CREDENTIAL_ID, &credential_id(&claims.jti));
+    }
+    user
 }
 
 /// Returns whether a token claims to be of this issuer, whether or not it is.
@@ -340,7 +388,8 @@ impl Authenticator for ServiceAccountTokens {
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, String> {
         let Some(stored) = &self.stored else { return Ok(None) };
-        let Some(claims) = self.claims(token)? else { return Ok(None) };
+        let Some(token) = self.signed(token)? else { return Ok(None) };
+        let claims = &token.claims;
         let own = [ISSUER.to_owned()];
         let audiences = if audiences.is_empty() { &own } else { audiences };
         let good: Vec<_> =
@@ -348,9 +397,11 @@ impl Authenticator for ServiceAccountTokens {
         if good.is_empty() {
             return Err(format!("the token is for {:?}, and not for {audiences:?}", claims.aud));
         }
-        Ok(Some((self.user(&claims, stored).await?, good)))
+        self.check(claims, stored).await?;
+        Ok(Some((token.user.clone(), good)))
     }
 }
+
 /// For how many seconds tokens go on that are bound to what is being deleted: as long as upstream lets them.
 const AFTER_DELETION: i64 = 60;
 

@@ -148,7 +148,7 @@ fn user_of(spec: &Value) -> User {
         name: text(spec, "user").into(),
         uid: text(spec, "uid").into(),
         groups: unique(texts(&spec["groups"])),
-        extra,
+        extra: extra.into(),
     }
 }
 
@@ -262,7 +262,7 @@ fn user_info(user: &User) -> Value {
         info.insert("groups".into(), user.groups.clone().into());
     }
     if !user.extra.is_empty() {
-        info.insert("extra".into(), json!(user.extra));
+        info.insert("extra".into(), json!(*user.extra));
     }
     info.into()
 }

@@ -135,6 +135,10 @@ impl<'a> Target<'a> {
 struct Handlers<'a>(Vec<&'a dyn Admission>);
 
 impl Handlers<'_> {
+    fn check_sent(&self, attributes: &Attributes<'_>, object: &Value) -> Result<()> {
+        self.0.iter().try_for_each(|admission| admission.check_sent(attributes, object))
+    }
+
     async fn mutate(&self, attributes: &Attributes<'_>, object: &mut Value) -> Result<()> {
         for admission in &self.0 {
             admission.mutate(attributes, object).await?;

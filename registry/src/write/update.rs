@@ -215,6 +215,9 @@ impl Registry {
         let old = &present.value;
         let world = attempt.fresh.unwrap_or_else(|| self.cache.world());
         let context = self.strategy_context(target.user, &world, attempt.number);
+        let attributes = target.attributes(Operation::Update, target.name, Some(old), &context);
+        let admission = self.handlers(&attributes);
+        admission.check_sent(&attributes, &new)?;
         let decided = attempt.decides.then(|| new["metadata"][ownership::MANAGED].take());
         metadata::restore(&mut new, old, target);
         match target.subresource {
@@ -233,8 +236,6 @@ impl Registry {
                 resource.strategy.prepare_for_update(&mut new, old, &context);
             }
         }
-        let attributes = target.attributes(Operation::Update, target.name, Some(old), &context);
-        let admission = self.handlers(&attributes);
         admission.mutate(&attributes, &mut new).await?;
         let errors = self.check(resource, target.subresource, &new, Some(old)).await;
         if !errors.is_empty() {

@@ -17,6 +17,7 @@ use tower::{ServiceExt as _, service_fn};
 
 use super::*;
 use crate::server::write_kubeconfig;
+use crate::serving::Reach;
 
 /// Makes clients of a server that show it the certificate of a kubeconfig.
 fn connect(server: &ApiServer, config: Config) -> std::result::Result<Client, BoxError> {
@@ -57,9 +58,9 @@ async fn a_part_goes_on_beyond_the_end_of_its_first_certificate() {
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("scheduler");
     let make = {
-        let file = file.clone();
+        let (file, reach) = (file.clone(), Reach::own(&authority, "https://127.0.0.1:6443"));
         move || {
-            write_kubeconfig(&file, &authority, "https://127.0.0.1:6443", &User::scheduler())?;
+            write_kubeconfig(&file, &reach, &User::scheduler())?;
             Ok(authority.client(&User::scheduler()).unwrap().not_after().unwrap())
         }
     };

@@ -1,6 +1,7 @@
 //! Bootstrap tokens: secrets by which new nodes are let in.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -8,9 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::request::Parts;
 use jiff::Timestamp;
 use quarterdeck_core::clock::Clock;
-use quarterdeck_core::storage::Storage;
+use quarterdeck_core::storage::{Key, Storage};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
 use super::{Authenticator, bearer_token, for_server};
 use crate::cache::Cache;
@@ -22,30 +24,64 @@ const GROUP: &str = "system:bootstrappers";
 const GROUPS: &str = "system:bootstrappers:";
 const MAX_GROUP: usize = 256;
 
+/// How often a second the store is asked about tokens that the cache knows nothing good of: anybody can make some up.
+const LOOKUPS: u32 = 10;
+
 /// Knows who comes with a bootstrap token, `<id>.<secret>`, as long as the secret `bootstrap-token-<id>` in the namespace
 /// `kube-system` says so. The rules are those of `k8s.io/kubernetes/plugin/pkg/auth/authenticator/token/bootstrap`.
+///
+/// The store has the last word, so that a token is good as soon as it is made, and not a moment longer than it is there, whichever
+/// server of a store it is shown to. About those that the cache does not know to be good the store is asked ten times a second at
+/// most; the cache decides about the others.
 #[derive(Debug)]
 pub struct BootstrapTokens {
     clock: Clock,
-    cache: Option<Cache>,
+    stored: Option<(Cache, Arc<dyn Storage>)>,
+    lookups: Lookups,
+}
+
+/// How often the store was asked in the present second.
+#[derive(Debug, Default)]
+struct Lookups(Mutex<Option<(Instant, u32)>>);
+
+impl Lookups {
+    /// Returns whether it may be asked once more.
+    fn take(&self) -> bool {
+        let mut second = self.0.lock().expect("nothing panics while it holds the count");
+        let (began, count) = match *second {
+            Some((began, count)) if began.elapsed() < Duration::from_secs(1) => (began, count),
+            _ => (Instant::now(), 0),
+        };
+        *second = Some((began, count.saturating_add(1)));
+        count < LOOKUPS
+    }
 }
 
 impl BootstrapTokens {
     /// Makes an authenticator that goes by this clock.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self { clock, cache: None }
+        Self { clock, stored: None, lookups: Lookups::default() }
     }
 
     /// Returns the user of a token, if it is one that is good now.
-    fn user(&self, token: &str) -> Result<Option<User>, String> {
+    async fn user(&self, token: &str) -> Result<Option<User>, String> {
         let Some((id, secret)) = parse(token) else { return Ok(None) };
-        let Some(cache) = &self.cache else { return Ok(None) };
-        let world = cache.world();
-        let Some(object) = world.get(&format!("/registry/secrets/kube-system/bootstrap-token-{id}")) else {
-            return Ok(None);
-        };
-        let object = object.value();
+        let Some((cache, storage)) = &self.stored else { return Ok(None) };
+        let key = Key::from(format!("/registry/secrets/kube-system/bootstrap-token-{id}"));
+        let cached = cache.world().get(key.as_str()).map(|object| object.value());
+        let cached = cached.map_or(Ok(None), |object| self.user_of(&object, id, secret));
+        if !matches!(cached, Ok(Some(_))) && !self.lookups.take() {
+            return cached;
+        }
+        let stored = cache.stored_at(&**storage, &key).await;
+        let stored =
+            stored.map_err(|error| format!("bootstrap token {id:?} cannot be looked up: {error}"))?;
+        stored.map_or(Ok(None), |object| self.user_of(&object.value(), id, secret))
+    }
+
+    /// Returns whose a token is by its secret, if it is good now.
+    fn user_of(&self, object: &Value, id: &str, secret: &str) -> Result<Option<User>, String> {
         let text = |field: &str| field_of(&object["data"], field);
         if object["type"] != KIND || object["metadata"]["deletionTimestamp"].is_string() {
             return Ok(None);
@@ -98,12 +134,15 @@ fn is_group(group: &str) -> bool {
 
 #[async_trait]
 impl Authenticator for BootstrapTokens {
-    fn start(&mut self, cache: &Cache, _storage: &Arc<dyn Storage>) {
-        self.cache = Some(cache.clone());
+    fn start(&mut self, cache: &Cache, storage: &Arc<dyn Storage>) {
+        self.stored = Some((cache.clone(), storage.clone()));
     }
 
     async fn authenticate(&self, parts: &Parts) -> Result<Option<User>, String> {
-        bearer_token(parts).map_or(Ok(None), |token| self.user(token))
+        match bearer_token(parts) {
+            Some(token) => self.user(token).await,
+            None => Ok(None),
+        }
     }
 
     async fn authenticate_token(
@@ -111,7 +150,7 @@ impl Authenticator for BootstrapTokens {
         token: &str,
         audiences: &[String],
     ) -> Result<Option<(User, Vec<String>)>, String> {
-        let Some(user) = self.user(token)? else { return Ok(None) };
+        let Some(user) = self.user(token).await? else { return Ok(None) };
         Ok(Some((user, for_server(audiences)?)))
     }
 }

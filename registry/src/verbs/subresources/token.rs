@@ -1,5 +1,7 @@
 //! Tokens of service accounts, made on request.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -7,27 +9,37 @@ use serde_json::{Value, json};
 use super::super::apply;
 use super::super::options::WriteOptions;
 use super::super::read::find;
+use super::super::write::place;
 use super::super::{Call, body, respond};
 use crate::body::Body;
+use crate::object::Object;
 use crate::status::{Result, Status};
-use crate::tokens::TokenClaims;
+use crate::tokens::{TokenClaims, credential_id};
 use crate::validation::FieldError;
+use crate::write::metadata;
 
 /// The shortest and the longest life of a token, in seconds.
 const LIFETIMES: (i64, i64) = (600, 1 << 32);
 /// For how long a token is good for which nobody asked, in seconds.
 const DEFAULT_LIFETIME: i64 = 3600;
 
+/// Where the audit log tells what a token is called that was made.
+const ISSUED: &str = "authentication.kubernetes.io/issued-credential-id";
+
 /// Answers a POST of a TokenRequest below a service account.
 pub(in super::super) async fn create_token(call: &Call) -> Result<Response<Body>> {
     let options = WriteOptions::parse(&call.query, "CreateOptions")?;
     let mut request = body::object_of(call, "TokenRequest", options.validation)?.object;
+    place(&mut request, call.namespace.as_deref())?;
+    check_name(call, &request)?;
     let world = call.registry.latest().await?;
     let account = find(call, &world)?.value();
     lifetime(&request)?;
     call.registry.admit_below(&call.target(options.dry_run), &mut request).await?;
     let seconds = lifetime(&request)?;
     let bound = bound_object(call, &request)?;
+    let pod = bound.as_ref().filter(|(kind, _)| *kind == "Pod");
+    let node = pod.and_then(|(_, pod)| node_of(call, pod));
     let Some(issuer) = &call.registry.tokens else {
         return Err(Status::internal("this API server has no key to sign tokens with"));
     };
@@ -47,19 +59,36 @@ pub(in super::super) async fn create_token(call: &Call) -> Result<Response<Body>
         namespace: text("namespace"),
         name: text("name"),
         uid: text("uid"),
-        bound,
+        id: call.registry.random.uuid(),
+        bound: bound.map(|(kind, object)| {
+            let header = &object.header;
+            (kind.to_owned(), header.name.to_string(), header.uid.to_string())
+        }),
+        node,
         audiences: audiences.clone(),
         issued,
         expires,
     };
     let expires = jiff::Timestamp::from_second(expires.as_second()).map_err(Status::internal)?;
     request["metadata"] = json!({
-        "name": claims.name, "namespace": claims.namespace, "creationTimestamp": null,
+        "name": claims.name, "namespace": claims.namespace, "creationTimestamp": metadata::seconds(issued),
     });
     request["spec"]["audiences"] = audiences.into();
     request["spec"]["expirationSeconds"] = seconds.into();
     request["status"] = json!({"token": issuer.issue(&claims), "expirationTimestamp": expires.to_string()});
+    call.notes.annotate(ISSUED, credential_id(&claims.id));
     respond::other(call, StatusCode::CREATED, &request)
+}
+
+/// Checks that a request that says whose token it wants wants one of the account in its path.
+fn check_name(call: &Call, request: &Value) -> Result<()> {
+    let given = request["metadata"]["name"].as_str().unwrap_or_default();
+    if given.is_empty() || given == call.name {
+        return Ok(());
+    }
+    let why = "must match the service account name if specified";
+    let error = FieldError::invalid("metadata.name", given, why);
+    Err(Status::invalid("authentication.k8s.io", "TokenRequest", &call.name, &[error]))
 }
 
 fn lifetime(request: &Value) -> Result<i64> {
@@ -75,8 +104,8 @@ fn lifetime(request: &Value) -> Result<i64> {
     Err(Status::invalid("authentication.k8s.io", "TokenRequest", "", &[error]))
 }
 
-/// Returns the object that the token is to end with, if it exists with the given uid.
-fn bound_object(call: &Call, request: &Value) -> Result<Option<(String, String, String)>> {
+/// Returns the object that the token is to end with, and its kind, if it exists with the given uid.
+fn bound_object<'r>(call: &Call, request: &'r Value) -> Result<Option<(&'r str, Arc<Object>)>> {
     let reference = &request["spec"]["boundObjectRef"];
     if reference.is_null() {
         return Ok(None);
@@ -87,6 +116,7 @@ fn bound_object(call: &Call, request: &Value) -> Result<Option<(String, String, 
     let plural = match (group, kind) {
         ("", "Pod") => "pods",
         ("", "Secret") => "secrets",
+        ("", "Node") => "nodes",
         _ => {
             let found = apply::qualified(group, version, kind);
             return Err(Status::bad_request(format!("cannot bind token to object of type {found}")));
@@ -111,5 +141,14 @@ fn bound_object(call: &Call, request: &Value) -> Result<Option<(String, String, 
         );
         return Err(Status::conflict_of_kind(resource, name, why));
     }
-    Ok(Some((kind.to_owned(), name.to_owned(), found.to_owned())))
+    Ok(Some((kind, object.clone())))
+}
+
+/// Returns name and uid of the node on which a pod is; the uid is empty if there is no such node.
+fn node_of(call: &Call, pod: &Object) -> Option<(String, String)> {
+    let name = pod.value()["spec"]["nodeName"].as_str().filter(|name| !name.is_empty())?.to_owned();
+    let world = call.registry.cache.world();
+    let node = world.get(&format!("/registry/minions/{name}"));
+    let uid = node.map(|node| node.header.uid.to_string()).unwrap_or_default();
+    Some((name, uid))
 }
