@@ -4,21 +4,41 @@
 use serde::Serialize;
 use serde_json::Value;
 
-/// How many bytes are looked at together.
+/// How many bytes are looked at together in long text, by the processor's wide registers.
 const CHUNK: usize = 32;
+const WORD: usize = size_of::<u64>();
 
 /// Whether a byte cannot stand in a string as it is.
 fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
+/// Returns how many bytes of a word, from the first on, can stand in a string as they are.
+fn plain_in_word(word: [u8; WORD]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = ONES << 7;
+    // The high bit of each byte that is less than `bound`. The borrow of such a byte may make those behind it look so too: the first
+    // is right.
+    let less = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word & HIGH;
+    let word = u64::from_le_bytes(word);
+    let is = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
+    let special = less(word, 0x20) | is(b'"') | is(b'\\');
+    special.trailing_zeros() as usize / 8
+}
+
 /// Returns how many bytes from the first on can stand in a string as they are: up to a quote, a backslash or a control character.
 pub(crate) fn plain(bytes: &[u8]) -> usize {
     let has_special = |chunk: &[u8; CHUNK]| chunk.iter().fold(false, |any, byte| any | is_special(*byte));
     let (chunks, _) = bytes.as_chunks::<CHUNK>();
-    let start = chunks.iter().take_while(|chunk| !has_special(chunk)).count() * CHUNK;
-    let rest = &bytes[start..];
-    start + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len())
+    let mut at = chunks.iter().take_while(|chunk| !has_special(chunk)).count() * CHUNK;
+    while let Some(word) = bytes[at..].first_chunk::<WORD>() {
+        match plain_in_word(*word) {
+            WORD => at += WORD,
+            plain => return at + plain,
+        }
+    }
+    let rest = &bytes[at..];
+    at + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len())
 }
 
 /// Writes a string.
@@ -79,14 +99,28 @@ mod tests {
     fn text_is_plain_up_to_the_first_byte_that_is_not_wherever_that_is() {
         for special in ["\"", "\\", "\0", "\n", "\u{1f}"] {
             for before in 0..3 * CHUNK {
-                for behind in [0, 1, CHUNK] {
-                    let text = format!("{}{special}{}", "é".repeat(before), "x".repeat(behind));
-                    assert_eq!(plain(text.as_bytes()), 2 * before, "{text:?}");
+                for (first, behind) in [("", 0), ("x", 0), ("", 1), ("x", CHUNK), ("", CHUNK)] {
+                    let text = format!("{first}{}{special}{}", "é".repeat(before), "x".repeat(behind));
+                    assert_eq!(plain(text.as_bytes()), first.len() + 2 * before, "{text:?}");
                 }
             }
         }
         let text = " !#$[]^~\u{7f}é\u{2028}𝄞".repeat(20);
         assert_eq!(plain(text.as_bytes()), text.len());
+    }
+
+    #[test]
+    fn words_are_plain_up_to_the_first_byte_that_is_not() {
+        for byte in 0..=u8::MAX {
+            for other in [b'a', 0x20, 0x21, 0x23, 0x5b, 0x5d, 0x7f, 0x80, 0x9f, 0xa2, 0xdc, 0xff, b'"', 0] {
+                for at in 0..WORD {
+                    let mut word = [other; WORD];
+                    word[at] = byte;
+                    let plain = word.iter().position(|byte| is_special(*byte)).unwrap_or(WORD);
+                    assert_eq!(plain_in_word(word), plain, "{word:x?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What is said about a request beside its answer: warnings for the client, annotations for the audit log.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Mutex, MutexGuard};
@@ -18,11 +19,14 @@ const MAX_WARNING: usize = 256;
 #[derive(Debug, Default)]
 pub struct Notes(Mutex<Inner>);
 
+/// Annotations of an audit event, by key.
+pub(crate) type Annotations = BTreeMap<Cow<'static, str>, String>;
+
 /// What is noted so far.
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
     warnings: Vec<String>,
-    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) annotations: Annotations,
     /// As whom the client acts, if as somebody else.
     pub(crate) impersonated: Option<User>,
     /// Whether the body that the client sent is what its path takes.
@@ -51,7 +55,7 @@ impl Notes {
 
     /// Adds an annotation to the request's audit event. Keys are like `authorization.k8s.io/decision`; a later value replaces
     /// an earlier one.
-    pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
+    pub fn annotate(&self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) {
         self.inner().annotations.insert(key.into(), value.into());
     }
 
@@ -78,7 +82,8 @@ impl Notes {
     /// Returns the annotations so far.
     #[must_use]
     pub fn annotations(&self) -> BTreeMap<String, String> {
-        self.inner().annotations.clone()
+        let inner = self.inner();
+        inner.annotations.iter().map(|(key, value)| (key.to_string(), value.clone())).collect()
     }
 
     /// Notes as whom the client acts.

@@ -27,6 +27,7 @@ mod taint_nodes;
 mod validating_policy;
 mod webhook;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -120,7 +121,7 @@ impl Attributes<'_> {
     }
 
     /// Adds an annotation to the audit event.
-    pub fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
+    pub fn annotate(&self, key: impl Into<Cow<'static, str>>, value: impl Into<String>) {
         if let Some(notes) = self.notes {
             notes.annotate(key, value);
         }

@@ -53,13 +53,18 @@ impl Admission for ResourceQuota {
     }
 }
 
+/// What the keys of quotas begin with.
+const PREFIX: &str = "/registry/resourcequotas/";
+
 /// What the keys of the namespace's quotas begin with.
 fn prefix(attributes: &Attributes<'_>) -> String {
-    format!("/registry/resourcequotas/{}/", attributes.namespace.unwrap_or_default())
+    format!("{PREFIX}{}/", attributes.namespace.unwrap_or_default())
 }
 
 fn has_quota(attributes: &Attributes<'_>) -> bool {
-    attributes.namespace.is_some() && attributes.world.range(&prefix(attributes), None).next().is_some()
+    attributes.namespace.is_some()
+        && attributes.world.has(PREFIX)
+        && attributes.world.has(&prefix(attributes))
 }
 
 /// Returns a quota with what an object uses charged to it; nothing if it uses nothing of it.

@@ -1,13 +1,12 @@
 //! Events, as they are written.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::fields::Fields;
-use crate::notes::Sent;
+use crate::notes::{Annotations, Sent};
 use crate::request::ResourceRequest;
 use crate::user::User;
 
@@ -85,9 +84,7 @@ impl EventText {
         fields.text("verb", asked.verb);
         fields.object("user", |fields| tell_user(fields, asked.user));
         let impersonated = fields.0.len();
-        if !asked.source_ips.is_empty() {
-            fields.value("sourceIPs", asked.source_ips);
-        }
+        fields.addresses("sourceIPs", asked.source_ips);
         fields.text("userAgent", asked.user_agent);
         Self { text, stage, impersonated }
     }
@@ -134,7 +131,7 @@ pub(super) struct Outcome<'a> {
     pub(super) request_received_timestamp: &'a str,
     /// Of an arrival that of the request.
     pub(super) stage_timestamp: &'a str,
-    pub(super) annotations: &'a BTreeMap<String, String>,
+    pub(super) annotations: &'a Annotations,
 }
 
 impl Outcome<'_> {
@@ -143,7 +140,7 @@ impl Outcome<'_> {
             fields.object("objectRef", |fields| tell_object(fields, request, sent));
         }
         if let Some(status) = self.response_status {
-            fields.value("responseStatus", status);
+            fields.object("responseStatus", |fields| status.tell(fields));
         }
         if let Some(object) = self.request_object {
             fields.value("requestObject", object);
@@ -189,16 +186,11 @@ fn tell_object(fields: &mut Fields<'_>, request: &ResourceRequest, sent: &Sent) 
 }
 
 /// What became of a request.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct ResponseStatus {
-    metadata: Map<String, Value>,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) status: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) message: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) reason: String,
-    #[serde(skip_serializing_if = "Value::is_null")]
     pub(super) details: Value,
     pub(super) code: u16,
 }
@@ -218,6 +210,17 @@ impl ResponseStatus {
             code,
             ..Self::default()
         }
+    }
+
+    fn tell(&self, fields: &mut Fields<'_>) {
+        fields.object("metadata", |_| ());
+        fields.text("status", &self.status);
+        fields.text("message", &self.message);
+        fields.text("reason", &self.reason);
+        if !self.details.is_null() {
+            fields.value("details", &self.details);
+        }
+        fields.number("code", self.code);
     }
 
     /// Leaves out what was wrong.

@@ -288,9 +288,11 @@ impl Drop for Record {
 
 /// Returns where a request came from, by what proxies say and by its connection. All but the last may be made up.
 fn source_ips(headers: &HeaderMap, peer: Option<PeerAddress>) -> Vec<IpAddr> {
+    let mut addresses = Vec::with_capacity(1);
     let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let forwarded = text("x-forwarded-for").unwrap_or_default().split(',');
-    let mut addresses: Vec<IpAddr> = forwarded.filter_map(|address| address.trim().parse().ok()).collect();
+    if let Some(forwarded) = text("x-forwarded-for") {
+        addresses.extend(forwarded.split(',').filter_map(|address| address.trim().parse::<IpAddr>().ok()));
+    }
     let real = text("x-real-ip").and_then(|address| address.trim().parse().ok());
     addresses.extend(real.filter(|real| !addresses.contains(real)));
     let peer = peer.map(|PeerAddress(peer)| peer.ip().to_canonical());

@@ -75,8 +75,16 @@ impl Versions {
             && of == key
             && let Some(Write::Put(key, value)) = writes.pop()
         {
-            // Most transactions are like this. The key is looked for once.
-            let change = self.put(key, value, |key, found| holds(key, *expect, found))?;
+            // Most transactions are like this, and do with one look, or two if the key is new.
+            let change = match expect {
+                Expect::Absent => {
+                    holds(&key, *expect, self.entries.get(&key).map(|entry| &**entry))?;
+                    self.create(key, value)
+                }
+                Expect::Present | Expect::Modified(_) => {
+                    self.put(key, value, |key, found| holds(key, *expect, found))?
+                }
+            };
             return Ok(Some(self.push(vec![change])));
         }
         conditions.iter().try_for_each(|Condition { key, expect }| {
@@ -113,6 +121,13 @@ impl Versions {
         self.history.push(self.revision, changes.into_boxed_slice(), &self.entries)
     }
 
+    /// Writes a value at a key that there is nothing at.
+    fn create(&mut self, key: Key, value: Bytes) -> Changed {
+        let revision = self.next();
+        let entry = Arc::new(Entry { key, value, created: revision, modified: revision });
+        Changed { previous: self.entries.insert(Arc::clone(&entry)), present: Some(entry) }
+    }
+
     /// Writes a value, unless `check` refuses that because of what is there.
     fn put<E>(
         &mut self,
@@ -121,17 +136,14 @@ impl Versions {
         check: impl FnOnce(&Key, Option<&Entry>) -> Result<(), E>,
     ) -> Result<Changed, E> {
         let revision = self.next();
-        let mut entry = Entry { key, value, created: revision, modified: revision };
-        let Some(there) = self.entries.get_mut(&entry.key) else {
-            check(&entry.key, None)?;
-            let entry = Arc::new(entry);
-            return Ok(Changed { previous: self.entries.insert(Arc::clone(&entry)), present: Some(entry) });
+        let Some(there) = self.entries.get_mut(&key) else {
+            check(&key, None)?;
+            return Ok(self.create(key, value));
         };
-        check(&entry.key, Some(there))?;
+        check(&key, Some(there))?;
         // All versions of a key share the text that came first, however many copies of it callers bring.
-        entry.key = there.key.clone();
-        entry.created = there.created;
-        let entry = Arc::new(entry);
+        let (key, created) = (there.key.clone(), there.created);
+        let entry = Arc::new(Entry { key, value, created, modified: revision });
         Ok(Changed { previous: Some(mem::replace(there, Arc::clone(&entry))), present: Some(entry) })
     }
 

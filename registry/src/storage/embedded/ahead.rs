@@ -24,14 +24,18 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
+    /// Starts the thread.
     pub(super) fn start(queue: Arc<Queue>) -> io::Result<Self> {
         let (to, work) = sync_channel::<(Versions, Vec<u8>)>(1);
         let (done, from) = sync_channel(1);
         let requests = Arc::clone(&queue);
         let thread = Builder::new().name("storage-apply".to_owned()).spawn(move || {
             for (mut versions, frame) in work {
-                let taken = requests.take_crowd(CROWD);
-                let batch = taken.map(|taken| Batch::apply(taken, &mut versions, frame));
+                let mut batch = Batch::new(frame);
+                while let Some(taken) = requests.take_crowd(CROWD) {
+                    batch.apply(taken, &mut versions);
+                }
+                let batch = (!batch.answers.is_empty()).then_some(batch);
                 if done.send((versions, batch)).is_err() {
                     return;
                 }
@@ -40,14 +44,14 @@ impl Ahead {
         Ok(Self { queue, to: Some(to), from, thread: Some(thread) })
     }
 
-    /// Has the next batch applied to these versions once it is large. `frame` is memory to use.
+    /// Has what comes applied to these versions, as often as it is a crowd. `frame` is memory to use.
     pub(super) fn begin(&self, versions: Versions, frame: Vec<u8>) {
         self.queue.expect_crowd();
         let to = self.to.as_ref().expect("it is there until the drop");
         to.send((versions, frame)).expect("the thread lives as long as this");
     }
 
-    /// Returns the versions, and the batch that was applied to them, if there was a large one.
+    /// Returns the versions, and the batch that was applied to them, if there was any.
     pub(super) fn end(&self) -> (Versions, Option<Batch>) {
         self.queue.dismiss_crowd();
         self.from.recv().expect("the thread lives as long as this")
@@ -56,6 +60,8 @@ impl Ahead {
 
 impl Drop for Ahead {
     fn drop(&mut self) {
+        // It may wait for a crowd, if the writer panicked.
+        self.queue.dismiss_crowd();
         drop(mem::take(&mut self.to));
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()

@@ -1,14 +1,12 @@
 //! The line between callers and the writer: what waits together for the next sync.
 //!
-//! Callers hold it for no longer than it takes to get in. The writer checks and applies what waits: so the versions are touched by one
-//! core, and nobody waits for a lock while they are.
+//! Callers hold it for no longer than it takes to get in. What waits is checked and applied by one thread at a time, the writer's or
+//! that beside it: so nobody waits for a lock while the versions change.
 
-use std::hint::spin_loop;
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quarterdeck_core::component::BoxError;
 use quarterdeck_core::storage::{Revision, StorageError, Transaction};
@@ -68,8 +66,6 @@ struct Line {
 #[derive(Debug)]
 pub(super) struct Queue {
     line: Mutex<Line>,
-    /// Whether something waits; for whoever looks without taking the lock.
-    is_filled: AtomicBool,
     work: Condvar,
     crowd: Condvar,
     room: Semaphore,
@@ -79,7 +75,6 @@ impl Queue {
     pub(super) fn new() -> Self {
         Self {
             line: Mutex::default(),
-            is_filled: AtomicBool::new(false),
             work: Condvar::new(),
             crowd: Condvar::new(),
             room: Semaphore::new(IN_FLIGHT as usize),
@@ -118,7 +113,6 @@ impl Queue {
         }
         line.check()?;
         line.taken.waiting.push((caller, request));
-        self.is_filled.store(true, Ordering::Relaxed);
         line.taken.room += room;
         let is_awaited = mem::take(&mut line.is_awaited);
         let count = line.taken.waiting.len();
@@ -133,12 +127,9 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// Stays awake until something waits, for so long at most.
-    pub(super) fn stay_awake(&self, at_most: Duration) {
-        let started = Instant::now();
-        while !self.is_filled.load(Ordering::Relaxed) && started.elapsed() < at_most {
-            spin_loop();
-        }
+    /// Takes what waits, if anything does.
+    pub(super) fn take_now(&self) -> Taken {
+        mem::take(&mut self.lock().taken)
     }
 
     /// Takes all that waits. Waits for something, for so long if there is a bound.
@@ -160,12 +151,7 @@ impl Queue {
                 return Err(Nothing::Late);
             }
         }
-        Ok(self.empty(&mut line))
-    }
-
-    fn empty(&self, line: &mut Line) -> Taken {
-        self.is_filled.store(false, Ordering::Relaxed);
-        mem::take(&mut line.taken)
+        Ok(mem::take(&mut line.taken))
     }
 
     /// Lets [`Queue::take_crowd`] wait, from now on until [`Queue::dismiss_crowd`].
@@ -190,7 +176,7 @@ impl Queue {
             line.crowd = Some(count);
             line = self.crowd.wait(line).expect("nothing panics while it holds the line");
         }
-        Some(self.empty(&mut line))
+        Some(mem::take(&mut line.taken))
     }
 
     /// Answers the callers of a batch, each with what was found out for it. Returns the memory of its frame.
@@ -218,7 +204,7 @@ impl Queue {
     pub(super) fn fail(&self, batches: impl IntoIterator<Item = Batch>, error: io::Error) {
         let error = Arc::new(error);
         let mut line = self.lock();
-        let Taken { waiting, room } = self.empty(&mut line);
+        let Taken { waiting, room } = mem::take(&mut line.taken);
         line.failed.get_or_insert_with(|| Arc::clone(&error));
         drop(line);
         let refuse = |caller: Caller| drop(caller.send(Err(unavailable(Arc::clone(&error)))));
@@ -239,6 +225,12 @@ impl Queue {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.lock().taken.waiting.len()
+    }
+
+    /// Lets nobody wait any more: there is nobody who would answer.
+    pub(super) fn end(&self) {
+        self.fail([], io::Error::other("the store is closed"));
+        self.room.close();
     }
 
     /// Lets nobody in any more. What is in line is still written.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, Scope};
@@ -14,8 +15,8 @@ use super::snapshot::read_header;
 
 /// Records are handed over when so many bytes of them were read.
 const PIECE: u64 = 256 << 10;
-/// So many pieces are read ahead at most.
-const AHEAD: usize = 16;
+/// So many pieces are read ahead at most. A piece is a frame at least, and that may have 32 MiB.
+const AHEAD: usize = 2;
 
 /// What comes next in a log.
 pub(super) enum Step {
@@ -43,12 +44,12 @@ pub(super) type Steps = Receiver<Result<Step, OpenError>>;
 /// Reads segments.
 pub(super) struct Reader {
     pub(super) disk: Arc<dyn Disk>,
-    /// The store's number, if a snapshot told it.
+    /// The store's number, once a snapshot or a segment told it.
     pub(super) store: Option<u64>,
 }
 
 impl Reader {
-    /// Reads segments in a thread that ends when they, or the steps, are dropped.
+    /// Reads segments in a thread that ends behind the last, behind an error, or when the steps are dropped.
     ///
     /// # Errors
     ///
@@ -107,40 +108,61 @@ impl Reader {
             return Err(corrupt(FILE_HEADER as u64, "the segment before it lost its end"));
         }
         let mut frames = Frames::new(&*file, begins).map_err(failed)?;
-        let (mut piece, mut began) = (Vec::new(), frames.offset());
-        let is_torn = loop {
+        let mut pieces = Pieces { number, to, records: Vec::new(), is_wanted: true };
+        let read = pieces.read(&mut frames, &path, is_last);
+        // What is before an error comes before it.
+        pieces.hand_over();
+        let (is_torn, offset, chain) = (read?, frames.offset(), frames.chain());
+        Ok(pieces.is_wanted.then_some(Segment { file, number, offset, chain, is_torn }))
+    }
+}
+
+/// Hands over the records of a segment, many at a time.
+struct Pieces<'a> {
+    number: u64,
+    to: &'a SyncSender<Result<Step, OpenError>>,
+    records: Vec<(u64, Record)>,
+    is_wanted: bool,
+}
+
+impl Pieces<'_> {
+    /// Reads frames as long as somebody wants to know. Returns whether the end is torn.
+    fn read(&mut self, frames: &mut Frames<'_>, path: &Path, is_last: bool) -> Result<bool, OpenError> {
+        let failed = |source| OpenError::io(path, source);
+        let mut began = frames.offset();
+        while self.is_wanted {
             let offset = frames.offset();
+            let corrupt = |why: String| OpenError::Corrupt { file: path.to_owned(), offset, why };
             match frames.next().map_err(failed)? {
                 Next::Frame(length) => {
                     let mut records = Records(frames.records(length));
                     while !records.is_empty() {
-                        piece.push((offset, records.record().ok_or_else(|| corrupt(offset, UNREADABLE))?));
+                        let record = records.record().ok_or_else(|| corrupt(UNREADABLE.to_owned()))?;
+                        self.records.push((offset, record));
                     }
                 }
-                Next::End => break false,
-                Next::Damage if !is_last => return Err(corrupt(offset, "a checksum is wrong")),
-                Next::Damage => match frames.later_frame().map_err(failed)? {
-                    Some(later) => {
-                        let why = format!(
-                            "a checksum is wrong, and data that was written later follows at {later}"
-                        );
-                        return Err(corrupt(offset, &why));
-                    }
-                    None => break true,
-                },
+                Next::End => return Ok(false),
+                Next::Damage if !is_last => return Err(corrupt("a checksum is wrong".to_owned())),
+                Next::Damage => {
+                    let Some(later) = frames.later_frame().map_err(failed)? else { return Ok(true) };
+                    let why =
+                        format!("a checksum is wrong, and data that was written later follows at {later}");
+                    return Err(corrupt(why));
+                }
             }
             if frames.offset() - began >= PIECE {
                 began = frames.offset();
-                if to.send(Ok(Step::Records(number, mem::take(&mut piece)))).is_err() {
-                    return Ok(None);
-                }
+                self.hand_over();
             }
-        };
-        if !piece.is_empty() && to.send(Ok(Step::Records(number, piece))).is_err() {
-            return Ok(None);
         }
-        let (offset, chain) = (frames.offset(), frames.chain());
-        Ok(Some(Segment { file, number, offset, chain, is_torn }))
+        Ok(false)
+    }
+
+    fn hand_over(&mut self) {
+        if !self.records.is_empty() {
+            let step = Step::Records(self.number, mem::take(&mut self.records));
+            self.is_wanted = self.to.send(Ok(step)).is_ok();
+        }
     }
 }
 

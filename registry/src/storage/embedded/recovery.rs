@@ -86,7 +86,7 @@ fn remove(disk: &dyn Disk, names: &[String]) -> Result<(), OpenError> {
 struct Replay {
     disk: Arc<dyn Disk>,
     versions: Versions,
-    /// The store's number, once a file told it.
+    /// The store's number, if a snapshot told it.
     store: Option<u64>,
     snapshot: Option<(String, u64)>,
     /// What is in the log up to here is in the snapshot.
@@ -134,7 +134,8 @@ impl Replay {
         let path = self.disk.path(&segment_name(last));
         let reader = Reader { disk: Arc::clone(&self.disk), store: self.store };
         let mut segment = thread::scope(|scope| {
-            let steps = reader.start(scope, numbers).map_err(|error| OpenError::io(&path, error))?;
+            let steps = reader.start(scope, numbers);
+            let steps = steps.map_err(|error| OpenError::io(&self.disk.path(""), error))?;
             self.replay(&steps, last)
         })?;
         // Only now: if anything is wrong with the log, it stays as it is.
@@ -169,7 +170,7 @@ impl Replay {
     /// Does again what the log tells, up to the end of its last segment, which is returned.
     fn replay(&mut self, steps: &Steps, last: u64) -> Result<Segment, OpenError> {
         loop {
-            match steps.recv().expect("nothing follows the last segment, or an error")? {
+            match steps.recv().expect("the reader tells of the last segment, or of an error")? {
                 Step::Records(number, records) => {
                     for (offset, record) in records {
                         self.redo(record).map_err(|why| {

@@ -3,19 +3,18 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use super::super::history::Forgotten;
 use super::super::published::Published;
 use super::super::versions::Versions;
 use super::Shared;
 use super::ahead::{Ahead, CROWD};
+use super::aside::Aside;
 use super::batch::Batch;
 use super::disk::DiskFile;
 use super::figures::Figures;
 use super::log::{AppendError, Log, Preparation, Sealed};
-use super::queue::{Nothing, Queue, Taken};
+use super::queue::{Nothing, Queue};
 use super::recovery::Recovered;
 use super::snapshot::{Job, Written};
 use crate::sparing::Sparing;
@@ -23,17 +22,11 @@ use crate::sparing::Sparing;
 /// Memory of a batch is used again unless it is larger.
 const REUSED: usize = 4 << 20;
 
-/// A caller returns soon if it does so in this time: the writer may have slept meanwhile.
-const SOON: Duration = Duration::from_micros(60);
-
-/// For so long the writer stays awake for a caller that returns soon.
-const AWAKE: Duration = Duration::from_micros(40);
-
 /// See the module. Only one thread has it.
 pub(super) struct Writer {
     queue: Arc<Queue>,
     published: Arc<Published>,
-    /// The versions behind all that was taken out of the queue. Only while a batch is written they are ahead of the published ones.
+    /// The versions behind the batch that is written, or behind the next if there is one: ahead of the published ones.
     versions: Versions,
     log: Log,
     /// The last snapshot's name and size.
@@ -49,7 +42,8 @@ pub(super) struct Writer {
     /// Whether this thread applies all batches itself, one after the other.
     is_alone: bool,
     ahead: Option<Ahead>,
-    returns: Returns,
+    /// The batch that was applied while the last one was written.
+    next: Option<Batch>,
 }
 
 impl Writer {
@@ -71,7 +65,7 @@ impl Writer {
             full,
             is_alone: true,
             ahead: None,
-            returns: Returns::default(),
+            next: None,
         };
         writer.tell_sizes();
         writer
@@ -82,19 +76,26 @@ impl Writer {
         Shared { queue: Arc::clone(queue), published: Arc::clone(published), figures: Arc::clone(figures) }
     }
 
-    /// Waits for requests, or for the time to sync, and does it. Returns `false` when there will be none.
+    /// Makes one batch durable: the one that was applied already, or what it waits for. Or waits for the time to sync, and does
+    /// that. Returns `false` when there will be nothing more.
     pub(super) fn turn(&mut self) -> bool {
-        if self.returns.is_soon {
-            self.queue.stay_awake(AWAKE);
-        }
-        match self.queue.take(self.log.sync_due()) {
-            Ok(taken) => {
-                self.returns.took(taken.waiting.len());
-                self.write(taken);
-                self.returns.answered();
+        let batch = if let Some(mut batch) = self.next.take() {
+            // Who came since would else wait for a sync more.
+            batch.apply(self.queue.take_now(), &mut self.versions);
+            Some(batch)
+        } else {
+            match self.queue.take(self.log.sync_due()) {
+                Ok(taken) => {
+                    let mut batch = Batch::new(mem::take(&mut self.spare));
+                    batch.apply(taken, &mut self.versions);
+                    Some(batch)
+                }
+                Err(Nothing::Late) => None,
+                Err(Nothing::Closing) => return false,
             }
-            Err(Nothing::Late) => {}
-            Err(Nothing::Closing) => return false,
+        };
+        if let Some(batch) = batch {
+            self.store(batch);
         }
         if self.log.sync_due().is_some_and(|due| due.is_zero()) {
             self.sync();
@@ -108,26 +109,17 @@ impl Writer {
             Ok(()) => self.tell_sync(),
             Err(error) => {
                 tracing::error!(%error, "cannot sync the log: writes are refused until the store is opened again");
-                self.queue.fail([], error);
+                self.queue.fail(self.next.take(), error);
             }
         }
     }
 
-    fn write(&mut self, taken: Taken) {
-        let mut next = Some(Batch::apply(taken, &mut self.versions, mem::take(&mut self.spare)));
-        while let Some(batch) = next {
-            next = self.store(batch);
-        }
-    }
-
-    /// Makes a batch durable and answers it. Returns the next one if it was applied meanwhile.
-    fn store(&mut self, mut batch: Batch) -> Option<Batch> {
+    /// Makes a batch durable and answers it, while the next one is applied if there are enough for that.
+    fn store(&mut self, mut batch: Batch) {
         if !batch.has_records() {
-            self.answer(batch);
-            return None;
+            return self.answer(batch);
         }
-        let is_crowd = batch.answers.len() >= CROWD;
-        let ahead = if is_crowd { self.ahead() } else { None };
+        let ahead = if batch.answers.len() >= CROWD { self.ahead() } else { None };
         if let Some(ahead) = &ahead {
             ahead.begin(self.versions.clone(), mem::take(&mut self.spare));
         }
@@ -140,13 +132,18 @@ impl Writer {
             }
             Err(error) => Some((batch, error)),
         };
-        let mut next = None;
         if let Some(ahead) = ahead {
-            (self.versions, next) = ahead.end();
+            (self.versions, self.next) = ahead.end();
             self.ahead = Some(ahead);
         }
-        let Some((batch, error)) = refused else { return next };
-        let batches = [batch].into_iter().chain(next);
+        if let Some((batch, error)) = refused {
+            self.refuse(batch, error);
+        }
+    }
+
+    /// Refuses a batch that was not written, and the one that was applied to what it would have made.
+    fn refuse(&mut self, batch: Batch, error: AppendError) {
+        let batches = [batch].into_iter().chain(self.next.take());
         match error {
             AppendError::Full(error) => {
                 self.full.say(|left_out| {
@@ -160,7 +157,6 @@ impl Writer {
                 self.queue.fail(batches, error);
             }
         }
-        None
     }
 
     /// Takes the thread that applies the next batch while one is written.
@@ -317,63 +313,4 @@ impl Writer {
         }
         self.close();
     }
-}
-
-/// How soon a single caller comes back that was answered. One that does so at once is waited for awake: to sleep and to be woken
-/// takes longer than what it does meanwhile.
-#[derive(Debug, Default)]
-struct Returns {
-    is_soon: bool,
-    /// How many were answered last, and when.
-    answered: Option<(usize, Instant)>,
-    taken: usize,
-}
-
-impl Returns {
-    fn took(&mut self, count: usize) {
-        self.taken = count;
-        self.is_soon = match self.answered {
-            Some((1, when)) if count == 1 => when.elapsed() < SOON,
-            _ => false,
-        };
-    }
-
-    fn answered(&mut self) {
-        self.answered = Some((self.taken, Instant::now()));
-    }
-}
-
-/// A thread for one thing at a time.
-struct Aside<T> {
-    name: &'static str,
-    thread: Option<JoinHandle<io::Result<T>>>,
-}
-
-impl<T: Send + 'static> Aside<T> {
-    fn new(name: &'static str) -> Self {
-        Self { name, thread: None }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.thread.is_none()
-    }
-
-    fn start(&mut self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<()> {
-        self.thread = Some(thread::Builder::new().name(self.name.to_owned()).spawn(work)?);
-        Ok(())
-    }
-
-    /// Returns the result if there is one.
-    fn finished(&mut self) -> Option<io::Result<T>> {
-        self.thread.take_if(|thread| thread.is_finished()).map(join)
-    }
-
-    /// Waits for the result, if there will be one.
-    fn wait(&mut self) -> Option<io::Result<T>> {
-        self.thread.take().map(join)
-    }
-}
-
-fn join<T>(thread: JoinHandle<io::Result<T>>) -> io::Result<T> {
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
 }
