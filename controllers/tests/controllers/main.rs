@@ -17,6 +17,8 @@ mod namespaces;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+mod policies;
+#[cfg(test)]
 mod replicas;
 mod roles;
 #[cfg(test)]
