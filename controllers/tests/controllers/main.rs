@@ -16,7 +16,7 @@ mod determinism;
 mod namespaces;
 #[cfg(test)]
 mod nodes;
-#[cfg(test)]
+#[cfg(all(test, feature = "cel"))]
 mod policies;
 #[cfg(test)]
 mod replicas;
