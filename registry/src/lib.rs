@@ -18,6 +18,7 @@ mod documents;
 mod etag;
 pub mod etcd_v2;
 mod figures;
+mod json;
 pub mod layers;
 pub mod listener;
 mod managed;

@@ -9,11 +9,11 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use quarterdeck_core::storage::{Key, Revision};
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use header::Header;
 
+use crate::json;
 use crate::resource::Resource;
 use crate::stored::Layout;
 
@@ -277,9 +277,9 @@ fn encode(layout: Layout<'_>, value: &Value) -> Bytes {
     Bytes::copy_from_slice(&text)
 }
 
-fn write_field(text: &mut Vec<u8>, separator: &str, name: &str, field: &impl Serialize) {
+fn write_field(text: &mut Vec<u8>, separator: &str, name: &str, field: &Value) {
     text.extend_from_slice(separator.as_bytes());
-    serde_json::to_writer(&mut *text, name).expect("writing to memory does not fail");
+    json::write_text(text, name);
     text.push(b':');
-    serde_json::to_writer(text, field).expect("a JSON value can be written");
+    json::write(text, field);
 }

@@ -174,7 +174,9 @@ impl Report {
                 )?;
             }
             let kube = KUBE_APISERVER.iter().find(|(known, _)| *known == in_flight);
-            if let Some((_, per_second)) = kube.filter(|_| of.contains(&What::Api)) {
+            if let Some((_, per_second)) =
+                kube.filter(|_| of.contains(&What::Api) && self.row(What::Api, in_flight).is_some())
+            {
                 writeln!(
                     f,
                     "| {in_flight} | kube-apiserver 1.20, measured earlier | {per_second} | – | – | – | – | – |"

@@ -59,7 +59,7 @@ fn prefix(attributes: &Attributes<'_>) -> String {
 }
 
 fn has_quota(attributes: &Attributes<'_>) -> bool {
-    attributes.namespace.is_some() && attributes.world.range(&prefix(attributes), None).next().is_some()
+    attributes.namespace.is_some() && attributes.world.has(&prefix(attributes))
 }
 
 /// Returns a quota with what an object uses charged to it; nothing if it uses nothing of it.

@@ -154,7 +154,10 @@ impl Outcome<'_> {
         fields.text("requestReceivedTimestamp", self.request_received_timestamp);
         fields.text("stageTimestamp", self.stage_timestamp);
         if !self.annotations.is_empty() {
-            fields.value("annotations", self.annotations);
+            let annotations = self.annotations.iter();
+            fields.object("annotations", |fields| {
+                annotations.for_each(|(key, value)| fields.entry(key, value))
+            });
         }
     }
 }

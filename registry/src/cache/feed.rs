@@ -197,7 +197,7 @@ impl Feed {
     /// Lets the kinds follow a definition that changed.
     fn redefine(&mut self, key: &Key) {
         self.redefined = true;
-        let definition = self.world.objects.get(key).map(|object| object.value());
+        let definition = self.world.objects.get(key.as_str()).map(|object| object.value());
         if let Some((catalog, prefixes)) = self.world.catalog.redefined(key, definition.as_ref()) {
             let before = std::mem::replace(&mut self.world.catalog, catalog);
             let gone = prefixes.iter().filter(|prefix| self.world.catalog.log(prefix).is_none());

@@ -8,6 +8,7 @@ mod catalog;
 mod drafts;
 mod feed;
 mod log;
+mod objects;
 mod read;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use imbl::OrdMap;
 use quarterdeck_core::latest;
 use quarterdeck_core::storage::{Key, Revision};
 
@@ -24,6 +24,7 @@ use catalog::Catalog;
 use drafts::Drafts;
 pub use feed::{Feed, FeedError};
 pub use log::{Event, EventKind, Log, Position, Read, line};
+use objects::Objects;
 
 use crate::figures::group_resource;
 use crate::object::{Draft, Object};
@@ -38,7 +39,7 @@ pub const ROOT: &str = "/registry/";
 pub struct World {
     /// The revision that the world shows.
     pub revision: Revision,
-    objects: OrdMap<Key, Arc<Object>>,
+    objects: Objects,
     catalog: Catalog,
 }
 
@@ -70,9 +71,12 @@ impl World {
             Some(after) if after > prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        self.objects
-            .range::<_, str>((start, Bound::Unbounded))
-            .take_while(move |(key, _)| key.as_str().starts_with(prefix))
+        self.objects.from(start).take_while(move |(key, _)| key.as_str().starts_with(prefix))
+    }
+
+    /// Returns whether there are objects whose keys begin with `prefix`.
+    pub(crate) fn has(&self, prefix: &str) -> bool {
+        self.objects.has(prefix)
     }
 }
 

@@ -195,7 +195,7 @@ impl World {
         let object = |entry: &Entry| {
             let kind = catalog.kind_of(&entry.key)?;
             let is_same = |old: &super::catalog::StoredKind| Arc::ptr_eq(&old.resource, &kind.resource);
-            let known = self.objects.get(&entry.key).filter(|known| {
+            let known = self.objects.get(entry.key.as_str()).filter(|known| {
                 known.revision == entry.modified && self.catalog.kind_of(&entry.key).is_some_and(is_same)
             });
             let object = known.cloned().or_else(|| load(&kind.resource, entry))?;

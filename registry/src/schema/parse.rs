@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 
 use super::node::{Members, Node};
+use crate::json;
 
 /// How deep objects and lists may nest. Below serde_json's limit of 128, because stored objects are read by it, wrapped
 /// in lists and events.
@@ -222,9 +223,7 @@ impl<'a> Parser<'a, '_> {
     fn string(&mut self) -> Result<Cow<'a, str>, String> {
         self.at += 1;
         let start = self.at;
-        let rest = &self.bytes[start..];
-        let length = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-        self.at = start + length.unwrap_or(rest.len());
+        self.at = start + json::plain(&self.bytes[start..]);
         match self.bytes.get(self.at) {
             Some(b'"') => {
                 let text = &self.bytes[start..self.at];
@@ -250,9 +249,10 @@ impl<'a> Parser<'a, '_> {
                     let mut buffer = [0; 4];
                     text.extend_from_slice(self.escape()?.encode_utf8(&mut buffer).as_bytes());
                 }
-                Some(&byte @ 0x20..) => {
-                    text.push(byte);
-                    self.at += 1;
+                Some(0x20..) => {
+                    let plain = json::plain(&self.bytes[self.at..]);
+                    text.extend_from_slice(&self.bytes[self.at..self.at + plain]);
+                    self.at += plain;
                 }
                 _ => return Err(self.unexpected("in string literal")),
             }

@@ -61,8 +61,7 @@ impl Published {
     pub(super) fn commit(&self, transaction: Transaction) -> Result<Revision, StorageError> {
         validate(&transaction.writes)?;
         let mut state = self.lock();
-        state.versions.check(&transaction.conditions)?;
-        let logged = state.versions.apply(transaction.writes);
+        let logged = state.versions.commit(transaction)?;
         let revision = state.versions.revision();
         let woken = logged.map(|logged| state.touched(&[logged])).unwrap_or_default();
         drop(state);

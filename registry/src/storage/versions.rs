@@ -4,13 +4,16 @@
 //! or reaches a disk; `published` shares it between readers and a writer.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt;
 use std::mem;
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quarterdeck_core::storage::{Condition, Entry, Expect, Key, List, Page, Revision, StorageError, Write};
+use quarterdeck_core::storage::{
+    Condition, Entry, Expect, Key, List, Page, Revision, StorageError, Transaction, Write,
+};
 
 use super::entries::Entries;
 use super::history::{Changed, Forgotten, History, Logged, Retention};
@@ -65,56 +68,83 @@ impl Versions {
         self.entries.get(key).map(|entry| Entry::clone(entry))
     }
 
-    /// Returns the first condition that does not hold, as the conflict that it is.
-    pub(super) fn check(&self, conditions: &[Condition]) -> Result<(), StorageError> {
-        conditions.iter().try_for_each(|condition| self.holds(condition))
-    }
-
-    fn holds(&self, Condition { key, expect }: &Condition) -> Result<(), StorageError> {
-        let found = self.entries.get(key);
-        let holds = match expect {
-            Expect::Absent => found.is_none(),
-            Expect::Present => found.is_some(),
-            Expect::Modified(revision) => found.is_some_and(|entry| entry.modified == *revision),
-        };
-        if holds {
-            return Ok(());
+    /// Checks a transaction whose writes were validated, and does them as one commit. Returns `None` if they change nothing.
+    pub(super) fn commit(&mut self, transaction: Transaction) -> Result<Option<Arc<Logged>>, StorageError> {
+        let Transaction { conditions, mut writes } = transaction;
+        if let ([Condition { key: of, expect }], [Write::Put(key, _)]) = (&*conditions, &*writes)
+            && of == key
+            && let Some(Write::Put(key, value)) = writes.pop()
+        {
+            // Most transactions are like this, and do with one look, or two if the key is new.
+            let change = match expect {
+                Expect::Absent => {
+                    holds(&key, *expect, self.entries.get(&key).map(|entry| &**entry))?;
+                    self.create(key, value)
+                }
+                Expect::Present | Expect::Modified(_) => {
+                    self.put(key, value, |key, found| holds(key, *expect, found))?
+                }
+            };
+            return Ok(Some(self.push(vec![change])));
         }
-        let found = found.map(|entry| Entry::clone(entry));
-        Err(StorageError::Conflict { key: key.clone(), expected: *expect, found })
+        conditions.iter().try_for_each(|Condition { key, expect }| {
+            holds(key, *expect, self.entries.get(key).map(|entry| &**entry))
+        })?;
+        Ok(self.apply(writes))
     }
 
     /// Does writes that were validated, as one commit. Returns `None` if they change nothing.
     pub(super) fn apply(&mut self, writes: Vec<Write>) -> Option<Arc<Logged>> {
-        let revision = Revision(self.revision.0 + 1);
         let mut changes = Vec::with_capacity(writes.len());
         for write in writes {
             match write {
-                Write::Put(key, value) => changes.push(self.put(revision, key, value)),
+                Write::Put(key, value) => {
+                    let Ok(change) = self.put(key, value, |_, _| Ok::<_, Infallible>(()));
+                    changes.push(change);
+                }
                 Write::Delete(key) => {
                     let removed = self.entries.remove(&key);
                     changes.extend(removed.map(|entry| Changed { previous: Some(entry), present: None }));
                 }
             }
         }
-        if changes.is_empty() {
-            return None;
-        }
-        self.revision = revision;
-        Some(self.history.push(revision, changes.into_boxed_slice(), &self.entries))
+        (!changes.is_empty()).then(|| self.push(changes))
     }
 
-    fn put(&mut self, revision: Revision, key: Key, value: Bytes) -> Changed {
-        let mut entry = Entry { key, value, created: revision, modified: revision };
-        let Some(there) = self.entries.get_mut(&entry.key) else {
-            let entry = Arc::new(entry);
-            return Changed { previous: self.entries.insert(Arc::clone(&entry)), present: Some(entry) };
+    fn next(&self) -> Revision {
+        Revision(self.revision.0 + 1)
+    }
+
+    /// Makes changes of the entries the next commit.
+    fn push(&mut self, changes: Vec<Changed>) -> Arc<Logged> {
+        self.revision = self.next();
+        self.history.push(self.revision, changes.into_boxed_slice(), &self.entries)
+    }
+
+    /// Writes a value at a key that there is nothing at.
+    fn create(&mut self, key: Key, value: Bytes) -> Changed {
+        let revision = self.next();
+        let entry = Arc::new(Entry { key, value, created: revision, modified: revision });
+        Changed { previous: self.entries.insert(Arc::clone(&entry)), present: Some(entry) }
+    }
+
+    /// Writes a value, unless `check` refuses that because of what is there.
+    fn put<E>(
+        &mut self,
+        key: Key,
+        value: Bytes,
+        check: impl FnOnce(&Key, Option<&Entry>) -> Result<(), E>,
+    ) -> Result<Changed, E> {
+        let revision = self.next();
+        let Some(there) = self.entries.get_mut(&key) else {
+            check(&key, None)?;
+            return Ok(self.create(key, value));
         };
+        check(&key, Some(there))?;
         // All versions of a key share the text that came first, however many copies of it callers bring.
-        entry.key = there.key.clone();
-        entry.created = there.created;
-        let entry = Arc::new(entry);
-        Changed { previous: Some(mem::replace(there, Arc::clone(&entry))), present: Some(entry) }
+        let (key, created) = (there.key.clone(), there.created);
+        let entry = Arc::new(Entry { key, value, created, modified: revision });
+        Ok(Changed { previous: Some(mem::replace(there, Arc::clone(&entry))), present: Some(entry) })
     }
 
     pub(super) fn list(&self, list: &List) -> Result<Page, StorageError> {
@@ -172,6 +202,19 @@ impl Versions {
         }
         Ok(self.history.compact(at))
     }
+}
+
+/// Returns the conflict that it is if what was found at a key is not as expected.
+fn holds(key: &Key, expect: Expect, found: Option<&Entry>) -> Result<(), StorageError> {
+    let holds = match expect {
+        Expect::Absent => found.is_none(),
+        Expect::Present => found.is_some(),
+        Expect::Modified(revision) => found.is_some_and(|entry| entry.modified == revision),
+    };
+    if holds {
+        return Ok(());
+    }
+    Err(StorageError::Conflict { key: key.clone(), expected: expect, found: found.cloned() })
 }
 
 /// Returns why these writes can never be a transaction, if they cannot.

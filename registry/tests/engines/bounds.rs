@@ -26,7 +26,8 @@ const CHILD: &str = "bounds::child_writes_and_looks_at_itself";
 const SEGMENT: u64 = 1 << 20;
 const KEYS: usize = 2000;
 const VALUE: usize = 1000;
-const WRITERS: usize = 16;
+/// More than it takes for the next batch to be applied while one is written.
+const WRITERS: usize = 96;
 /// The largest that a snapshot can be: every key there, with what it takes to hold it.
 const SNAPSHOT: u64 = KEYS as u64 * (VALUE as u64 + 64);
 /// How many commits of history are kept, and what they take.

@@ -319,7 +319,7 @@ impl Admission for ValidatingPolicies {
                 &*resource.plural,
                 "validatingadmissionpolicies" | "validatingadmissionpolicybindings"
             );
-        !exempt && attributes.is_asked() && attributes.world.range(BINDINGS, None).next().is_some()
+        !exempt && attributes.is_asked() && attributes.world.has(BINDINGS)
     }
 
     async fn validate(&self, attributes: &Attributes<'_>, object: Option<&Value>) -> Result<()> {

@@ -161,7 +161,7 @@ impl<'w> Hook<'w> {
 fn concerns(attributes: &Attributes<'_>, prefix: &str) -> bool {
     let resource = attributes.resource;
     let exempt = resource.group == "admissionregistration.k8s.io" && EXEMPT.contains(&&*resource.kind);
-    !exempt && attributes.is_asked() && attributes.world.range(prefix, None).next().is_some()
+    !exempt && attributes.is_asked() && attributes.world.has(prefix)
 }
 
 impl Caller {

@@ -24,21 +24,25 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Applies what was taken to the versions. `frame` is memory to use.
-    pub(super) fn apply(taken: Taken, versions: &mut Versions, mut frame: Vec<u8>) -> Self {
+    /// Makes an empty one. `frame` is memory to use.
+    pub(super) fn new(mut frame: Vec<u8>) -> Self {
         frame.clear();
         frame.resize(FRAME_HEADER, 0);
-        let (commits, answers) =
-            (Vec::with_capacity(taken.waiting.len()), Vec::with_capacity(taken.waiting.len()));
-        let mut batch = Self { frame, commits, forgotten: Vec::new(), answers, room: taken.room };
+        Self { frame, commits: Vec::new(), forgotten: Vec::new(), answers: Vec::new(), room: 0 }
+    }
+
+    /// Applies what was taken to the versions behind all that is in here.
+    pub(super) fn apply(&mut self, taken: Taken, versions: &mut Versions) {
+        self.room += taken.room;
+        self.commits.reserve(taken.waiting.len());
+        self.answers.reserve(taken.waiting.len());
         for (caller, request) in taken.waiting {
             let answer = match request {
-                Request::Commit(transaction) => batch.commit(transaction, versions),
-                Request::Compact(at) => batch.compact(at, versions),
+                Request::Commit(transaction) => self.commit(transaction, versions),
+                Request::Compact(at) => self.compact(at, versions),
             };
-            batch.answers.push((caller, answer));
+            self.answers.push((caller, answer));
         }
-        batch
     }
 
     /// Returns whether there is something to write, and not only something to answer.
@@ -47,8 +51,7 @@ impl Batch {
     }
 
     fn commit(&mut self, transaction: Transaction, versions: &mut Versions) -> Answer {
-        versions.check(&transaction.conditions)?;
-        if let Some(logged) = versions.apply(transaction.writes) {
+        if let Some(logged) = versions.commit(transaction)? {
             write_commit(&mut self.frame, &logged);
             self.commits.push(logged);
         }

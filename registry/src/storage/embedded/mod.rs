@@ -2,9 +2,12 @@
 //!
 //! Start at [`EmbeddedStorage`]. A commit takes this way: in `queue` it waits with others; `writer`, one thread, takes all that
 //! wait at once, checks and applies them as one `batch`, has `log` append it as one frame and sync it, publishes it to readers, and
-//! answers the callers. `snapshot` replaces what of the log nobody can ask for any more, `recovery`
-//! reads everything back, and `backup` makes copies. `format` says what the bytes mean; `disk` is the seam to the operating system.
+//! answers the callers. While it writes a large one, the thread of `ahead` applies the next. `snapshot` replaces what of the log nobody
+//! can ask for any more, `recovery` reads everything back, with `reader` in a thread of its own, and `backup` makes copies. `aside` is for
+//! what takes long and can be done beside all that. `format` says what the bytes mean; `disk` is the seam to the operating system.
 
+mod ahead;
+mod aside;
 mod backup;
 mod batch;
 mod disk;
@@ -15,6 +18,7 @@ mod frames;
 mod log;
 mod policy;
 mod queue;
+mod reader;
 mod recovery;
 mod snapshot;
 mod writer;
@@ -23,7 +27,6 @@ mod writer;
 pub(super) mod tests;
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -144,7 +147,7 @@ struct Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        self.shared.queue.fail(None, io::Error::other("the store is closed"));
+        self.shared.queue.end();
         self.shared.published.close();
         self.closed.send_replace(true);
     }

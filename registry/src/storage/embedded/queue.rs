@@ -1,7 +1,7 @@
 //! The line between callers and the writer: what waits together for the next sync.
 //!
-//! Callers hold it for no longer than it takes to get in. The writer checks and applies what waits: so the versions are touched by one
-//! core, and nobody waits for a lock while they are.
+//! Callers hold it for no longer than it takes to get in. What waits is checked and applied by one thread at a time, the writer's or
+//! that beside it: so nobody waits for a lock while the versions change.
 
 use std::io;
 use std::mem;
@@ -47,11 +47,15 @@ pub(super) enum Nothing {
     Closing,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Line {
     taken: Taken,
     /// Whether the writer waits to be woken.
     is_awaited: bool,
+    /// How many the thread beside the writer waits for, if it does.
+    crowd: Option<usize>,
+    /// Whether it should not wait any more.
+    is_dismissed: bool,
     /// Whether nobody is let in any more because the store closes.
     closing: bool,
     /// Why nothing can be written any more.
@@ -59,15 +63,22 @@ struct Line {
 }
 
 /// See the module.
+#[derive(Debug)]
 pub(super) struct Queue {
     line: Mutex<Line>,
     work: Condvar,
+    crowd: Condvar,
     room: Semaphore,
 }
 
 impl Queue {
     pub(super) fn new() -> Self {
-        Self { line: Mutex::default(), work: Condvar::new(), room: Semaphore::new(IN_FLIGHT as usize) }
+        Self {
+            line: Mutex::default(),
+            work: Condvar::new(),
+            crowd: Condvar::new(),
+            room: Semaphore::new(IN_FLIGHT as usize),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -104,11 +115,21 @@ impl Queue {
         line.taken.waiting.push((caller, request));
         line.taken.room += room;
         let is_awaited = mem::take(&mut line.is_awaited);
+        let count = line.taken.waiting.len();
+        let is_crowd = line.crowd.take_if(|crowd| count >= *crowd).is_some();
         drop(line);
         if is_awaited {
             self.work.notify_one();
         }
+        if is_crowd {
+            self.crowd.notify_one();
+        }
         Ok(receiver)
+    }
+
+    /// Takes what waits, if anything does.
+    pub(super) fn take_now(&self) -> Taken {
+        mem::take(&mut self.lock().taken)
     }
 
     /// Takes all that waits. Waits for something, for so long if there is a bound.
@@ -133,6 +154,31 @@ impl Queue {
         Ok(mem::take(&mut line.taken))
     }
 
+    /// Lets [`Queue::take_crowd`] wait, from now on until [`Queue::dismiss_crowd`].
+    pub(super) fn expect_crowd(&self) {
+        self.lock().is_dismissed = false;
+    }
+
+    /// Ends the wait of [`Queue::take_crowd`], or keeps it from waiting.
+    pub(super) fn dismiss_crowd(&self) {
+        self.lock().is_dismissed = true;
+        self.crowd.notify_one();
+    }
+
+    /// Waits until so many wait, and takes all. Returns `None` if there are fewer when it is dismissed.
+    pub(super) fn take_crowd(&self, count: usize) -> Option<Taken> {
+        let mut line = self.lock();
+        while line.taken.waiting.len() < count {
+            if line.is_dismissed {
+                line.crowd = None;
+                return None;
+            }
+            line.crowd = Some(count);
+            line = self.crowd.wait(line).expect("nothing panics while it holds the line");
+        }
+        Some(mem::take(&mut line.taken))
+    }
+
     /// Answers the callers of a batch, each with what was found out for it. Returns the memory of its frame.
     pub(super) fn answer(&self, batch: Batch) -> Vec<u8> {
         for (caller, answer) in batch.answers {
@@ -143,33 +189,48 @@ impl Queue {
         batch.frame
     }
 
-    /// Refuses a batch: there is no room for it.
-    pub(super) fn refuse(&self, batch: Batch, error: io::Error) {
+    /// Refuses batches: there is no room for them.
+    pub(super) fn refuse(&self, batches: impl IntoIterator<Item = Batch>, error: io::Error) {
         let error = Arc::new(error);
-        for (caller, _) in batch.answers {
-            let _ = caller.send(Err(StorageError::Full(Box::new(Arc::clone(&error)))));
+        for batch in batches {
+            for (caller, _) in batch.answers {
+                let _ = caller.send(Err(StorageError::Full(Box::new(Arc::clone(&error)))));
+            }
+            self.room.add_permits(batch.room);
         }
-        self.room.add_permits(batch.room);
     }
 
     /// Refuses everything from now on: what the disk holds is unknown.
-    pub(super) fn fail(&self, batch: Option<Batch>, error: io::Error) {
+    pub(super) fn fail(&self, batches: impl IntoIterator<Item = Batch>, error: io::Error) {
         let error = Arc::new(error);
         let mut line = self.lock();
         let Taken { waiting, room } = mem::take(&mut line.taken);
         line.failed.get_or_insert_with(|| Arc::clone(&error));
         drop(line);
-        let (answers, taken) = batch.map_or_else(Default::default, |batch| (batch.answers, batch.room));
-        let callers = answers.into_iter().map(|(caller, _)| caller);
-        for caller in callers.chain(waiting.into_iter().map(|(caller, _)| caller)) {
-            let _ = caller.send(Err(unavailable(Arc::clone(&error))));
+        let refuse = |caller: Caller| drop(caller.send(Err(unavailable(Arc::clone(&error)))));
+        for batch in batches {
+            batch.answers.into_iter().for_each(|(caller, _)| refuse(caller));
+            self.room.add_permits(batch.room);
         }
-        self.room.add_permits(taken + room);
+        waiting.into_iter().for_each(|(caller, _)| refuse(caller));
+        self.room.add_permits(room);
     }
 
     /// Returns why nothing can be written any more, if that is so.
     pub(super) fn check(&self) -> Result<(), StorageError> {
         self.lock().check()
+    }
+
+    /// Returns how many wait that nobody took.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().taken.waiting.len()
+    }
+
+    /// Lets nobody wait any more: there is nobody who would answer.
+    pub(super) fn end(&self) {
+        self.fail([], io::Error::other("the store is closed"));
+        self.room.close();
     }
 
     /// Lets nobody in any more. What is in line is still written.

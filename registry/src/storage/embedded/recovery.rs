@@ -6,20 +6,18 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use quarterdeck_core::random::Random;
 use quarterdeck_core::storage::Revision;
 
 use super::super::versions::Versions;
 use super::EmbeddedOptions;
-use super::disk::{Disk, DiskFile};
+use super::disk::Disk;
 use super::error::OpenError;
-use super::format::{
-    self, Chain, FILE_HEADER, Kind, NEW, Record, Records, UNREADABLE, segment_name, segment_number,
-    snapshot_revision,
-};
-use super::frames::{Frames, Next};
+use super::format::{self, NEW, Record, segment_name, segment_number, snapshot_revision};
 use super::log::{End, Log, Sealed};
+use super::reader::{self, Reader, Segment, Step, Steps};
 use super::snapshot::{self, Snapshot};
 
 /// What was read back.
@@ -88,7 +86,7 @@ fn remove(disk: &dyn Disk, names: &[String]) -> Result<(), OpenError> {
 struct Replay {
     disk: Arc<dyn Disk>,
     versions: Versions,
-    /// The store's number, once a file told it.
+    /// The store's number, if a snapshot told it.
     store: Option<u64>,
     snapshot: Option<(String, u64)>,
     /// What is in the log up to here is in the snapshot.
@@ -127,26 +125,25 @@ impl Replay {
     }
 
     fn run(mut self, numbers: &[u64]) -> Result<Recovered, OpenError> {
-        let Some((&last, earlier)) = numbers.split_last() else {
-            return Err(self.missing(1));
+        let Some(&last) = numbers.last() else {
+            return Err(reader::missing(&*self.disk, 1));
         };
         if self.snapshot.is_none() && numbers[0] != 1 {
-            return Err(self.missing(1));
+            return Err(reader::missing(&*self.disk, 1));
         }
-        let mut chain = None;
-        for (index, &number) in earlier.iter().enumerate() {
-            let (_, frames_end, end) = self.segment(number, chain, false)?;
-            self.sealed.push(Sealed {
-                name: segment_name(number),
-                bytes: frames_end,
-                last: self.versions.revision(),
-            });
-            chain = Some(end);
-            if numbers[index + 1] != number + 1 {
-                return Err(self.missing(number + 1));
-            }
+        let path = self.disk.path(&segment_name(last));
+        let reader = Reader { disk: Arc::clone(&self.disk), store: self.store };
+        let mut segment = thread::scope(|scope| {
+            let steps = reader.start(scope, numbers);
+            let steps = steps.map_err(|error| OpenError::io(&self.disk.path(""), error))?;
+            self.replay(&steps, last)
+        })?;
+        // Only now: if anything is wrong with the log, it stays as it is.
+        if segment.is_torn {
+            let cut = segment.file.truncate(segment.offset).and_then(|()| segment.file.sync());
+            cut.map_err(|error| OpenError::io(&path, error))?;
+            self.repair = Some(Repair { file: path.clone(), offset: segment.offset });
         }
-        let (file, offset, chain) = self.segment(last, chain, true)?;
         let covered: Vec<String> = self
             .sealed
             .iter()
@@ -156,92 +153,54 @@ impl Replay {
         remove(&*self.disk, &covered)?;
         self.sealed.retain(|sealed| sealed.last > self.covered);
         let end = End {
-            file,
+            file: segment.file,
             number: last,
-            offset,
-            chain,
+            offset: segment.offset,
+            chain: segment.chain,
             last: self.versions.revision(),
             closed: self.closed,
             sealed: self.sealed,
         };
-        let path = self.disk.path(&segment_name(last));
         let EmbeddedOptions { segment_bytes, sync, .. } = self.options;
         let log = Log::resume(self.disk, end, segment_bytes, sync);
         let log = log.map_err(|error| OpenError::io(&path, error))?;
         Ok(Recovered { versions: self.versions, log, snapshot: self.snapshot, repair: self.repair })
     }
 
-    fn missing(&self, number: u64) -> OpenError {
-        let why = "it is missing, and there is no snapshot of what it held".to_owned();
-        OpenError::Corrupt { file: self.disk.path(&segment_name(number)), offset: 0, why }
+    /// Does again what the log tells, up to the end of its last segment, which is returned.
+    fn replay(&mut self, steps: &Steps, last: u64) -> Result<Segment, OpenError> {
+        loop {
+            match steps.recv().expect("the reader tells of the last segment, or of an error")? {
+                Step::Records(number, records) => {
+                    for (offset, record) in records {
+                        self.redo(record).map_err(|why| {
+                            let file = self.disk.path(&segment_name(number));
+                            OpenError::Corrupt { file, offset, why: why.to_owned() }
+                        })?;
+                    }
+                }
+                Step::End(segment) if segment.number == last => return Ok(segment),
+                Step::End(segment) => self.sealed.push(Sealed {
+                    name: segment_name(segment.number),
+                    bytes: segment.offset,
+                    last: self.versions.revision(),
+                }),
+            }
+        }
     }
 
-    /// Reads a segment that continues the chain. Returns it with where its frames end and how the next would go on.
-    fn segment(
-        &mut self,
-        number: u64,
-        chain: Option<Chain>,
-        is_last: bool,
-    ) -> Result<(Box<dyn DiskFile>, u64, Chain), OpenError> {
-        let name = segment_name(number);
-        let path = self.disk.path(&name);
-        let failed = |source| OpenError::io(&path, source);
-        let corrupt =
-            |offset, why: &str| OpenError::Corrupt { file: path.clone(), offset, why: why.to_owned() };
-        let mut file = self.disk.open(&name).map_err(failed)?;
-        let header = snapshot::read_header(&*file, Kind::Segment, path.clone())?;
-        let begins = Chain { store: header.store, sequence: header.first, previous: header.previous };
-        let store = *self.store.get_or_insert(header.store);
-        if header.number != number || header.store != store {
-            return Err(corrupt(0, "it belongs elsewhere"));
-        }
-        if chain.is_some_and(|chain| chain != begins) {
-            return Err(corrupt(FILE_HEADER as u64, "the segment before it lost its end"));
-        }
-        let mut frames = Frames::new(&*file, begins).map_err(failed)?;
-        let torn = loop {
-            let offset = frames.offset();
-            match frames.next().map_err(failed)? {
-                Next::Frame(length) => {
-                    self.replay(Records(frames.records(length))).map_err(|why| corrupt(offset, why))?
+    fn redo(&mut self, record: Record) -> Result<(), &'static str> {
+        self.closed = matches!(record, Record::Closed);
+        match record {
+            Record::Commit(revision, _) if revision <= self.covered => {}
+            Record::Commit(revision, writes) => {
+                if revision.0 != self.versions.revision().0 + 1 {
+                    return Err("the commits before it are missing");
                 }
-                Next::End => break false,
-                Next::Damage if !is_last => return Err(corrupt(offset, "a checksum is wrong")),
-                Next::Damage => match frames.later_frame().map_err(failed)? {
-                    Some(later) => {
-                        let why = format!(
-                            "a checksum is wrong, and data that was written later follows at {later}"
-                        );
-                        return Err(corrupt(offset, &why));
-                    }
-                    None => break true,
-                },
+                self.versions.apply(writes).ok_or("a commit changes nothing")?;
             }
-        };
-        let (offset, chain) = (frames.offset(), frames.chain());
-        if torn {
-            file.truncate(offset).and_then(|()| file.sync()).map_err(failed)?;
-            self.repair = Some(Repair { file: path, offset });
-        }
-        Ok((file, offset, chain))
-    }
-
-    fn replay(&mut self, mut records: Records<'_>) -> Result<(), &'static str> {
-        while !records.is_empty() {
-            self.closed = false;
-            match records.record().ok_or(UNREADABLE)? {
-                Record::Commit(revision, _) if revision <= self.covered => {}
-                Record::Commit(revision, writes) => {
-                    if revision.0 != self.versions.revision().0 + 1 {
-                        return Err("the commits before it are missing");
-                    }
-                    self.versions.apply(writes).ok_or("a commit changes nothing")?;
-                }
-                Record::Compact(at) => {
-                    drop(self.versions.compact(at).map_err(|_| "a compaction of the future")?)
-                }
-                Record::Closed => self.closed = true,
-            }
+            Record::Compact(at) => drop(self.versions.compact(at).map_err(|_| "a compaction of the future")?),
+            Record::Closed => {}
         }
         Ok(())
     }

@@ -3,17 +3,18 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use super::super::history::Forgotten;
 use super::super::published::Published;
 use super::super::versions::Versions;
 use super::Shared;
+use super::ahead::{Ahead, CROWD};
+use super::aside::Aside;
 use super::batch::Batch;
 use super::disk::DiskFile;
 use super::figures::Figures;
 use super::log::{AppendError, Log, Preparation, Sealed};
-use super::queue::{Nothing, Queue, Taken};
+use super::queue::{Nothing, Queue};
 use super::recovery::Recovered;
 use super::snapshot::{Job, Written};
 use crate::sparing::Sparing;
@@ -25,7 +26,7 @@ const REUSED: usize = 4 << 20;
 pub(super) struct Writer {
     queue: Arc<Queue>,
     published: Arc<Published>,
-    /// The versions behind all that was taken out of the queue. Only while a batch is written they are ahead of the published ones.
+    /// The versions behind the batch that is written, or behind the next if there is one: ahead of the published ones.
     versions: Versions,
     log: Log,
     /// The last snapshot's name and size.
@@ -38,6 +39,11 @@ pub(super) struct Writer {
     figures: Arc<Figures>,
     /// What is logged of a full disk.
     full: Sparing,
+    /// Whether this thread applies all batches itself, one after the other.
+    is_alone: bool,
+    ahead: Option<Ahead>,
+    /// The batch that was applied while the last one was written.
+    next: Option<Batch>,
 }
 
 impl Writer {
@@ -46,8 +52,21 @@ impl Writer {
         let figures = Arc::default();
         let (spare, litter) = (Vec::new(), Vec::new());
         let full = Sparing::default();
-        let writer =
-            Self { queue, published, versions, log, snapshot, patience: 0, spare, litter, figures, full };
+        let writer = Self {
+            queue,
+            published,
+            versions,
+            log,
+            snapshot,
+            patience: 0,
+            spare,
+            litter,
+            figures,
+            full,
+            is_alone: true,
+            ahead: None,
+            next: None,
+        };
         writer.tell_sizes();
         writer
     }
@@ -57,12 +76,26 @@ impl Writer {
         Shared { queue: Arc::clone(queue), published: Arc::clone(published), figures: Arc::clone(figures) }
     }
 
-    /// Waits for requests, or for the time to sync, and does it. Returns `false` when there will be none.
+    /// Makes one batch durable: the one that was applied already, or what it waits for. Or waits for the time to sync, and does
+    /// that. Returns `false` when there will be nothing more.
     pub(super) fn turn(&mut self) -> bool {
-        match self.queue.take(self.log.sync_due()) {
-            Ok(taken) => self.write(taken),
-            Err(Nothing::Late) => {}
-            Err(Nothing::Closing) => return false,
+        let batch = if let Some(mut batch) = self.next.take() {
+            // Who came since would else wait for a sync more.
+            batch.apply(self.queue.take_now(), &mut self.versions);
+            Some(batch)
+        } else {
+            match self.queue.take(self.log.sync_due()) {
+                Ok(taken) => {
+                    let mut batch = Batch::new(mem::take(&mut self.spare));
+                    batch.apply(taken, &mut self.versions);
+                    Some(batch)
+                }
+                Err(Nothing::Late) => None,
+                Err(Nothing::Closing) => return false,
+            }
+        };
+        if let Some(batch) = batch {
+            self.store(batch);
         }
         if self.log.sync_due().is_some_and(|due| due.is_zero()) {
             self.sync();
@@ -76,32 +109,69 @@ impl Writer {
             Ok(()) => self.tell_sync(),
             Err(error) => {
                 tracing::error!(%error, "cannot sync the log: writes are refused until the store is opened again");
-                self.queue.fail(None, error);
+                self.queue.fail(self.next.take(), error);
             }
         }
     }
 
-    fn write(&mut self, taken: Taken) {
-        let mut batch = Batch::apply(taken, &mut self.versions, mem::take(&mut self.spare));
-        if batch.has_records() {
-            match self.log.append(&mut batch.frame, self.versions.revision()) {
-                Ok(()) => {
-                    self.published.publish(self.versions.clone(), &batch.commits);
-                    self.tell(&batch);
-                }
-                Err(AppendError::Full(error)) => {
-                    self.full.say(|left_out| {
-                        tracing::warn!(%error, left_out, "no room for the log: writes are refused until there is");
-                    });
-                    self.versions = self.published.snapshot();
-                    return self.queue.refuse(batch, error);
-                }
-                Err(AppendError::Failed(error)) => {
-                    tracing::error!(%error, "cannot write the log: writes are refused until the store is opened again");
-                    return self.queue.fail(Some(batch), error);
-                }
+    /// Makes a batch durable and answers it, while the next one is applied if there are enough for that.
+    fn store(&mut self, mut batch: Batch) {
+        if !batch.has_records() {
+            return self.answer(batch);
+        }
+        let ahead = if batch.answers.len() >= CROWD { self.ahead() } else { None };
+        if let Some(ahead) = &ahead {
+            ahead.begin(self.versions.clone(), mem::take(&mut self.spare));
+        }
+        let refused = match self.log.append(&mut batch.frame, self.versions.revision()) {
+            Ok(()) => {
+                self.published.publish(self.versions.clone(), &batch.commits);
+                self.tell(&batch);
+                self.answer(batch);
+                None
+            }
+            Err(error) => Some((batch, error)),
+        };
+        if let Some(ahead) = ahead {
+            (self.versions, self.next) = ahead.end();
+            self.ahead = Some(ahead);
+        }
+        if let Some((batch, error)) = refused {
+            self.refuse(batch, error);
+        }
+    }
+
+    /// Refuses a batch that was not written, and the one that was applied to what it would have made.
+    fn refuse(&mut self, batch: Batch, error: AppendError) {
+        let batches = [batch].into_iter().chain(self.next.take());
+        match error {
+            AppendError::Full(error) => {
+                self.full.say(|left_out| {
+                    tracing::warn!(%error, left_out, "no room for the log: writes are refused until there is");
+                });
+                self.versions = self.published.snapshot();
+                self.queue.refuse(batches, error);
+            }
+            AppendError::Failed(error) => {
+                tracing::error!(%error, "cannot write the log: writes are refused until the store is opened again");
+                self.queue.fail(batches, error);
             }
         }
+    }
+
+    /// Takes the thread that applies the next batch while one is written.
+    fn ahead(&mut self) -> Option<Ahead> {
+        if self.is_alone {
+            return None;
+        }
+        self.ahead.take().or_else(|| {
+            let started = Ahead::start(Arc::clone(&self.queue));
+            started.inspect_err(|error| tracing::debug!(%error, "no thread to apply commits ahead")).ok()
+        })
+    }
+
+    /// Answers a batch of which everything is done.
+    fn answer(&mut self, mut batch: Batch) {
         self.litter.append(&mut batch.forgotten);
         let frame = self.queue.answer(batch);
         if frame.capacity() <= REUSED {
@@ -201,6 +271,7 @@ impl Writer {
 
     /// Works until the queue closes. What can be done beside the writing is done by threads of its own.
     pub(super) fn run(mut self) {
+        self.is_alone = false;
         let mut snapshot = Aside::new("storage-snapshot");
         let mut spare = Aside::new("storage-spare");
         let mut forget = Aside::new("storage-forget");
@@ -242,39 +313,4 @@ impl Writer {
         }
         self.close();
     }
-}
-
-/// A thread for one thing at a time.
-struct Aside<T> {
-    name: &'static str,
-    thread: Option<JoinHandle<io::Result<T>>>,
-}
-
-impl<T: Send + 'static> Aside<T> {
-    fn new(name: &'static str) -> Self {
-        Self { name, thread: None }
-    }
-
-    fn is_idle(&self) -> bool {
-        self.thread.is_none()
-    }
-
-    fn start(&mut self, work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<()> {
-        self.thread = Some(thread::Builder::new().name(self.name.to_owned()).spawn(work)?);
-        Ok(())
-    }
-
-    /// Returns the result if there is one.
-    fn finished(&mut self) -> Option<io::Result<T>> {
-        self.thread.take_if(|thread| thread.is_finished()).map(join)
-    }
-
-    /// Waits for the result, if there will be one.
-    fn wait(&mut self) -> Option<io::Result<T>> {
-        self.thread.take().map(join)
-    }
-}
-
-fn join<T>(thread: JoinHandle<io::Result<T>>) -> io::Result<T> {
-    thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
 }

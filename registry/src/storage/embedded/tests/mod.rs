@@ -3,6 +3,7 @@
 mod backup;
 mod boundaries;
 mod crash;
+mod crowds;
 mod fake_disk;
 mod files;
 
