@@ -16,7 +16,8 @@ mod determinism;
 mod namespaces;
 #[cfg(test)]
 mod nodes;
-#[cfg(all(test, feature = "cel"))]
+#[cfg(test)]
+#[cfg(feature = "cel")]
 mod policies;
 #[cfg(test)]
 mod replicas;
