@@ -55,6 +55,7 @@
 //! | [`CertificateApprovingController`] | nodes' requests for certificates approved, where they may make them | `certificate-controller` |
 //! | [`CertificateSigningController`] | certificates in requests that are approved | `certificate-controller` |
 //! | [`CertificateCleanerController`] | no requests that are answered, or that nobody answers | `certificate-controller` |
+//! | [`ValidatingAdmissionPolicyStatusController`] (feature `cel`) | in the status of admission policies what their expressions get wrong | `validatingadmissionpolicy-status-controller` |
 //! | [`TokenSecretController`] | tokens in the secrets that are there for them | the context's client |
 
 mod certificates;
@@ -72,6 +73,8 @@ mod namespace;
 mod node_lifecycle;
 mod pod;
 mod pod_gc;
+#[cfg(feature = "cel")]
+mod policy_status;
 mod replication;
 mod resource_quota;
 mod service;
@@ -92,6 +95,8 @@ pub use garbage_collector::GarbageCollector;
 pub use namespace::NamespaceController;
 pub use node_lifecycle::NodeLifecycleController;
 pub use pod_gc::PodGarbageCollector;
+#[cfg(feature = "cel")]
+pub use policy_status::ValidatingAdmissionPolicyStatusController;
 pub use replication::{ReplicaSetController, ReplicationController};
 pub use resource_quota::ResourceQuotaController;
 pub use service_account::{RootCaPublisher, ServiceAccountController};
@@ -196,6 +201,8 @@ pub fn all(context: &Context, options: Options) -> Vec<Box<dyn Component>> {
         Box::new(CertificateApprovingController::new(context)),
         Box::new(CertificateCleanerController::new(context)),
     ];
+    #[cfg(feature = "cel")]
+    all.push(Box::new(ValidatingAdmissionPolicyStatusController::new(context)));
     if let Some(signer) = options.certificate_signer {
         let signing = CertificateSigningController::new(context, signer);
         all.push(Box::new(signing.longest(options.certificate_duration)));

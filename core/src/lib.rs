@@ -18,6 +18,7 @@ pub mod client;
 pub mod clock;
 pub mod component;
 pub mod diagnostics;
+pub mod expression;
 pub mod files;
 pub mod hash;
 pub mod health;

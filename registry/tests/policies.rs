@@ -506,6 +506,23 @@ async fn a_policy_with_a_broken_expression_is_not_stored() {
     }
 }
 
+/// Each of these ended the stack of a thread that reads, walks through or drops it, and with it the server.
+#[tokio::test(start_paused = true)]
+async fn an_expression_that_is_too_deep_for_the_stack_is_not_stored() {
+    let server = server().await;
+    let path = format!("{GROUP}/validatingadmissionpolicies");
+    for (part, times) in [(".a", 8000), ("[0]", 5000), (".a()", 4000), (" + 1", 4000), (" == 1", 3000)] {
+        let validation = json!({"expression": format!("object{}", part.repeat(times))});
+        let (code, answer) =
+            call(&server, "POST", &path, policy(&json!({"validations": [validation]}))).await;
+        let message = answer["details"]["causes"][0]["message"].as_str().unwrap_or_default();
+        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{part}");
+        assert!(message.ends_with("the rule chains more than 250 operators"), "{part}: {message}");
+    }
+    let longest = format!("size(object.data) < 2{}", " + 1".repeat(240));
+    make(&server, &path, policy(&json!({"validations": [{"expression": longest}]}))).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn policies_are_not_about_policies() {
     let everything = json!({"matchConstraints": {"resourceRules": [{

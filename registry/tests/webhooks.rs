@@ -599,6 +599,68 @@ async fn no_webhook_is_asked_about_webhooks() {
     assert_eq!((code, refused), (StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR), "{answer}");
 }
 
+/// Or one that fails could keep everybody from finding out who is who and may do what, and others from mending it.
+#[tokio::test]
+async fn neither_webhooks_nor_policies_are_asked_about_reviews() {
+    let server = server().await;
+    let everything =
+        json!({"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]});
+    let down = json!({"url": "https://127.0.0.1:1"});
+    let down = webhook("a.example.com", &down, &json!({"rules": [everything]}));
+    let group = "/apis/admissionregistration.k8s.io/v1";
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "never"},
+        "spec": {"matchConstraints": {"resourceRules": [everything]}, "validations": [{"expression": "false"}]},
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "never"}, "spec": {"policyName": "never", "validationActions": ["Deny"]},
+    });
+    for (kind, object) in
+        [("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", binding)]
+    {
+        let (code, answer) = call(&server, "POST", &format!("{group}/{kind}"), object).await;
+        assert_eq!(code, StatusCode::CREATED, "{answer}");
+    }
+    let (of_policy, refusal) = call(&server, "POST", MAPS, map("a")).await;
+    assert_eq!(of_policy, StatusCode::UNPROCESSABLE_ENTITY, "{refusal}");
+    validating(&server, std::slice::from_ref(&down)).await;
+    mutating(&server, "m", &[down]).await;
+    let (of_webhook, refusal) = call(&server, "POST", MAPS, map("a")).await;
+    assert_eq!(of_webhook, StatusCode::INTERNAL_SERVER_ERROR, "{refusal}");
+
+    let about = json!({"verb": "get", "resource": "pods", "namespace": "default"});
+    let (access, other) =
+        (json!({"resourceAttributes": about}), json!({"resourceAttributes": about, "user": "eve"}));
+    let reviews = [
+        ("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews", json!({})),
+        ("authentication.k8s.io", "TokenReview", "tokenreviews", json!({"token": "t"})),
+        ("authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews", access),
+        (
+            "authorization.k8s.io",
+            "SelfSubjectRulesReview",
+            "selfsubjectrulesreviews",
+            json!({"namespace": "default"}),
+        ),
+        ("authorization.k8s.io", "SubjectAccessReview", "subjectaccessreviews", other.clone()),
+        (
+            "authorization.k8s.io",
+            "LocalSubjectAccessReview",
+            "namespaces/default/localsubjectaccessreviews",
+            other,
+        ),
+    ];
+    for (group, kind, path, spec) in reviews {
+        let mut review = json!({"apiVersion": format!("{group}/v1"), "kind": kind, "spec": spec});
+        if kind == "LocalSubjectAccessReview" {
+            review["metadata"]["namespace"] = "default".into();
+        }
+        let (code, answer) = call(&server, "POST", &format!("/apis/{group}/v1/{path}"), review).await;
+        assert_eq!(code, StatusCode::CREATED, "{kind}: {answer}");
+    }
+}
+
 /// Makes a configuration whose one webhook has other side effects than v1 lets clients say, as one stands in the store that was
 /// written by an older version of the API.
 async fn store_with_effects(server: &ApiServer, kind: &str, name: &str, hook: &Hook, effects: &str) -> Value {

@@ -73,6 +73,7 @@ const ACTS: &str = "
     system:kube-proxy                   list services
     system:kube-scheduler               create pods/binding
     system:kube-scheduler               patch pods/status
+    validatingadmissionpolicy-status-controller update validatingadmissionpolicies/status
 ";
 
 /// The default authorizers, who note what they let components do, and what not.
@@ -357,6 +358,22 @@ async fn identities(admin: &Admin, newcomer: &Client) {
     admin.until_gone(&path).await;
 }
 
+/// A policy is told what is wrong with its expressions.
+async fn policies(admin: &Admin) {
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let rule = json!({"operations": ["*"], "apiGroups": ["apps"], "apiVersions": ["v1"], "resources": ["deployments"]});
+    let spec = json!({
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": "object.spec.replicaz < 5"}],
+    });
+    admin.make(path, json!({"metadata": {"name": "few"}, "spec": spec})).await;
+    let told = |policy: &Value| {
+        let warning = policy["status"]["typeChecking"]["expressionWarnings"][0]["warning"].as_str();
+        warning.is_some_and(|warning| warning.contains("undefined field 'replicaz'"))
+    };
+    admin.until(&format!("{path}/few"), "told", told).await;
+}
+
 /// A pod is too large for every node, and one that ended is one too many.
 async fn pods(admin: &Admin) {
     let pods = format!("{DEFAULT}/pods");
@@ -400,6 +417,7 @@ async fn everything_happens(admin: &Admin, newcomer: &Client, death: StopSignal)
     namespaces(admin).await;
     volumes(admin).await;
     identities(admin, newcomer).await;
+    policies(admin).await;
     pods(admin).await;
     nodes(admin, death).await;
 }

@@ -72,7 +72,9 @@ impl Cluster {
             | "Namespace"
             | "Node"
             | "PersistentVolume"
-            | "StorageClass" => Api::all_with(client, &resource),
+            | "CustomResourceDefinition"
+            | "StorageClass"
+            | "ValidatingAdmissionPolicy" => Api::all_with(client, &resource),
             "Lease" => Api::namespaced_with(client, "kube-node-lease", &resource),
             _ => Api::default_namespaced_with(client, &resource),
         }

@@ -17,6 +17,9 @@ mod namespaces;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+#[cfg(feature = "cel")]
+mod policies;
+#[cfg(test)]
 mod replicas;
 mod roles;
 #[cfg(test)]

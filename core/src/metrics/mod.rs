@@ -301,6 +301,11 @@ impl Gauges {
     pub fn with(&self, values: &[&str]) -> Gauge {
         Gauge(self.0.with(values))
     }
+
+    /// Forgets the gauge with these values of the labels.
+    pub fn remove(&self, values: &[&str]) {
+        self.0.remove(values);
+    }
 }
 
 /// Histograms of one name.
@@ -312,6 +317,11 @@ impl Histograms {
     #[must_use]
     pub fn with(&self, values: &[&str]) -> Histogram {
         Histogram(self.0.with(values))
+    }
+
+    /// Forgets the histogram with these values of the labels: what it counted is gone for good.
+    pub fn remove(&self, values: &[&str]) {
+        self.0.remove(values);
     }
 }
 

@@ -55,6 +55,7 @@ pub use webhook::{MutatingWebhooks, ValidatingWebhooks};
 pub(crate) use webhook::{WebhookClient, Why};
 
 use crate::cache::World;
+use crate::figures::AdmissionFigures;
 use crate::layers::authorization::Authorization;
 use crate::notes::Notes;
 use crate::resource::{Resource, Subresource};
@@ -211,6 +212,14 @@ pub fn builtin() -> Vec<Arc<dyn Admission>> {
 /// Returns the built-in admission, in order, with these settings of [`PodSecurity`].
 #[must_use]
 pub fn builtin_with(pod_security: PodSecurity) -> Vec<Arc<dyn Admission>> {
+    builtin_counting(pod_security, &AdmissionFigures::default())
+}
+
+/// The same, whose webhooks and policies are counted.
+pub(crate) fn builtin_counting(
+    pod_security: PodSecurity,
+    figures: &AdmissionFigures,
+) -> Vec<Arc<dyn Admission>> {
     let mut admission: Vec<Arc<dyn Admission>> = vec![
         Arc::new(NamespaceLifecycle),
         Arc::new(LimitRanger),
@@ -226,9 +235,9 @@ pub fn builtin_with(pod_security: PodSecurity) -> Vec<Arc<dyn Admission>> {
         Arc::new(RuntimeClass),
         Arc::new(DefaultIngressClass),
     ];
-    let (mutating, validating) = webhook::webhooks(admission.clone());
+    let (mutating, validating) = webhook::webhooks(admission.clone(), figures.clone());
     admission.push(Arc::new(mutating));
-    admission.push(Arc::new(ValidatingPolicies::default()));
+    admission.push(Arc::new(ValidatingPolicies::counting(figures.clone())));
     admission.push(Arc::new(validating));
     admission.push(Arc::new(ResourceQuota));
     admission

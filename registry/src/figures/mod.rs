@@ -5,6 +5,7 @@
 //! counted for the first time, and only out of what the server knows: whatever else a client asks for is counted under
 //! empty labels.
 
+mod admission;
 mod request;
 mod samples;
 mod table;
@@ -24,6 +25,7 @@ use crate::layers::RequestBody;
 use crate::registry::Resources;
 use crate::request::RequestInfo;
 use crate::resource::Resource;
+pub(crate) use admission::{AdmissionFigures, Bound, Call, Called, CheckError, Sort};
 pub(crate) use request::Measured;
 pub(crate) use samples::{CountedAudit, watch_server};
 use table::{Asked, Table};
@@ -40,6 +42,7 @@ struct Inner {
     lasting: Gauges,
     events: Counters,
     commits: Histograms,
+    admission: AdmissionFigures,
     reading: Gauge,
     mutating: Gauge,
     table: ArcSwap<Table>,
@@ -92,6 +95,7 @@ impl Figures {
                 &["operation", "type"],
                 &REQUEST_SECONDS,
             ),
+            admission: AdmissionFigures::new(&metrics),
             reading: inflight.with(&["readOnly"]),
             mutating: inflight.with(&["mutating"]),
             table: ArcSwap::from_pointee(Table::default()),
@@ -102,6 +106,11 @@ impl Figures {
     /// Returns the registry of metrics.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Returns what webhooks and policies are counted by.
+    pub(crate) fn admission(&self) -> &AdmissionFigures {
+        &self.0.admission
     }
 
     /// Begins to measure a request. `resources` are those that are served now.

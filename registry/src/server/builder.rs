@@ -368,8 +368,9 @@ impl ApiServerBuilder {
         let authentication = Authentication::new(authenticators);
         let authorizers = or_default(self.authorizers);
         let authorization = Authorization::new(authorizers, cache.clone(), self.storage.clone());
+        let figures = Figures::new(self.metrics);
         let mut admission = match self.without.admission {
-            false => admission::builtin_with(self.pod_security),
+            false => admission::builtin_counting(self.pod_security, figures.admission()),
             true => Vec::new(),
         };
         admission.extend(self.admission);
@@ -393,7 +394,7 @@ impl ApiServerBuilder {
             turns: Default::default(),
             full: Default::default(),
             connector: self.connector,
-            figures: Figures::new(self.metrics),
+            figures,
             tokens: self.tokens,
         });
         let (signal, stop) = Stop::channel();

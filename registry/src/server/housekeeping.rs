@@ -51,6 +51,7 @@ impl Housekeeping {
             if let Err(status) = restore(&self.registry, self.advertise).await {
                 tracing::warn!(%status, "something that every cluster has is gone and could not be made again");
             }
+            self.registry.figures.admission().sweep(&self.registry.cache.world());
             if is_time(EXPIRY) {
                 self.expire_events().await;
             }

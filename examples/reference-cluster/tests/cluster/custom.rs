@@ -36,6 +36,20 @@ spec:
           status: {type: object, properties: {replicas: {type: integer}}}
 "#;
 
+/// A policy that looks for what no widget has.
+const POLICY: &str = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: painted}
+spec:
+  matchConstraints:
+    resourceRules:
+    - {operations: [CREATE], apiGroups: [example.com], apiVersions: [v1], resources: [widgets]}
+  validations:
+  - expression: object.spec.replicas < 5
+  - expression: object.spec.colour != 'red'
+"#;
+
 fn widget(color: &str) -> String {
     format!("apiVersion: example.com/v1\nkind: Widget\nmetadata: {{name: one}}\nspec: {{color: {color}}}\n")
 }
@@ -69,6 +83,18 @@ async fn a_kind_is_defined_explained_used_and_taken_away() {
     kubectl.until("explain widgets.spec.color", &["color <string>", "How it is painted."]).await;
     kubectl.until("explain widgets --recursive", &["replicas", "metadata", "labels"]).await;
     kubectl.until("api-resources --api-group=example.com", &["widgets", "wd", "Widget"]).await;
+
+    let policy = write(data.path(), "policy.yaml", POLICY);
+    kubectl.run(&format!("create -f {}", policy.display())).await;
+    let told = [
+        "fieldRef: spec.validations[1].expression",
+        "example.com/v1, Kind=Widget: ERROR: <input>:1:12: undefined field 'colour'",
+    ];
+    let shown = kubectl.until("get validatingadmissionpolicy painted -o yaml", &told).await;
+    assert!(
+        shown.contains("observedGeneration: 1") && !shown.contains("validations[0].expression"),
+        "{shown}"
+    );
 
     let refused = kubectl.attempt(&format!("apply -f {}", blue.display())).await;
     assert!(refused.stderr.contains("supported values: \"red\", \"green\""), "{}", refused.stderr);

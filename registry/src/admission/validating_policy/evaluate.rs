@@ -1,12 +1,16 @@
 //! What the expressions of a policy come to.
 
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::is_lenient;
 use crate::admission::expressions::{
     Checks, Evaluation, EvaluationError, Expressions, Inputs, Outcome, PER_CONDITIONS, PER_POLICY,
 };
 use crate::admission::matching::{Evaluator, conditions_hold};
+use crate::figures::CheckError;
 
 /// How many bytes a message may have that an expression makes.
 const LONGEST_MESSAGE: usize = 5 * 1024;
@@ -17,11 +21,37 @@ pub(super) struct Decision {
     pub(super) message: String,
     /// The reason of the refusal's Status, if the policy names one.
     pub(super) reason: Option<String>,
+    pub(super) check: Check,
+}
+
+/// How an expression was evaluated, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Check {
+    pub(super) error: CheckError,
+    pub(super) took: Duration,
+}
+
+impl Check {
+    /// It came to something.
+    fn done(began: Instant) -> Self {
+        Self { error: CheckError::None, took: began.elapsed() }
+    }
+
+    /// It came to nothing.
+    fn failed(why: &str, began: Instant) -> Self {
+        let error = match why {
+            why if why.starts_with("compilation ") => CheckError::Compilation,
+            why if *why == EvaluationError::Exhausted.to_string() => CheckError::Budget,
+            _ => CheckError::Other,
+        };
+        Self { error, took: began.elapsed() }
+    }
 }
 
 impl Decision {
-    fn failed(message: impl std::fmt::Display) -> Self {
-        Self { message: message.to_string(), reason: None }
+    fn failed(why: impl std::fmt::Display, began: Instant) -> Self {
+        let message = why.to_string();
+        Self { check: Check::failed(&message, began), message, reason: None }
     }
 }
 
@@ -33,7 +63,7 @@ pub(super) enum Annotation {
         value: String,
     },
     /// It was not found out, which refuses the write.
-    Failed(String),
+    Failed(String, Check),
 }
 
 /// What a policy comes to.
@@ -44,13 +74,19 @@ pub(super) struct Verdict {
     pub(super) annotations: Vec<Annotation>,
     /// The first expression that came to nothing, such as `validations[0]`.
     pub(super) failed: Option<String>,
+    /// Expressions that came to nothing, and the write is let through all the same.
+    pub(super) passed_over: Vec<Check>,
 }
 
 impl Verdict {
     /// What a policy comes to that cannot be evaluated further.
-    fn stopped(self, lenient: bool, why: impl std::fmt::Display) -> Self {
-        let denials = if lenient { Vec::new() } else { vec![(0, Decision::failed(why))] };
-        Self { denials, annotations: Vec::new(), failed: self.failed }
+    fn stopped(self, lenient: bool, why: impl std::fmt::Display, began: Instant) -> Self {
+        let decision = Decision::failed(why, began);
+        let (denials, passed_over) = match lenient {
+            true => (Vec::new(), vec![decision.check]),
+            false => (vec![(0, decision)], Vec::new()),
+        };
+        Self { denials, annotations: Vec::new(), failed: self.failed, passed_over }
     }
 
     fn fails_at(&mut self, list: &str, index: usize) {
@@ -80,14 +116,16 @@ pub(super) fn policy(spec: &Value, expressions: &Expressions, inputs: &Inputs, c
     if items(spec, "matchConditions").next().is_some() {
         let mut conditions = Evaluation::new(expressions, inputs, checks, PER_CONDITIONS);
         let mut evaluate = |text: &str| conditions.evaluate(text);
+        let began = Instant::now();
         match conditions_hold_in(&mut verdict, spec, lenient, &mut evaluate) {
             Ok(true) => {}
             Ok(false) => return verdict,
-            Err(why) => return verdict.stopped(lenient, why),
+            Err(why) => return verdict.stopped(lenient, why, began),
         }
     }
     let mut evaluation = begin(PER_POLICY);
     for (index, validation) in items(spec, "validations").enumerate() {
+        let began = Instant::now();
         let outcome = evaluation.evaluate(text(validation, "expression"));
         if outcome.is_err() {
             verdict.fails_at("validations", index);
@@ -95,24 +133,30 @@ pub(super) fn policy(spec: &Value, expressions: &Expressions, inputs: &Inputs, c
         match outcome {
             Ok(Outcome::Bool(true)) => {}
             Ok(_) => {
+                let check = Check::done(began);
                 let message = message(validation, &mut evaluation);
                 let reason = validation["reason"].as_str().map(str::to_owned);
-                verdict.denials.push((index, Decision { message, reason }));
+                verdict.denials.push((index, Decision { message, reason, check }));
             }
-            Err(EvaluationError::Failed(_)) if lenient => {}
-            Err(error @ EvaluationError::Failed(_)) => verdict.denials.push((index, Decision::failed(error))),
-            Err(error @ EvaluationError::Exhausted) => return verdict.stopped(lenient, error),
+            Err(EvaluationError::Failed(why)) if lenient => {
+                verdict.passed_over.push(Check::failed(&why, began));
+            }
+            Err(error @ EvaluationError::Failed(_)) => {
+                verdict.denials.push((index, Decision::failed(error, began)));
+            }
+            Err(error @ EvaluationError::Exhausted) => return verdict.stopped(lenient, error, began),
         }
     }
     let mut evaluation = begin(PER_POLICY);
     for (index, annotation) in items(spec, "auditAnnotations").enumerate() {
+        let began = Instant::now();
         let outcome = evaluation.evaluate(text(annotation, "valueExpression").trim());
         if !matches!(outcome, Ok(Outcome::Text(_) | Outcome::Null)) {
             verdict.fails_at("auditAnnotations", index);
         }
-        match self::annotation(annotation, lenient, outcome) {
+        match self::annotation(annotation, lenient, outcome, began) {
             Ok(annotation) => verdict.annotations.extend(annotation),
-            Err(error) => return verdict.stopped(lenient, error),
+            Err(error) => return verdict.stopped(lenient, error, began),
         }
     }
     verdict
@@ -162,8 +206,13 @@ fn annotation(
     annotation: &Value,
     lenient: bool,
     outcome: Result<Outcome, EvaluationError>,
+    began: Instant,
 ) -> Result<Option<Annotation>, EvaluationError> {
     let expression = text(annotation, "valueExpression");
+    let failed = |why: String| {
+        let check = Check::failed(&why, began);
+        Annotation::Failed(why, check)
+    };
     Ok(match outcome {
         Ok(Outcome::Text(value)) => match value.trim() {
             "" => None,
@@ -178,13 +227,14 @@ fn annotation(
                 Outcome::Other(found) => found,
                 _ => "bool".into(),
             };
-            Some(Annotation::Failed(format!(
+            let why = format!(
                 "valueExpression '{expression}' resulted in unsupported return type: {found}. Return type must be either \
                  string or null."
-            )))
+            );
+            Some(failed(why))
         }
         Err(EvaluationError::Failed(_)) if lenient => None,
-        Err(EvaluationError::Failed(why)) => Some(Annotation::Failed(why)),
+        Err(EvaluationError::Failed(why)) => Some(failed(why)),
         Err(EvaluationError::Exhausted) => return Err(EvaluationError::Exhausted),
     })
 }
@@ -236,7 +286,9 @@ mod tests {
         );
         let failed = Some("validations[0]".to_owned());
         assert_eq!(strict.failed, failed);
-        assert_eq!(lenient, Verdict { failed, ..Verdict::default() });
+        assert_eq!(strict.denials[0].1.check.error, CheckError::Other);
+        assert_eq!((lenient.denials, lenient.failed), (Vec::new(), failed));
+        assert_eq!(lenient.passed_over.len(), 1);
     }
 
     #[test]
@@ -261,7 +313,7 @@ mod tests {
         ]}));
         let published = Annotation::Publish { key: "a".into(), value: "n a".into() };
         assert_eq!(said.annotations[0], published);
-        assert!(matches!(&said.annotations[1], Annotation::Failed(why) if why.contains("type: int.")));
+        assert!(matches!(&said.annotations[1], Annotation::Failed(why, _) if why.contains("type: int.")));
         assert_eq!(said.annotations.len(), 2);
     }
 }

@@ -17,11 +17,12 @@ use super::expressions::{Checks, Expressions, Inputs};
 use super::matching::{self, Event};
 use super::{Admission, Attributes};
 use crate::beside::LongWork;
+use crate::figures::{self, AdmissionFigures};
 use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
 use crate::sparing::Sparing;
 use crate::status::{Result, Status};
-use evaluate::{Annotation, Decision, Verdict};
+use evaluate::{Annotation, Check, Decision, Verdict};
 
 pub(super) const POLICIES: &str = "/registry/validatingadmissionpolicies/";
 const BINDINGS: &str = "/registry/validatingadmissionpolicybindings/";
@@ -36,6 +37,7 @@ pub struct ValidatingPolicies {
     authorization: OnceLock<Authorization>,
     /// What is logged of policies that fail.
     failed: Sparing,
+    figures: AdmissionFigures,
 }
 
 /// Why a write is refused.
@@ -55,8 +57,7 @@ struct Bound<'a> {
 }
 
 impl Bound<'_> {
-    fn deny(&self, decision: Decision) -> Denial {
-        let Decision { message, reason } = decision;
+    fn deny(&self, message: &str, reason: Option<String>) -> Denial {
         let (policy, binding) = (self.policy, self.binding);
         let message = format!(
             "ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {message}"
@@ -109,6 +110,10 @@ fn version<'a>(event: &Event<'a>, resources: &Value) -> Result<Option<&'a Resour
 }
 
 impl ValidatingPolicies {
+    pub(super) fn counting(figures: AdmissionFigures) -> Self {
+        Self { figures, ..Self::default() }
+    }
+
     /// Tells the log that a policy fails, and where. Why may quote what is written: that is for its writer alone.
     fn say_failed(&self, (policy, spec): (&str, &Value), binding: &str, at: &str) {
         let failure_policy = if is_lenient(spec) { "Ignore" } else { "Fail" };
@@ -173,7 +178,7 @@ impl ValidatingPolicies {
                 Err(_) if is_lenient(spec) => {}
                 Err((_, why)) => {
                     let message = format!("failed to configure binding: {why}");
-                    findings.denials.push(bound.deny(Decision { message, reason: None }));
+                    findings.denials.push(bound.deny(&message, None));
                 }
             }
         }
@@ -199,7 +204,7 @@ impl ValidatingPolicies {
             if let Some(at) = &verdict.failed {
                 self.say_failed((bound.policy, bound.spec), bound.binding, at);
             }
-            judge(bound, verdict, findings, annotations);
+            self.judge(bound, verdict, findings, annotations);
         }
         Ok(())
     }
@@ -217,38 +222,58 @@ impl ValidatingPolicies {
             }
         }
     }
-}
 
-/// Does with what a policy came to what its binding says.
-fn judge(bound: &Bound<'_>, verdict: Verdict, findings: &mut Findings, annotations: &mut Annotations) {
-    let actions = &bound.binding_spec["validationActions"];
-    for (index, decision) in verdict.denials {
-        for action in actions.as_array().into_iter().flatten().filter_map(Value::as_str) {
-            match action {
-                "Deny" => findings.denials.push(bound.deny(decision.clone())),
-                "Warn" => bound.event.attributes.warn(format!(
-                    "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
-                    bound.policy, bound.binding, decision.message
-                )),
-                "Audit" if !findings.told => {
-                    findings.told = true;
-                    tell(bound, index, &decision.message);
+    /// Does with what a policy came to what its binding says.
+    fn judge(
+        &self,
+        bound: &Bound<'_>,
+        verdict: Verdict,
+        findings: &mut Findings,
+        annotations: &mut Annotations,
+    ) {
+        let counted = figures::Bound { policy: bound.policy, binding: bound.binding };
+        let count = |action, check: Check| self.figures.checked(counted, action, check.error, check.took);
+        let actions = &bound.binding_spec["validationActions"];
+        for (index, decision) in verdict.denials {
+            let Decision { message, reason, check } = decision;
+            for action in actions.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                match action {
+                    "Deny" => {
+                        count("deny", check);
+                        findings.denials.push(bound.deny(&message, reason.clone()));
+                    }
+                    "Warn" => {
+                        count("warn", check);
+                        bound.event.attributes.warn(format!(
+                            "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {message}",
+                            bound.policy, bound.binding
+                        ));
+                    }
+                    "Audit" => {
+                        count("audit", check);
+                        if !findings.told {
+                            findings.told = true;
+                            tell(bound, index, &message);
+                        }
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         }
-    }
-    for annotation in verdict.annotations {
-        match annotation {
-            Annotation::Publish { key, mut value } => {
-                value.truncate(value.floor_char_boundary(LONGEST_ANNOTATION));
-                let values = annotations.entry(key).or_default();
-                if !values.contains(&value) {
-                    values.push(value);
+        verdict.passed_over.into_iter().for_each(|check| count("allow", check));
+        for annotation in verdict.annotations {
+            match annotation {
+                Annotation::Publish { key, mut value } => {
+                    value.truncate(value.floor_char_boundary(LONGEST_ANNOTATION));
+                    let values = annotations.entry(key).or_default();
+                    if !values.contains(&value) {
+                        values.push(value);
+                    }
                 }
-            }
-            Annotation::Failed(message) => {
-                findings.denials.push(bound.deny(Decision { message, reason: None }));
+                Annotation::Failed(message, check) => {
+                    count("deny", check);
+                    findings.denials.push(bound.deny(&message, None));
+                }
             }
         }
     }

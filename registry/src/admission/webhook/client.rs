@@ -97,14 +97,14 @@ impl Answered {
         if let Some(message) = status["message"].as_str().filter(|message| is_status && !message.is_empty()) {
             let shown: String = message.chars().take(LONGEST_MESSAGE).collect();
             let logged = format!("a Status of code {} with a message of {} bytes", self.code, message.len());
-            return Why::quoting(shown, logged);
+            return Why::quoting(shown, logged).counted_as(self.code);
         }
         tracing::debug!(
             code = self.code,
             bytes = self.body.len(),
             "a webhook's answer is no success and no Status"
         );
-        Why::from(self.meaning())
+        Why::from(self.meaning()).counted_as(self.code)
     }
 
     /// What a code says by itself.

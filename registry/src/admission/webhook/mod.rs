@@ -29,6 +29,7 @@ use super::Attributes;
 use super::expressions::{Checks, Expressions};
 use super::matching::{self, Event, timed_out};
 use crate::cache::World;
+use crate::figures::{AdmissionFigures, Call, Sort};
 use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
 use crate::status::{Result, Status};
@@ -56,6 +57,7 @@ pub(super) struct Caller {
     expressions: Expressions,
     calls: AtomicU64,
     authorization: OnceLock<Authorization>,
+    figures: AdmissionFigures,
 }
 
 /// Calls webhooks that are asked about other things than writes.
@@ -175,6 +177,18 @@ impl Caller {
         [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
     }
 
+    /// Counts a call of a webhook.
+    fn count<T>(
+        &self,
+        (sort, hook): (Sort, Hook<'_>),
+        event: &Event<'_>,
+        outcome: &std::result::Result<T, Failure>,
+        began: Instant,
+    ) {
+        let call = Call { sort, name: hook.name(), operation: event.operation };
+        self.figures.called(call, refusal::called(outcome, hook.is_lenient()), began.elapsed());
+    }
+
     /// Asks a webhook about a write, and returns its answer.
     async fn ask(
         &self,
@@ -188,10 +202,11 @@ impl Caller {
         let attributes = event.attributes;
         let effects = hook.value["sideEffects"].as_str().unwrap_or_default();
         if attributes.dry_run && !matches!(effects, "None" | "NoneOnDryRun") {
-            return Err(Failure::Refused(refusal::dry_run(hook.name())));
+            return Err(Failure::Internal(refusal::dry_run(hook.name())));
         }
         let offered = review::version(&hook.value["admissionReviewVersions"]).ok_or_else(|| {
-            Failure::Calling("webhook does not accept known AdmissionReview versions (v1, v1beta1)".into())
+            let why = Why::from("webhook does not accept known AdmissionReview versions (v1, v1beta1)");
+            Failure::Calling(why.counted_as(400))
         })?;
         let uid = self.uid(event);
         let mut request = event.request(version);
@@ -201,10 +216,10 @@ impl Caller {
         request["oldObject"] = old.clone().unwrap_or_default();
         let body = review::request(offered, request);
         let seconds = hook.value["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT);
-        let place =
-            target::Place::of(&hook.value["clientConfig"]).map_err(|why| Failure::Calling(why.into()))?;
+        let place = target::Place::of(&hook.value["clientConfig"])
+            .map_err(|why| Failure::Calling(Why::from(why).counted_as(500)))?;
         let Ok(_turn) = timeout_at(until, self.client.place()).await else {
-            return Err(Failure::Refused(timed_out()));
+            return Err(Failure::Internal(timed_out()));
         };
         let until = until.min(Instant::now() + Duration::from_secs(seconds));
         let answer = self.client.post(&place, attributes.world, body, until).await;
@@ -248,7 +263,10 @@ fn failed(hook: Hook<'_>, why: &Why) -> Status {
 
 /// Returns mutating and validating webhooks, which share connections. When a webhook has changed an object, `before` changes it
 /// once more.
-pub(super) fn webhooks(before: Vec<Arc<dyn super::Admission>>) -> (MutatingWebhooks, ValidatingWebhooks) {
-    let caller = Arc::new(Caller::default());
+pub(super) fn webhooks(
+    before: Vec<Arc<dyn super::Admission>>,
+    figures: AdmissionFigures,
+) -> (MutatingWebhooks, ValidatingWebhooks) {
+    let caller = Arc::new(Caller { figures, ..Caller::default() });
     (MutatingWebhooks::new(caller.clone(), before), ValidatingWebhooks::new(caller))
 }

@@ -11,6 +11,7 @@ use super::refusal::Failure;
 use super::{Caller, Hook, PATIENCE, concerns, failed, passed_over};
 use crate::admission::matching::{Event, is_same, timed_out};
 use crate::admission::{Admission, Attributes, Operation};
+use crate::figures::Sort;
 use crate::layers::authorization::Authorization;
 use crate::resource::{Resource, Subresource};
 use crate::schema;
@@ -102,16 +103,18 @@ impl MutatingWebhooks {
             return Ok(Outcome::NotAsked);
         }
         let (seen, old) = event.seen_as(version);
+        let began = Instant::now();
         let answer = self.caller.ask(hook, &event, version, (&seen, &old), until, true).await;
         let outcome = match answer {
             Ok(answer) => change(hook, &event, version, (object, seen), answer.into_patch()),
             Err(failure) => Err(failure),
         };
+        self.caller.count((Sort::Mutating, hook), &event, &outcome, began);
         let changed = matches!(&outcome, Ok(Some(_)));
         annotate(hook, attributes, round, changed);
         match outcome {
             Ok(patched) => Ok(patched.map_or(Outcome::Unchanged, Outcome::Changed)),
-            Err(Failure::Refused(status)) => Err(status),
+            Err(Failure::Refused(status) | Failure::Internal(status)) => Err(status),
             Err(Failure::Calling(_)) if hook.is_lenient() && Instant::now() >= until => Err(timed_out()),
             Err(Failure::Calling(why)) if hook.is_lenient() => {
                 passed_over(hook, &why, &event, "mutation", round);
@@ -146,7 +149,7 @@ fn change(
     if patch.is_empty() {
         return Ok(None);
     }
-    let refuse = |why: String| Failure::Refused(Status::internal(why));
+    let refuse = |why: String| Failure::Internal(Status::internal(why));
     let is_binding = event.attributes.subresource == Some(Subresource::Binding);
     let (Some(before), Some(seen)) = (object, seen.filter(|_| !is_binding)) else {
         return Err(refuse(format!(

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::figures::Called;
 use crate::status::Status;
 
 /// Why a webhook was of no use.
@@ -12,25 +13,35 @@ pub(crate) struct Why {
     pub(crate) shown: String,
     /// For the log: without the webhook's words, which may be what it was sent.
     pub(crate) logged: String,
+    /// How metrics call it.
+    pub(super) code: u16,
 }
+
+/// What a webhook is counted as that cannot be reached, or answers rubbish.
+const UNAVAILABLE: u16 = 503;
 
 impl Why {
     /// Shows what a webhook said, and logs something else.
     pub(crate) fn quoting(shown: impl Into<String>, logged: impl Into<String>) -> Self {
-        Self { shown: shown.into(), logged: logged.into() }
+        Self { shown: shown.into(), logged: logged.into(), code: UNAVAILABLE }
     }
 
     /// Says first what came to nothing.
     pub(crate) fn of(self, what: &str) -> Self {
-        let Self { shown, logged } = self;
-        Self { shown: format!("{what}: {shown}"), logged: format!("{what}: {logged}") }
+        let Self { shown, logged, code } = self;
+        Self { shown: format!("{what}: {shown}"), logged: format!("{what}: {logged}"), code }
+    }
+
+    /// Has it counted under a code.
+    pub(super) fn counted_as(self, code: u16) -> Self {
+        Self { code, ..self }
     }
 }
 
 impl<T: Into<String>> From<T> for Why {
     fn from(why: T) -> Self {
         let shown = why.into();
-        Self { logged: shown.clone(), shown }
+        Self { logged: shown.clone(), shown, code: UNAVAILABLE }
     }
 }
 
@@ -39,8 +50,20 @@ impl<T: Into<String>> From<T> for Why {
 pub(super) enum Failure {
     /// It could not be asked, or answered rubbish: what that means is for its failure policy.
     Calling(Why),
-    /// The client gets this.
+    /// It refuses the write: the client gets this.
     Refused(Status),
+    /// The server refuses the write because of it: the client gets this.
+    Internal(Status),
+}
+
+/// What became of a call, for metrics.
+pub(super) fn called<T>(outcome: &Result<T, Failure>, is_lenient: bool) -> Called {
+    match outcome {
+        Ok(_) => Called::Allowed,
+        Err(Failure::Refused(status)) => Called::Denied(status.code.as_u16()),
+        Err(Failure::Internal(_)) => Called::Internal,
+        Err(Failure::Calling(why)) => Called::Failed { code: why.code, passed_over: is_lenient },
+    }
 }
 
 /// A webhook that has side effects is not asked what would be.

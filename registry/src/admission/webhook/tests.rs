@@ -12,7 +12,9 @@ fn read(mutating: bool, response: Value) -> Result<Answer, String> {
         json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": response});
     Answer::read(&review, "v1", "u", mutating).map_err(|failure| match failure {
         Failure::Calling(why) => why.shown,
-        Failure::Refused(status) => panic!("an answer is read before it refuses: {status}"),
+        Failure::Refused(status) | Failure::Internal(status) => {
+            panic!("an answer is read before it refuses: {status}")
+        }
     })
 }
 

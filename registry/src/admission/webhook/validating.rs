@@ -11,6 +11,7 @@ use super::refusal::Failure;
 use super::{Caller, Hook, PATIENCE, concerns, failed, passed_over};
 use crate::admission::matching::{Event, timed_out};
 use crate::admission::{Admission, Attributes};
+use crate::figures::Sort;
 use crate::layers::authorization::Authorization;
 use crate::resource::Resource;
 use crate::status::Result;
@@ -36,9 +37,12 @@ impl ValidatingWebhooks {
         until: Instant,
     ) -> Result<()> {
         let (object, old) = event.seen_as(version);
-        match self.caller.ask(hook, event, version, (&object, &old), until, false).await {
+        let began = Instant::now();
+        let answer = self.caller.ask(hook, event, version, (&object, &old), until, false).await;
+        self.caller.count((Sort::Validating, hook), event, &answer, began);
+        match answer {
             Ok(_) => Ok(()),
-            Err(Failure::Refused(status)) => Err(status),
+            Err(Failure::Refused(status) | Failure::Internal(status)) => Err(status),
             Err(Failure::Calling(_)) if hook.is_lenient() && Instant::now() >= until => Err(timed_out()),
             Err(Failure::Calling(why)) if hook.is_lenient() => {
                 passed_over(hook, &why, event, "validating", 0);

@@ -2,6 +2,7 @@
 
 use kube_cel::cel::Program;
 use kube_cel::{CompiledSchema, compile_schema};
+use quarterdeck_core::expression::too_deep;
 use serde_json::{Value, json};
 
 use super::super::cost::{Found, Shape};
@@ -14,8 +15,6 @@ const RULES: &str = "x-kubernetes-validations";
 const LONGEST: usize = 16 * 1024;
 /// How many rules a schema may have: each is compiled, however little it does.
 const MOST_RULES: usize = 1000;
-/// How deep a rule may nest.
-const DEEPEST: usize = 64;
 /// What one rule may cost by the bounds of its schema.
 const PER_RULE: u64 = 10_000_000;
 /// What the rules of a schema may cost together.
@@ -82,17 +81,8 @@ pub(crate) fn compile(text: &str) -> Result<Program, String> {
     if text.len() > LONGEST {
         return Err(format!("the rule has more than {LONGEST} bytes"));
     }
-    let (mut depth, mut deepest) = (0_usize, 0);
-    for char in text.chars() {
-        match char {
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    if deepest > DEEPEST {
-        return Err(format!("the rule nests deeper than {DEEPEST}"));
+    if let Some(why) = too_deep(text) {
+        return Err(format!("the rule {why}"));
     }
     Program::compile(text).map_err(|error| error.to_string())
 }
