@@ -208,7 +208,6 @@ impl ResponseStatus {
             reason: text("reason"),
             details: status["details"].clone(),
             code,
-            ..Self::default()
         }
     }
 
