@@ -2,12 +2,31 @@
 //!
 //! Parsers of the language call themselves for what is within brackets, and so does whoever goes through what they make, for each
 //! part of it: `a.b.c.d` is four deep. A text of a few kilobytes ends the stack of a thread, and with it the program. So before an
-//! expression is parsed that somebody else wrote, [`too_deep`] looks at its text.
+//! expression is parsed that somebody else wrote, [`too_deep`] looks at its text, and what is not too deep for that is parsed and
+//! evaluated [`with_stack`] enough for it.
 
 /// How deep brackets and conditions may nest.
 const MOST_NESTED: usize = 64;
 /// How many operators, fields and calls may follow on each other, those around them counted too.
 const MOST_CHAINED: usize = 250;
+
+/// What the deepest expression takes of a stack, in bytes: as measured, and half as much again. Without optimisation each call takes
+/// twenty times as much, so that ten nested brackets would end the 2 MiB that a thread has.
+const STACK: usize = if cfg!(debug_assertions) { 48 << 20 } else { 1 << 20 };
+
+/// Calls what parses or evaluates an expression that is not [`too_deep`], on a stack that is large enough for it: this thread's, or
+/// a new one.
+///
+/// # Examples
+///
+/// ```
+/// use quarterdeck_core::expression::with_stack;
+///
+/// assert_eq!(with_stack(|| "parsed"), "parsed");
+/// ```
+pub fn with_stack<T>(call: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(STACK, STACK, call)
+}
 
 /// Returns why an expression is not to be parsed, if so.
 ///

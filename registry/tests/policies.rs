@@ -523,6 +523,20 @@ async fn an_expression_that_is_too_deep_for_the_stack_is_not_stored() {
     make(&server, &path, policy(&json!({"validations": [{"expression": longest}]}))).await;
 }
 
+/// Without optimisation each of these is more than the stack of a thread that has 2 MiB.
+#[tokio::test(start_paused = true)]
+async fn an_expression_as_deep_as_may_be_is_evaluated() {
+    let brackets = format!("{}object.data.size() == 1{}", "(".repeat(60), ")".repeat(60));
+    let lists = format!("size({}1{}) == 1", "[".repeat(60), "]".repeat(60));
+    let sum = format!("object.data.size(){} == 241", " + 1".repeat(240));
+    let validations = [brackets, lists, sum].map(|expression| json!({"expression": expression}));
+    let spec = json!({"validations": validations});
+    let server = bound(spec, json!({})).await;
+
+    assert_eq!(says(&server, json!({"a": "1"})).await, "");
+    assert_ne!(says(&server, json!({"a": "1", "b": "2"})).await, "");
+}
+
 #[tokio::test(start_paused = true)]
 async fn policies_are_not_about_policies() {
     let everything = json!({"matchConstraints": {"resourceRules": [{

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use cel::IdedExpr;
 use cel::parser::Parser;
 use k8s_openapi::api::admissionregistration::v1::{ExpressionWarning, ValidatingAdmissionPolicySpec};
-use quarterdeck_core::expression::too_deep;
+use quarterdeck_core::expression::{too_deep, with_stack};
 use serde_json::Value;
 
 use super::documents::Documents;
@@ -80,7 +80,7 @@ fn compare(expressions: &mut [Expression<'_>], inputs: &[(String, Type<'_>)], ki
             scope.push(("variables".to_owned(), Type::Variables(variables.as_slice().into())));
         }
         let (ty, problems) = match &expression.parsed {
-            Some(parsed) => Walk::through(parsed, expression.text, &scope),
+            Some(parsed) => with_stack(|| Walk::through(parsed, expression.text, &scope)),
             None => (Type::Unknown, Vec::new()),
         };
         if let Knows::Earlier(name) = expression.knows {
@@ -146,7 +146,7 @@ fn parse(text: &str) -> Option<IdedExpr> {
     if text.is_empty() || text.len() > LONGEST || too_deep(text).is_some() {
         return None;
     }
-    Parser::new().enable_optional_syntax(true).parse(text).ok()
+    with_stack(|| Parser::new().enable_optional_syntax(true).parse(text)).ok()
 }
 
 /// A problem as compilers show it: with its place, and the line that it is in.

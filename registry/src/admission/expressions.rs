@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use kube_cel::KubeCelExt;
 use kube_cel::cel::objects::{Key, Map};
 use kube_cel::cel::{Context, ExecutionError, Program, Value as CelValue};
+use quarterdeck_core::expression::with_stack;
 use serde_json::{Map as Members, Value};
 
 use super::checks::CHECK;
@@ -208,6 +209,10 @@ impl<'e> Evaluation<'e> {
     }
 
     fn value(&mut self, text: &str) -> Result<CelValue, EvaluationError> {
+        with_stack(|| self.value_of(text))
+    }
+
+    fn value_of(&mut self, text: &str) -> Result<CelValue, EvaluationError> {
         let failed = |why: &str| {
             EvaluationError::Failed(format!("expression '{}' resulted in error: {why}", text.trim()))
         };

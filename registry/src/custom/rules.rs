@@ -8,6 +8,7 @@ mod compile;
 use std::sync::OnceLock;
 
 use kube_cel::{CompiledSchema, ErrorKind, ValidationError, Validator};
+use quarterdeck_core::expression::with_stack;
 use serde_json::Value;
 
 use super::cost::{Found, Values};
@@ -78,7 +79,7 @@ impl Rules {
             .get_or_init(|| compile::node(schema).map(|root| Compiled { root, validator: Validator::new() }));
         let Some(Compiled { root, validator }) = compiled else { return };
         let mut run = Run { validator, budget: PER_OBJECT, errors };
-        run.node(root, object, old, "");
+        with_stack(|| run.node(root, object, old, ""));
     }
 }
 

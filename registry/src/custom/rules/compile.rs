@@ -2,7 +2,7 @@
 
 use kube_cel::cel::Program;
 use kube_cel::{CompiledSchema, compile_schema};
-use quarterdeck_core::expression::too_deep;
+use quarterdeck_core::expression::{too_deep, with_stack};
 use serde_json::{Value, json};
 
 use super::super::cost::{Found, Shape};
@@ -62,7 +62,7 @@ fn compiled(schema: &Value, rules: &[&Value]) -> Option<CompiledSchema> {
     }
     let mut alone = without_rules(schema);
     alone[RULES] = rules.iter().copied().cloned().collect::<Vec<Value>>().into();
-    Some(compile_schema(&alone))
+    Some(with_stack(|| compile_schema(&alone)))
 }
 
 fn without_rules(schema: &Value) -> Value {
@@ -84,7 +84,7 @@ pub(crate) fn compile(text: &str) -> Result<Program, String> {
     if let Some(why) = too_deep(text) {
         return Err(format!("the rule {why}"));
     }
-    Program::compile(text).map_err(|error| error.to_string())
+    with_stack(|| Program::compile(text)).map_err(|error| error.to_string())
 }
 
 /// Returns what is wrong with the rules of a schema at a path.
