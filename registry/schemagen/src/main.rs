@@ -91,3 +91,15 @@ fn present(folder: &Path) -> Result<Vec<String>, Failure> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_committed_is_what_is_generated() {
+        let outcome = generate().and_then(|files| check(&output(), &files));
+
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+}

@@ -163,7 +163,11 @@ pub(crate) async fn apply(kubectl: &Kubectl<'_>, manifest: &Path) {
 /// A deployment is rolled out, to another image, and back.
 pub(crate) async fn roll(kubectl: &Kubectl<'_>, image: &str) {
     let name = image.rsplit('/').next().expect("it splits into one at least");
-    kubectl.run(&format!("create deployment hello --replicas=2 --image={image}:v1 -- sleep 1000")).await;
+    kubectl.run(&format!("create deployment hello --replicas=0 --image={image}:v1 -- sleep 1000")).await;
+    // As a container's first process, `sleep` does not hear that it should end: each pod would have half a minute for that.
+    let grace = r#"{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1}}}}"#;
+    kubectl.run(&format!("patch deployment hello --patch {grace}")).await;
+    kubectl.run("scale deployment hello --replicas=2").await;
     kubectl.run("rollout status deployment/hello --timeout=50s").await;
     let first = hello(kubectl, &format!("{image}:v1")).await;
     kubectl.run(&format!("set image deployment/hello {name}={image}:v2")).await;

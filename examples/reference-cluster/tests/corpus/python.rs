@@ -35,7 +35,9 @@ async fn python(requirements: &Path) -> Option<PathBuf> {
             return None;
         }
     }
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    // Most of the packages' modules are never imported, and need not be compiled.
+    let install =
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--requirement"];
     let installed = run(&python, &[&install[..], &[requirements.to_str().unwrap()]].concat()).await;
     assert!(installed.status.success(), "pip: {}", text(&installed.stderr));
     Some(python)
