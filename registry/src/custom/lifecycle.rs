@@ -102,10 +102,18 @@ impl Lifecycle {
             let _seen = (*defined.borrow_and_update(), *published.borrow_and_update());
             let world = self.registry.cache.world();
             let log = self.registry.cache.log(kind);
+            let mut is_more = false;
             let read = position.and_then(|position| Some(log.as_ref()?.next(position, BATCH, usize::MAX)));
             match read {
-                Some(Read::Events(events, next)) => {
-                    position = Some(next);
+                Some(Read::Events(mut events, next)) => {
+                    // While commits are applied, the log is ahead of the world. What it tells of them is looked at with the next world.
+                    let shown = events.partition_point(|event| event.object.revision <= world.revision);
+                    position = match events.len() - shown {
+                        0 => Some(next),
+                        _ => log.as_ref().and_then(|log| log.after(world.revision).ok()),
+                    };
+                    is_more = shown == BATCH;
+                    events.truncate(shown);
                     self.waiting.extend(events.iter().map(|event| event.object.header.name.to_string()));
                     for event in events.iter().filter(|event| event.previous.is_some()) {
                         self.reconsider_group(&world, &event.object.value()["spec"]["group"]);
@@ -121,6 +129,7 @@ impl Lifecycle {
             let done = self.work(kind, &world).await;
             let wait = async {
                 match (done, self.ending.is_empty()) {
+                    (true, _) if is_more => {}
                     (false, _) => tokio::time::sleep(PAUSE).await,
                     (true, true) => drop(defined.changed().await),
                     // Whatever is deleted may be the last object that a definition waits for.
