@@ -611,7 +611,10 @@ async fn neither_webhooks_nor_policies_are_asked_about_reviews() {
     let policy = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": "never"},
-        "spec": {"matchConstraints": {"resourceRules": [everything]}, "validations": [{"expression": "false"}]},
+        "spec": {"matchConstraints": {"resourceRules": [{
+            "operations": ["*"], "apiGroups": ["", "authentication.k8s.io", "authorization.k8s.io"], "apiVersions": ["*"],
+            "resources": ["*"],
+        }]}, "validations": [{"expression": "false"}]},
     });
     let binding = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",

@@ -69,7 +69,7 @@ pub(crate) enum EvaluationError {
     /// It failed; the message is complete.
     Failed(String),
     /// The budget is spent: nothing more is evaluated.
-    #[expect(dead_code, reason = "nothing is evaluated")]
+    #[allow(dead_code, reason = "nothing is evaluated")]
     Exhausted,
 }
 
