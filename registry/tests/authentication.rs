@@ -251,7 +251,7 @@ async fn who_has_a_certificate_of_a_user_is_no_proxy_but_by_name() {
 
     assert_eq!(who(&any, claim(&bob)).await, Ok(of_certificate(&bob, "bob")));
     assert_eq!(who(&any, claim(&front)).await.as_ref(), Ok(&ann));
-    assert_eq!(who(&named, claim(&bob)).await, Err(StatusCode::UNAUTHORIZED));
+    assert_eq!(who(&named, claim(&bob)).await, Ok(of_certificate(&bob, "bob")));
     assert_eq!(who(&named, claim(&own)).await.as_ref(), Ok(&ann));
     // Who signs for users may change.
     users.replace(&both).unwrap();
