@@ -73,7 +73,7 @@ pub(in super::super) async fn create_token(call: &Call) -> Result<Response<Body>
     // What else the client told of it stays.
     request["metadata"]["name"] = claims.name.as_str().into();
     request["metadata"]["namespace"] = claims.namespace.as_str().into();
-    request["metadata"]["creationTimestamp"] = metadata::seconds(issued).into();
+    request["metadata"]["creationTimestamp"] = metadata::seconds(issued);
     request["spec"]["audiences"] = audiences.into();
     request["spec"]["expirationSeconds"] = seconds.into();
     request["status"] = json!({"token": issuer.issue(&claims), "expirationTimestamp": expires.to_string()});
