@@ -226,6 +226,42 @@ async fn headers_are_believed_of_a_proxy_alone() {
 }
 
 #[tokio::test]
+async fn who_has_a_certificate_of_a_user_is_no_proxy_but_by_name() {
+    let now = clock().now();
+    let (cluster, proxies) = (Authority::new(now).unwrap(), Authority::new(now).unwrap());
+    let both = format!("{}{}", proxies.certificate(), cluster.certificate());
+    let authorities = |pem: &str| Authorities::new(pem, clock()).unwrap();
+    let users = authorities(cluster.certificate());
+    let start = async |names: &[&str]| {
+        let headers = RequestHeaders::new(&both, clock()).unwrap().beside(users.clone());
+        let builder = builder()
+            .authenticator(headers.allowed_names(names.iter().map(|name| (*name).to_owned())))
+            .authenticator(ClientCertificates::of(users.clone()));
+        builder.start().await.unwrap()
+    };
+    let claim = |certificate: &PeerCertificate| {
+        let request = Request::builder().extension(certificate.clone()).header("x-remote-user", "ann");
+        request.header("x-remote-group", "system:masters")
+    };
+    let (bob, front, own) =
+        (certificate(&cluster, "bob"), certificate(&proxies, "front"), certificate(&cluster, "front"));
+    let ann = json!({"username": "ann", "groups": ["system:masters", "system:authenticated"]});
+
+    let (any, named) = (start(&[]).await, start(&["front"]).await);
+
+    assert_eq!(who(&any, claim(&bob)).await, Ok(of_certificate(&bob, "bob")));
+    assert_eq!(who(&any, claim(&front)).await.as_ref(), Ok(&ann));
+    assert_eq!(who(&named, claim(&bob)).await, Ok(of_certificate(&bob, "bob")));
+    assert_eq!(who(&named, claim(&own)).await.as_ref(), Ok(&ann));
+    // Who signs for users may change.
+    users.replace(&both).unwrap();
+    assert_eq!(who(&any, claim(&front)).await, Ok(of_certificate(&front, "front")));
+    let of_proxies = authorities(proxies.certificate());
+    assert!(users.overlap(&of_proxies) && of_proxies.overlap(&users));
+    assert!(!of_proxies.overlap(&authorities(cluster.certificate())));
+}
+
+#[tokio::test]
 async fn the_authorities_of_proxies_can_be_replaced() {
     let now = clock().now();
     let (before, after) = (Authority::new(now).unwrap(), Authority::new(now).unwrap());

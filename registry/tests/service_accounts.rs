@@ -324,6 +324,8 @@ async fn a_request_for_a_token_that_names_an_account_names_that_of_its_path() {
     let send = async |metadata: Value| call(&server, "POST", &path, json!({"metadata": metadata})).await;
 
     let (code, made) = send(json!({"name": "robot", "namespace": "default"})).await;
+    let told = json!({"labels": {"for": "tests"}, "annotations": {"why": "so"}});
+    let (_, labelled) = send(told.clone()).await;
     let (other_name, name) = send(json!({"name": "default"})).await;
     let (other_place, place) = send(json!({"name": "robot", "namespace": "kube-system"})).await;
 
@@ -332,6 +334,9 @@ async fn a_request_for_a_token_that_names_an_account_names_that_of_its_path() {
         made["metadata"],
         json!({"name": "robot", "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"})
     );
+    let metadata = &labelled["metadata"];
+    assert_eq!((&metadata["labels"], &metadata["annotations"]), (&told["labels"], &told["annotations"]));
+    assert_eq!((&metadata["name"], &metadata["namespace"]), (&json!("robot"), &json!("default")));
     let why = "Invalid value: \"default\": must match the service account name if specified";
     assert_eq!(other_name, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(
@@ -416,6 +421,36 @@ async fn a_token_that_names_no_key_is_tried_with_all() {
         };
         let nameless = jsonwebtoken::encode(&Header::new(algorithm), &claims, &key.unwrap()).unwrap();
         assert_eq!(ask(&server, &nameless).await, StatusCode::FORBIDDEN, "{algorithm:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_whose_subject_is_another_account_than_it_is_bound_to_is_refused() {
+    let files = tempfile::tempdir().unwrap();
+    let [_, (path, pair, _), _] = signing_keys(files.path());
+    let public = files.path().join("public");
+    std::fs::write(&public, pair.public_key_pem()).unwrap();
+    let trusted = ServiceAccountKey::new().unwrap().trusting(&public).unwrap();
+    let server = serve(&MemoryStorage::new(), &trusted).await;
+    for name in ["robot", "other"] {
+        make(&server, ACCOUNTS, json!({"metadata": {"name": name}})).await;
+    }
+    let claims = part(&token(&server, json!({})).await, 1);
+    let key = EncodingKey::from_ec_pem(std::fs::read_to_string(path).unwrap().as_bytes()).unwrap();
+    let sign = |subject: &str| {
+        let mut claims = claims.clone();
+        claims["sub"] = subject.into();
+        jsonwebtoken::encode(&Header::new(Algorithm::ES384), &claims, &key).unwrap()
+    };
+
+    assert_eq!(ask(&server, &sign("system:serviceaccount:default:robot")).await, StatusCode::FORBIDDEN);
+    for subject in [
+        "system:serviceaccount:default:other",
+        "system:serviceaccount:kube-system:robot",
+        "system:kube-controller-manager",
+        "",
+    ] {
+        assert_eq!(ask(&server, &sign(subject)).await, StatusCode::UNAUTHORIZED, "{subject}");
     }
 }
 

@@ -70,17 +70,32 @@ impl Access {
 
 /// Returns the authorities whose certificates users show: the cluster's own, and those of a file.
 pub(crate) fn client_authorities(options: &AccessOptions, own: &str) -> Result<Authorities> {
-    let authorities = Authorities::new(&client_certificates(options, own)?, Clock::system());
+    authorities_with(own, &further_clients(options)?)
+}
+
+/// Returns the cluster's own authority and further ones.
+pub(crate) fn authorities_with(own: &str, further: &str) -> Result<Authorities> {
+    let authorities = Authorities::new(&format!("{own}\n{further}"), Clock::system());
     authorities.map_err(|error| Failure::because("cannot set up TLS", &error))
 }
 
-/// Returns the certificates of these authorities.
-pub(crate) fn client_certificates(options: &AccessOptions, own: &str) -> Result<String> {
-    let Some(path) = &options.client_ca_file else { return Ok(own.to_owned()) };
+/// Returns the certificates of those authorities of users that are not the cluster's own.
+pub(crate) fn further_clients(options: &AccessOptions) -> Result<String> {
+    let Some(path) = &options.client_ca_file else { return Ok(String::new()) };
     let others = read(path)?;
     // By itself: the cluster's own is good for nothing here.
     Authorities::new(&others, Clock::system()).map_err(|error| because(path, &error))?;
-    Ok(format!("{own}\n{others}"))
+    Ok(others)
+}
+
+/// Checks that no authority of proxies signs users' certificates, unless proxies are known by their names.
+pub(crate) fn apart(options: &AccessOptions, users: &Authorities, proxies: &Authorities) -> Result<()> {
+    if !options.requestheader_allowed_names.is_empty() || !users.overlap(proxies) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "an authority in --requestheader-client-ca-file signs users' certificates, too (it is in --client-ca-file, or the cluster's own), so that any user could name anybody in headers: say with --requestheader-allowed-names which certificates are proxies'".to_owned(),
+    ))
 }
 
 /// Returns the authorities whose certificates proxies show, if there are any.
@@ -130,6 +145,7 @@ fn rotation(options: &AccessOptions) -> Rotation {
 fn proxies(options: &AccessOptions, identities: &Identities) -> Option<RequestHeaders> {
     let headers = RequestHeaders::of(identities.proxies.clone()?);
     let headers = headers
+        .beside(identities.clients.clone())
         .allowed_names(options.requestheader_allowed_names.iter().cloned())
         .user_headers(options.requestheader_username_headers.iter().cloned())
         .group_headers(options.requestheader_group_headers.iter().cloned())

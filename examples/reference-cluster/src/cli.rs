@@ -373,6 +373,9 @@ pub(crate) struct ControllersOptions {
     pub(crate) part: PartOptions,
     #[command(flatten)]
     pub(crate) election: ElectionOptions,
+    /// The certificates (PEM) by which pods believe the API server, for kube-root-ca.crt (default: those in the kubeconfig).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root_ca_file: Option<PathBuf>,
     /// The certificate of the authority that signs what CertificateSigningRequests ask for (default: nobody signs).
     #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
     pub(crate) cluster_signing_cert_file: Option<PathBuf>,

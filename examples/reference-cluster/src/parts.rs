@@ -1,6 +1,7 @@
 //! The parts that talk to an API server, each as a process of its own.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +19,10 @@ use quarterdeck_core::loopback::LoopbackServer;
 use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::random::Random;
 use quarterdeck_proxy::{AddressTable, Mode, Proxy, RoundRobin};
-use quarterdeck_registry::tls::Authority;
+use quarterdeck_registry::tls::{Authorities, Authority};
 use quarterdeck_scheduler::{DefaultScheduler, SchedulerDriver};
 
+use crate::access;
 use crate::cli::{ControllersOptions, PartOptions, ProxyPartOptions, SchedulerOptions};
 use crate::election::elected;
 use crate::error::{Failure, Result};
@@ -43,14 +45,25 @@ pub(crate) async fn scheduler(options: &SchedulerOptions) -> Result<()> {
 /// Runs the controllers until Ctrl-C.
 pub(crate) async fn controllers(options: &ControllersOptions) -> Result<()> {
     let mut part = Part::open(&options.part).await?;
-    let authority = authority(&part.kubeconfig)?;
-    let mut settings = quarterdeck_controllers::Options::default().root_ca(authority);
+    let root_ca = match &options.root_ca_file {
+        Some(path) => root_ca(path)?,
+        None => authority(&part.kubeconfig)?,
+    };
+    let mut settings = quarterdeck_controllers::Options::default().root_ca(root_ca);
     settings.certificate_signer = signer(options)?;
     let accounts = part.accounts(&options.part).await?;
     let context = part.context.clone().with_accounts(move |name| accounts.client(name));
     let controllers = quarterdeck_controllers::all(&context, settings);
     let work = elected(&part.context, &options.election, "kube-controller-manager", controllers)?;
     part.run("The controllers", work).await
+}
+
+/// Reads by which certificates pods are to believe the API server.
+fn root_ca(path: &Path) -> Result<String> {
+    let text = access::read(path)?;
+    let authorities = Authorities::new(&text, Clock::system());
+    authorities.map_err(|error| Failure::because(&format!("cannot use {}", path.display()), &error))?;
+    Ok(text)
 }
 
 /// Opens the authority that signs what is asked for, if there is one.

@@ -15,12 +15,10 @@ use quarterdeck_registry::etcd_v2::EtcdV2View;
 use quarterdeck_registry::listener::Listener;
 use quarterdeck_registry::node_connector::TlsNodes;
 use quarterdeck_registry::storage::{EmbeddedOptions, EncryptedStorage, Encryption, MemoryStorage};
-use quarterdeck_registry::tls::{
-    Authorities, Authority, AuthorityError, Identity, ServerTls, ServiceAccountKey,
-};
+use quarterdeck_registry::tls::{Authorities, Authority, AuthorityError, Identity, ServiceAccountKey};
 use quarterdeck_registry::{ApiServer, ApiServerBuilder, User};
 
-use crate::access::{Access, client_authorities, client_certificates, proxy_authorities, read};
+use crate::access::{Access, apart, client_authorities, proxy_authorities};
 use crate::bindings;
 use crate::certificates::Renewal;
 use crate::cli::{AccessOptions, ServerOptions, StorageKind};
@@ -60,6 +58,9 @@ impl Identities {
         let key = key.map_err(|error| Failure::because("no key for service accounts' tokens", &error))?;
         let clients = client_authorities(&options.access, authority.certificate())?;
         let proxies = proxy_authorities(&options.access)?;
+        if let Some(proxies) = &proxies {
+            apart(&options.access, &clients, proxies)?;
+        }
         Ok(Self { authority, key, clients, proxies })
     }
 }
@@ -97,7 +98,7 @@ pub(crate) async fn run(options: ServerOptions) -> Result<()> {
             write_kubeconfigs(&options, &reach)
         }
     };
-    let listeners = listen(&options, (&server, raw), identities, sockets, again)?;
+    let listeners = listen(&options, (&server, raw), &identities, sockets, again)?;
     let stop = ctrl_c();
     println!("The API server is ready at {url}");
     println!("The administrator's kubeconfig is {}", options.kubeconfig().display());
@@ -176,47 +177,30 @@ fn attach(nodes: &TlsNodes, server: &ApiServer, authority: &Authority) -> Result
 pub(crate) fn listen(
     options: &ServerOptions,
     (server, raw): (&ApiServer, Arc<dyn Storage>),
-    identities: Identities,
+    identities: &Identities,
     sockets: Sockets,
     again: impl Fn() -> Result<()> + Send + 'static,
 ) -> Result<Vec<Box<dyn Component>>> {
     let service = server.registry().settings.first_service_address();
-    let Identities { authority, clients, proxies, .. } = identities;
-    let own = authority.certificate().to_owned();
-    let serving = Serving { authority, names: names(options, service), options: options.clone() };
-    let (config, end) = serving.make()?;
-    let tls = ServerTls::new(config);
+    let serving = Arc::new(Serving::open(options, identities, names(options, service))?);
     let places = files::connections();
-    let listener = Listener::tls_on(server.clone(), sockets.secure, tls.clone()).max_connections(places);
+    let listener = Listener::tls_on(server.clone(), sockets.secure, serving.tls()).max_connections(places);
     let mut listeners: Vec<Box<dyn Component>> = vec![Box::new(listener)];
-    if let Some((authorities, path)) = proxies.zip(options.access.requestheader_client_ca_file.clone()) {
-        let (serving, tls, file) = (serving.clone(), tls.clone(), path.clone());
-        listeners.push(Box::new(FollowFiles::new([path], move || {
-            authorities.replace(&read(&file)?)?;
-            tls.replace(serving.make()?.0);
-            Ok(())
-        })));
+    if let Some(path) = &options.access.requestheader_client_ca_file {
+        let serving = serving.clone();
+        listeners.push(Box::new(FollowFiles::new([path], move || Ok(serving.read_proxies()?))));
     }
-    if let Some(path) = options.access.client_ca_file.clone() {
-        let (serving, tls) = (serving.clone(), tls.clone());
-        listeners.push(Box::new(FollowFiles::new([path], move || {
-            clients.replace(&client_certificates(&serving.options.access, &own)?)?;
-            tls.replace(serving.make()?.0);
-            Ok(())
-        })));
+    if let Some(path) = &options.access.client_ca_file {
+        let serving = serving.clone();
+        listeners.push(Box::new(FollowFiles::new([path], move || Ok(serving.read_clients()?))));
     }
     if let (Some(certificate), Some(key)) = (&options.tls_cert_file, &options.tls_private_key_file) {
-        let (serving, tls) = (serving.clone(), tls.clone());
-        listeners.push(Box::new(FollowFiles::new([certificate, key], move || {
-            tls.replace(serving.make()?.0);
-            Ok(())
-        })));
+        let serving = serving.clone();
+        listeners.push(Box::new(FollowFiles::new([certificate, key], move || Ok(serving.read_given()?))));
     }
-    listeners.push(Box::new(Renewal::new(Clock::system(), end, move || {
+    listeners.push(Box::new(Renewal::new(Clock::system(), serving.end()?, move || {
         again()?;
-        let (config, end) = serving.make()?;
-        tls.replace(config);
-        Ok(end)
+        serving.renew()
     })));
     if let Some(socket) = sockets.insecure {
         let listener = Listener::insecure_on(server.clone(), socket);
@@ -257,10 +241,11 @@ pub(crate) fn write_kubeconfig(path: &Path, reach: &Reach, user: &User) -> Resul
     write_private(path, &reach.kubeconfig(user, &identity))
 }
 
-/// Writes the kubeconfigs of the administrator and of every component.
+/// Writes the kubeconfigs of the administrator and of every component, and what pods are to believe the server by.
 fn write_kubeconfigs(options: &ServerOptions, reach: &Reach) -> Result<()> {
     write_admin_kubeconfig(options, reach)?;
     let directory = options.data.join("kubeconfigs");
+    write_private(&options.data.join("root-ca.crt"), &reach.root_ca)?;
     let components =
         [("scheduler", User::scheduler()), ("controllers", User::controllers()), ("proxy", User::proxy())];
     for (name, user) in components {

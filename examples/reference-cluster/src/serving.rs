@@ -5,19 +5,22 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
+use quarterdeck_core::clock::Clock;
 use quarterdeck_registry::User;
-use quarterdeck_registry::tls::{Authority, AuthorityError, Identity, kubeconfig, kubeconfig_by_name};
+use quarterdeck_registry::tls::{
+    Authorities, Authority, AuthorityError, Identity, ServerTls, kubeconfig, kubeconfig_by_name,
+};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, ServerConfig};
 
-use crate::access::read;
+use crate::access::{apart, authorities_with, further_clients, read};
 use crate::cli::ServerOptions;
 use crate::error::{Failure, Result};
-use crate::server::advertised;
+use crate::server::{Identities, advertised};
 
 /// What the cluster's own parts call the server that shows others another certificate than the cluster's own.
 const OWN_NAME: &str = "apiserver.quarterdeck.internal";
@@ -26,8 +29,9 @@ const OWN_NAME: &str = "apiserver.quarterdeck.internal";
 #[derive(Clone)]
 pub(crate) struct Reach {
     pub(crate) authority: Arc<Authority>,
-    /// The authorities that clients believe (PEM): the cluster's own, and whoever signed another certificate of the server.
-    pub(crate) authorities: String,
+    /// The authorities by which pods and strangers believe the server (PEM): the cluster's own, and whoever signed another certificate
+    /// of the server. The cluster's own parts need the former alone.
+    pub(crate) root_ca: String,
     url: String,
     /// Whether the server is given another certificate.
     is_given: bool,
@@ -36,53 +40,179 @@ pub(crate) struct Reach {
 impl Reach {
     /// Of a server that shows the cluster's own certificate.
     pub(crate) fn own(authority: &Arc<Authority>, url: &str) -> Self {
-        let authorities = authority.certificate().to_owned();
-        Self { authority: authority.clone(), authorities, url: url.to_owned(), is_given: false }
+        let root_ca = authority.certificate().to_owned();
+        Self { authority: authority.clone(), root_ca, url: url.to_owned(), is_given: false }
     }
 
     pub(crate) fn open(options: &ServerOptions, authority: &Arc<Authority>, url: &str) -> Result<Self> {
         let mut reach = Self::own(authority, url);
         if let Some(given) = Given::open(options)? {
             reach.is_given = true;
-            reach.authorities.push('\n');
-            reach.authorities.push_str(&given.issuers);
+            if given.issuers.is_empty() {
+                let file = options.tls_cert_file.as_ref().map(|path| path.display());
+                tracing::warn!(
+                    file = file.map(tracing::field::display),
+                    "the server's certificate comes without that of who signed it, so that pods cannot check it: append that to the file"
+                );
+            }
+            reach.root_ca.push('\n');
+            reach.root_ca.push_str(&given.issuers);
         }
         Ok(reach)
     }
 
     /// Writes the kubeconfig of a user.
     pub(crate) fn kubeconfig(&self, user: &User, identity: &Identity) -> String {
-        let Self { authorities, url, .. } = self;
+        let own = self.authority.certificate();
         if self.is_given {
-            kubeconfig_by_name(url, OWN_NAME, authorities, &user.name, identity)
+            kubeconfig_by_name(&self.url, OWN_NAME, own, &user.name, identity)
         } else {
-            kubeconfig(url, authorities, &user.name, identity)
+            kubeconfig(&self.url, own, &user.name, identity)
         }
     }
 }
 
-/// What the server shows to clients, and whose certificates it asks for.
-#[derive(Clone)]
+/// What the server shows to clients, and whose certificates it takes. What files hold that are of no use any more leaves in use what
+/// they held before.
 pub(crate) struct Serving {
-    pub(crate) authority: Arc<Authority>,
-    pub(crate) names: Vec<String>,
-    pub(crate) options: ServerOptions,
+    authority: Arc<Authority>,
+    names: Vec<String>,
+    options: ServerOptions,
+    clients: Authorities,
+    proxies: Option<Authorities>,
+    tls: ServerTls,
+    /// One at a time changes it.
+    shown: Mutex<Shown>,
+}
+
+/// What goes into the settings of the listener.
+#[derive(Clone)]
+struct Shown {
+    own: Identity,
+    /// Authorities of users and of proxies (PEM), without the cluster's own.
+    clients: String,
+    proxies: String,
+    given: Option<Given>,
 }
 
 impl Serving {
-    /// Makes the cluster's own certificate and reads what there is besides. Returns when the former ends.
-    pub(crate) fn make(&self) -> Result<(Arc<ServerConfig>, Timestamp)> {
-        let access = &self.options.access;
-        let others = [&access.requestheader_client_ca_file, &access.client_ca_file].into_iter().flatten();
-        let others = others.map(|path| read(path)).collect::<Result<Vec<_>>>()?.join("\n");
+    /// Makes the cluster's own certificate and reads what there is besides.
+    pub(crate) fn open(options: &ServerOptions, identities: &Identities, names: Vec<String>) -> Result<Self> {
+        let Identities { authority, clients, proxies, .. } = identities;
+        let access = &options.access;
+        let shown = Shown {
+            own: authority.server("kube-apiserver", &names).map_err(unusable)?,
+            clients: further_clients(access)?,
+            proxies: access
+                .requestheader_client_ca_file
+                .as_deref()
+                .map(read)
+                .transpose()?
+                .unwrap_or_default(),
+            given: Given::open(options)?,
+        };
+        Ok(Self {
+            authority: authority.clone(),
+            names,
+            options: options.clone(),
+            clients: clients.clone(),
+            proxies: proxies.clone(),
+            tls: ServerTls::new(shown.config(authority)?),
+            shown: Mutex::new(shown),
+        })
+    }
+
+    /// The settings of the listener.
+    pub(crate) fn tls(&self) -> ServerTls {
+        self.tls.clone()
+    }
+
+    /// Returns when the cluster's own certificate ends.
+    pub(crate) fn end(&self) -> Result<Timestamp> {
+        self.shown().own.not_after().map_err(unusable)
+    }
+
+    /// Makes the cluster's own certificate again, whatever became of others' files. Returns when it ends.
+    pub(crate) fn renew(&self) -> Result<Timestamp> {
         let own = self.authority.server("kube-apiserver", &self.names).map_err(unusable)?;
-        let config = self.authority.server_config_for(&own, false, &others).map_err(unusable)?;
         let end = own.not_after().map_err(unusable)?;
-        let Some(given) = Given::open(&self.options)? else { return Ok((config, end)) };
+        let mut shown = self.shown();
+        self.show(&mut shown, |next| next.own = own, |_| Ok(()))?;
+        Ok(end)
+    }
+
+    /// Reads again who signs for users.
+    pub(crate) fn read_clients(&self) -> Result<()> {
+        let further = further_clients(&self.options.access)?;
+        let own = self.authority.certificate();
+        let mut shown = self.shown();
+        if let Some(proxies) = &self.proxies {
+            apart(&self.options.access, &authorities_with(own, &further)?, proxies)?;
+        }
+        let replace =
+            |next: &Shown| self.clients.replace(&format!("{own}\n{}", next.clients)).map_err(unusable);
+        self.show(&mut shown, |next| next.clients = further, replace)
+    }
+
+    /// Reads again who signs for proxies.
+    pub(crate) fn read_proxies(&self) -> Result<()> {
+        let (Some(path), Some(proxies)) = (&self.options.access.requestheader_client_ca_file, &self.proxies)
+        else {
+            return Ok(());
+        };
+        let text = read(path)?;
+        let mut shown = self.shown();
+        let next = Authorities::new(&text, Clock::system()).map_err(|error| because(path, &error))?;
+        apart(&self.options.access, &self.clients, &next)?;
+        let replace = |next: &Shown| proxies.replace(&next.proxies).map_err(unusable);
+        self.show(&mut shown, |next| next.proxies = text, replace)
+    }
+
+    /// Reads the certificate again that the options name.
+    pub(crate) fn read_given(&self) -> Result<()> {
+        let given = Given::open(&self.options)?;
+        let issuers = |given: &Option<Given>| given.as_ref().map(|given| given.issuers.clone());
+        let mut shown = self.shown();
+        let is_other = issuers(&shown.given) != issuers(&given);
+        self.show(&mut shown, |next| next.given = given, |_| Ok(()))?;
+        if is_other {
+            tracing::warn!(
+                "somebody else signed the server's new certificate, and kube-root-ca.crt has who signed the old one: for pods to believe it, start the server and the controllers again"
+            );
+        }
+        Ok(())
+    }
+
+    /// Shows what was changed once all of it is known to be good.
+    fn show(
+        &self,
+        shown: &mut Shown,
+        change: impl FnOnce(&mut Shown),
+        replace: impl FnOnce(&Shown) -> Result<()>,
+    ) -> Result<()> {
+        let mut next = shown.clone();
+        change(&mut next);
+        let config = next.config(&self.authority)?;
+        replace(&next)?;
+        self.tls.replace(config);
+        *shown = next;
+        Ok(())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().expect("nothing panics while it holds what is shown")
+    }
+}
+
+impl Shown {
+    fn config(&self, authority: &Authority) -> Result<Arc<ServerConfig>> {
+        let others = format!("{}\n{}", self.proxies, self.clients);
+        let config = authority.server_config_for(&self.own, false, &others).map_err(unusable)?;
+        let Some(given) = &self.given else { return Ok(config) };
         let mut config = (*config).clone();
-        let own = certified(&own).map_err(|error| Failure::because("cannot set up TLS", &error))?;
-        config.cert_resolver = Arc::new(ByName { own: Arc::new(own), given: given.key });
-        Ok((Arc::new(config), end))
+        let own = certified(&self.own).map_err(unusable)?;
+        config.cert_resolver = Arc::new(ByName { own: Arc::new(own), given: given.key.clone() });
+        Ok(Arc::new(config))
     }
 }
 
@@ -105,6 +235,7 @@ impl ResolvesServerCert for ByName {
 }
 
 /// The certificate that the options name.
+#[derive(Clone)]
 struct Given {
     key: Arc<CertifiedKey>,
     /// Those by which clients believe it, as far as they are in its file.
@@ -170,3 +301,6 @@ pub(crate) fn names(options: &ServerOptions, service: IpAddr) -> Vec<String> {
     addresses.dedup();
     names.into_iter().map(str::to_owned).chain(addresses.iter().map(ToString::to_string)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
     let Store { storage, raw } = server::storage(&options.server).await?;
     server::write_admin_kubeconfig(&options.server, &reach)?;
     let controllers = quarterdeck_controllers::Options::default()
-        .root_ca(reach.authorities.as_str())
+        .root_ca(reach.root_ca.as_str())
         .certificate_signer(identities.authority.clone());
     let mut plane = ControlPlane::builder_shared(storage).controller_options(controllers);
     let access = Access::open(&options.server.access, &identities)?;
@@ -54,7 +54,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<()> {
         let own = options.server.clone();
         move || server::write_admin_kubeconfig(&own, &reach)
     };
-    let listening = server::listen(&options.server, (cluster.server(), raw), identities, sockets, again);
+    let listening = server::listen(&options.server, (cluster.server(), raw), &identities, sockets, again);
     let listeners = match listening {
         Ok(listeners) => listeners,
         Err(error) => {

@@ -3,7 +3,7 @@
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use quarterdeck_core::clock::{Clock, later};
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use tokio::time::Instant;
 
 use super::file::Target;
@@ -100,33 +102,46 @@ impl LogFile {
     /// Puts a new file in the place of the present one.
     fn give_way(&mut self, present: &Metadata) -> io::Result<()> {
         // Somebody else may have moved it, and put another one there.
-        let is_there = fs::metadata(&self.path)
+        let is_there = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == (present.dev(), present.ino()));
-        let backup = self.backup();
-        if is_there {
-            fs::rename(&self.path, &backup)?;
-        }
-        self.file = open(&self.path).inspect_err(|_| {
-            if is_there {
-                // What is written on is found where it was.
-                let _ = fs::rename(&backup, &self.path);
+        let backup = if is_there { Some(self.set_aside()?) } else { None };
+        let next = successor(&self.path).inspect_err(|_| {
+            if let Some(backup) = &backup {
+                self.put_back(backup);
             }
         })?;
-        inherit(&self.file, present);
+        self.file = match next {
+            Successor::Made(file) => {
+                inherit(&file, present);
+                file
+            }
+            Successor::Found(file) => file,
+        };
         self.clean();
         Ok(())
     }
 
-    /// Returns how the present file is to be called, which no other is.
-    fn backup(&self) -> PathBuf {
+    /// Gives the present file a name that no other has. Returns it.
+    fn set_aside(&self) -> io::Result<PathBuf> {
         let mut time =
             self.rotation.as_ref().map_or_else(Clock::system, |rotation| rotation.clock.clone()).now();
         loop {
-            let path = self.named(time);
-            if fs::symlink_metadata(&path).is_err() {
-                return path;
+            let backup = self.named(time);
+            match rename_apart(&self.path, &backup) {
+                Ok(()) => return Ok(backup),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    time = later(time, SignedDuration::from_millis(1));
+                }
+                Err(error) => return Err(error),
             }
-            time = later(time, SignedDuration::from_millis(1));
+        }
+    }
+
+    /// Lets what is written on be found where it was. A link or a pipe that somebody put there has to go; a file of theirs stays.
+    fn put_back(&self, backup: &Path) {
+        let is_theirs = fs::symlink_metadata(&self.path).is_ok_and(|found| found.is_file());
+        if !is_theirs {
+            let _ = fs::rename(backup, &self.path);
         }
     }
 
@@ -229,6 +244,52 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
 }
 
+/// What is written to after a file gave way.
+enum Successor {
+    Made(File),
+    /// Somebody else's.
+    Found(File),
+}
+
+/// Makes the next file, or goes on with a plain one that somebody put there meanwhile. Whoever may write into the directory could
+/// have put a link there: nothing follows it.
+fn successor(path: &Path) -> io::Result<Successor> {
+    let made = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map(Successor::Made),
+    }
+    // A pipe that nobody reads must not hold the writer up.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut file = OpenOptions::new().read(true).append(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || found.nlink() > 1 {
+        return Err(io::Error::other("something else has been put in its place"));
+    }
+    if let Some(last) = found.len().checked_sub(1) {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, last)?;
+        if byte != [b'\n'] {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(Successor::Found(file))
+}
+
+/// Renames a file, unless there is one of the new name.
+fn rename_apart(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            if fs::symlink_metadata(to).is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            fs::rename(from, to)
+        }
+        renamed => Ok(renamed?),
+    }
+}
+
 /// Gives a new file to whoever had the old one. If that cannot be, nobody but this process's user may read it.
 fn inherit(file: &File, old: &Metadata) {
     if fchown(file, Some(old.uid()), Some(old.gid())).is_ok() {
@@ -237,162 +298,4 @@ fn inherit(file: &File, old: &Metadata) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn clock() -> Clock {
-        Clock::following_tokio("2026-01-02T03:04:05.678Z".parse().unwrap())
-    }
-
-    /// Writes lines as the writer does. Returns whether they began a file.
-    fn write(log: &mut LogFile, lines: &str) -> bool {
-        let is_new = log.prepare(lines.len()).unwrap();
-        log.write_all(lines.as_bytes()).unwrap();
-        is_new
-    }
-
-    /// The files of a directory with what they hold, by name.
-    fn files(directory: &Path) -> Vec<(String, String)> {
-        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-        let read = |path: &PathBuf| fs::read_to_string(path).unwrap();
-        let name = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
-        let mut files: Vec<_> = entries.map(|path| (name(&path), read(&path))).collect();
-        files.sort();
-        files
-    }
-
-    fn named<const N: usize>(files: [(&str, &str); N]) -> Vec<(String, String)> {
-        files.map(|(name, text)| (name.to_owned(), text.to_owned())).into()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn files_that_give_way_at_the_same_time_are_called_apart() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("audit.log");
-        let mut log = LogFile::open(&path, Some(Rotation::at(8).clock(clock()))).unwrap();
-
-        let begun =
-            ["one\n", "two\n", "three\n", "four-and-long\n", "5\n"].map(|lines| write(&mut log, lines));
-
-        assert_eq!(begun, [false, false, true, true, true]);
-        let wanted = named([
-            ("audit-2026-01-02T03-04-05.678.log", "one\ntwo\n"),
-            ("audit-2026-01-02T03-04-05.679.log", "three\n"),
-            ("audit-2026-01-02T03-04-05.680.log", "four-and-long\n"),
-            ("audit.log", "5\n"),
-        ]);
-        assert_eq!(files(directory.path()), wanted);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_name_without_an_ending_and_a_file_that_is_there_are_as_good() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("audit");
-        fs::write(&path, "before\n").unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-
-        let mut log = LogFile::open(&path, Some(Rotation::at(8).clock(clock()))).unwrap();
-        write(&mut log, "one\n");
-
-        let wanted = named([("audit", "one\n"), ("audit-2026-01-02T03-04-05.678", "before\n")]);
-        assert_eq!(files(directory.path()), wanted);
-        assert_eq!(
-            fs::metadata(&path).unwrap().mode() & 0o777,
-            0o640,
-            "whoever read the old one reads the new one"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn old_files_go_by_number_and_by_age_and_nobody_elses_do() {
-        let old = ["12-31T03-04-05.678", "12-31T03-04-05.679", "12-31T03-04-05.680"];
-        let others = [
-            "audit-2025-12-30.log",
-            "audit-2025-12-30T03-04-05.6789.log",
-            "audit-2025-12-30T03-04-05.678.log.gz",
-            "audit-2025-13-30T03-04-05.678.log",
-            "other-2025-12-30T03-04-05.678.log",
-            "audit.log",
-        ];
-        let day = Duration::from_secs(24 * 3600);
-        let rotation = || Rotation::at(1).clock(clock());
-        for (rotation, kept) in [
-            (rotation(), &old[..]),
-            (rotation().max_backups(2), &old[1..]),
-            (rotation().max_backups(0), &[]),
-            (rotation().max_age(2 * day), &old[..]),
-            (rotation().max_age(2 * day).max_backups(1), &old[2..]),
-            (rotation().max_age(day), &[]),
-        ] {
-            let directory = tempfile::tempdir().unwrap();
-            let make = |name: &str| fs::write(directory.path().join(name), "").unwrap();
-            others.iter().for_each(|name| make(name));
-            old.iter().for_each(|time| make(&format!("audit-2025-{time}.log")));
-
-            let what = format!("{rotation:?}");
-            drop(LogFile::open(&directory.path().join("audit.log"), Some(rotation)).unwrap());
-
-            let mut wanted: Vec<String> = kept.iter().map(|time| format!("audit-2025-{time}.log")).collect();
-            wanted.extend(others.map(str::to_owned));
-            wanted.sort();
-            let found: Vec<_> = files(directory.path()).into_iter().map(|(name, _)| name).collect();
-            assert_eq!(found, wanted, "{what}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_file_that_cannot_give_way_is_written_on_and_gives_way_later() {
-        let directory = tempfile::tempdir().unwrap();
-        let [here, away] = ["here", "away"].map(|name| directory.path().join(name));
-        fs::create_dir(&here).unwrap();
-        let mut log = LogFile::open(&here.join("audit.log"), Some(Rotation::at(8).clock(clock()))).unwrap();
-        write(&mut log, "one\n");
-        fs::rename(&here, &away).unwrap();
-
-        let mut begun = ["two--\n", "three\n"].map(|lines| write(&mut log, lines)).to_vec();
-        assert_eq!(files(&away), named([("audit.log", "one\ntwo--\nthree\n")]), "nothing is lost");
-        fs::rename(&away, &here).unwrap();
-        begun.push(write(&mut log, "four\n"));
-        tokio::time::advance(RETRY).await;
-        begun.push(write(&mut log, "five\n"));
-
-        assert_eq!(begun, [false, false, false, true], "it is tried again after a minute");
-        let wanted = named([
-            ("audit-2026-01-02T03-05-05.678.log", "one\ntwo--\nthree\nfour\n"),
-            ("audit.log", "five\n"),
-        ]);
-        assert_eq!(files(&here), wanted);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_file_that_somebody_else_moved_gives_way_to_the_one_that_is_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("audit.log");
-        let mut log = LogFile::open(&path, Some(Rotation::at(8).clock(clock()))).unwrap();
-        write(&mut log, "one\n");
-        fs::rename(&path, directory.path().join("audit.log.1")).unwrap();
-        fs::write(&path, "other\n").unwrap();
-
-        let begun = ["two\n", "three\n"].map(|lines| write(&mut log, lines));
-
-        assert_eq!(begun, [false, true]);
-        let wanted = named([("audit.log", "other\nthree\n"), ("audit.log.1", "one\ntwo\n")]);
-        assert_eq!(files(directory.path()), wanted);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_a_link_leads_the_old_files_are() {
-        let directory = tempfile::tempdir().unwrap();
-        let real = directory.path().join("real");
-        fs::create_dir(&real).unwrap();
-        let link = directory.path().join("link.log");
-        fs::write(real.join("audit.log"), "before\n").unwrap();
-        std::os::unix::fs::symlink(real.join("audit.log"), &link).unwrap();
-
-        write(&mut LogFile::open(&link, Some(Rotation::at(8).clock(clock()))).unwrap(), "one\n");
-
-        let wanted = named([("audit-2026-01-02T03-04-05.678.log", "before\n"), ("audit.log", "one\n")]);
-        assert_eq!(files(&real), wanted);
-        assert_eq!(fs::read_to_string(link).unwrap(), "one\n");
-    }
-}
+mod tests;

@@ -9,10 +9,10 @@ use aws_lc_rs::digest;
 use http::request::Parts;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::hash::fnv1a;
-use rustls::CertificateError;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::{CertificateError, RootCertStore};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::authority::{AuthorityError, roots};
@@ -145,6 +145,7 @@ pub struct Authorities {
 #[derive(Debug, Clone)]
 struct Issuers {
     verifier: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
     /// What a certificate remembers them by.
     id: u64,
 }
@@ -157,9 +158,9 @@ impl Issuers {
             return Err(general("there is no certificate of an authority".into()));
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider).build();
         let verifier = verifier.map_err(|error| general(error.to_string()))?;
-        Ok(Self { verifier, id: fnv1a(pem.bytes()) })
+        Ok(Self { verifier, roots, id: fnv1a(pem.bytes()) })
     }
 }
 
@@ -182,6 +183,19 @@ impl Authorities {
         let issuers = Issuers::new(pem)?;
         *self.issuers.write().expect("no holder panics") = issuers;
         Ok(())
+    }
+
+    /// Returns whether one of them is among others, too: whether it has the same key. Who was let sign by one of the others is not
+    /// seen by this.
+    #[must_use]
+    pub fn overlap(&self, others: &Self) -> bool {
+        let roots = |of: &Self| of.issuers.read().expect("no holder panics").roots.clone();
+        let (own, others) = (roots(self), roots(others));
+        let keys = |roots: &RootCertStore| {
+            roots.roots.iter().map(|root| root.subject_public_key_info.to_vec()).collect::<Vec<_>>()
+        };
+        let others = keys(&others);
+        keys(&own).iter().any(|key| others.contains(key))
     }
 
     /// Checks that one of them, or somebody whom they let sign, has signed a certificate that is good now. As signatures do not

@@ -16,11 +16,13 @@ use crate::user::User;
 /// Knows users by headers (`X-Remote-User`, `X-Remote-Group`, `X-Remote-Extra-`…) of a proxy that shows a certificate of an
 /// authority of its own. From anybody else the headers mean nothing.
 ///
-/// The authority has to be none of those of [`ClientCertificates`](super::ClientCertificates), since a proxy's certificate names no
-/// user. The listener should name it to clients too ([`Authority::server_config_for`](super::Authority::server_config_for)).
+/// The authority should be none of those of [`ClientCertificates`](super::ClientCertificates): otherwise every user could name any
+/// other in headers. Say with [`beside`](Self::beside) which those are, and a certificate of theirs is a proxy's only by its name.
+/// The listener should name it to clients too ([`Authority::server_config_for`](super::Authority::server_config_for)).
 #[derive(Debug)]
 pub struct RequestHeaders {
     authorities: Authorities,
+    users: Option<Authorities>,
     names: Vec<String>,
     user: Vec<HeaderName>,
     groups: Vec<HeaderName>,
@@ -43,6 +45,7 @@ impl RequestHeaders {
     pub fn of(authorities: Authorities) -> Self {
         Self {
             authorities,
+            users: None,
             names: Vec::new(),
             user: vec![HeaderName::from_static("x-remote-user")],
             groups: vec![HeaderName::from_static("x-remote-group")],
@@ -54,6 +57,15 @@ impl RequestHeaders {
     #[must_use]
     pub fn allowed_names(mut self, names: impl IntoIterator<Item = String>) -> Self {
         self.names = names.into_iter().collect();
+        self
+    }
+
+    /// Takes nobody for a proxy who has a certificate of a user's, which one of these authorities has signed: unless it has one of
+    /// the [`allowed_names`](Self::allowed_names), its headers mean nothing. It is looked at for each request, so the authorities
+    /// can be replaced (default: there are no such authorities).
+    #[must_use]
+    pub fn beside(mut self, users: Authorities) -> Self {
+        self.users = Some(users);
         self
     }
 
@@ -103,6 +115,10 @@ impl Authenticator for RequestHeaders {
         let Some(certificate) = parts.extensions.get::<PeerCertificate>() else { return Ok(None) };
         // Whoever shows another's certificate is no proxy, and may well be a user.
         if self.authorities.check(certificate).is_err() {
+            return Ok(None);
+        }
+        let is_users = || self.users.as_ref().is_some_and(|users| users.check(certificate).is_ok());
+        if self.names.is_empty() && is_users() {
             return Ok(None);
         }
         let name = certificate.common_name()?;

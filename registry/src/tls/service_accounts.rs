@@ -168,7 +168,7 @@ impl TokenIssuer for ServiceAccountKey {
             nbf: issued,
             iss: ISSUER.into(),
             jti: claims.id.clone(),
-            sub: format!("system:serviceaccount:{}:{}", claims.namespace, claims.name),
+            sub: subject(&claims.namespace, &claims.name),
             kubernetes: Private {
                 namespace: claims.namespace.clone(),
                 serviceaccount: Reference { name: claims.name.clone(), uid: claims.uid.clone() },
@@ -300,7 +300,7 @@ impl ServiceAccountTokens {
             (validation.validate_aud, validation.validate_exp, validation.validate_nbf) =
                 (false, false, false);
             match jsonwebtoken::decode::<Claims>(token, &key.decoding, &validation) {
-                Ok(decoded) => return Ok(decoded.claims),
+                Ok(decoded) => return consistent(decoded.claims),
                 Err(error) => why = error.to_string(),
             }
         }
@@ -333,6 +333,21 @@ impl ServiceAccountTokens {
         }
         Ok(())
     }
+}
+
+/// Returns how the user is called who is an account.
+fn subject(namespace: &str, name: &str) -> String {
+    format!("system:serviceaccount:{namespace}:{name}")
+}
+
+/// Checks that a token names the same account as its user and as what it is bound to: the user is who is let in, and the account
+/// has to exist.
+fn consistent(claims: Claims) -> Result<Claims, String> {
+    let Private { namespace, serviceaccount, .. } = &claims.kubernetes;
+    if claims.sub == subject(namespace, &serviceaccount.name) {
+        return Ok(claims);
+    }
+    Err("the token's subject is not the account that it is bound to".into())
 }
 
 /// Returns whose a token is.

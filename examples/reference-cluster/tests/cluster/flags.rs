@@ -4,8 +4,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_registry::User;
 use quarterdeck_registry::tls::{Authority, kubeconfig};
@@ -115,13 +113,12 @@ async fn the_server_shows_the_certificate_that_it_is_given_and_its_parts_find_it
     let scheduler = Running::start(&place, &part).await;
     kubectl.until("-n kube-system get leases", &["kube-scheduler"]).await;
     scheduler.stop(&place).await;
-    // Controllers hand on to pods what their kubeconfig holds.
-    let text = std::fs::read_to_string(directory.join("kubeconfigs/controllers")).expect("it was written");
-    let read: serde_json::Value = serde_saphyr::from_str(&text).expect("it is YAML");
-    let believed =
-        read["clusters"][0]["cluster"]["certificate-authority-data"].as_str().expect("it has some");
-    let believed = String::from_utf8(STANDARD.decode(believed).expect("it is base64")).expect("it is text");
-    assert!(believed.contains(front.certificate().trim()), "{believed}");
+    // Pods are to believe both.
+    let believed = std::fs::read_to_string(directory.join("root-ca.crt")).expect("it was written");
+    let cluster = std::fs::read_to_string(directory.join("pki/ca.crt")).expect("it was made");
+    for certificate in [front.certificate(), &cluster] {
+        assert!(believed.contains(certificate.trim()), "{believed}");
+    }
     // Users of the other authority are known, and nobody else's.
     for (authority, wanted) in [(&users, Ok("alice".to_owned())), (&front, Err("Unauthorized"))] {
         let identity = authority.client(&User::new("alice")).expect("it is a name");
@@ -168,6 +165,10 @@ async fn files_that_are_no_certificate_or_belong_to_others_are_named() {
         (&certificate(&crt, &ca), &["cannot use", &ca, "it holds no private key"]),
         (&["--client-ca-file", &missing], &["cannot read", &missing, "No such file"]),
         (&["--client-ca-file", &key], &["cannot use", &key, "there is no certificate of an authority"]),
+        (
+            &["--client-ca-file", &ca, "--requestheader-client-ca-file", &ca],
+            &["--requestheader-client-ca-file", "--client-ca-file", "--requestheader-allowed-names"],
+        ),
     ] {
         let all = [&["apiserver", "--data", &directory, "--listen", &listen][..], flags].concat();
         refuses(&place, &[], &all, words).await;

@@ -70,9 +70,10 @@ pub(in super::super) async fn create_token(call: &Call) -> Result<Response<Body>
         expires,
     };
     let expires = jiff::Timestamp::from_second(expires.as_second()).map_err(Status::internal)?;
-    request["metadata"] = json!({
-        "name": claims.name, "namespace": claims.namespace, "creationTimestamp": metadata::seconds(issued),
-    });
+    // What else the client told of it stays.
+    request["metadata"]["name"] = claims.name.as_str().into();
+    request["metadata"]["namespace"] = claims.namespace.as_str().into();
+    request["metadata"]["creationTimestamp"] = metadata::seconds(issued);
     request["spec"]["audiences"] = audiences.into();
     request["spec"]["expirationSeconds"] = seconds.into();
     request["status"] = json!({"token": issuer.issue(&claims), "expirationTimestamp": expires.to_string()});
