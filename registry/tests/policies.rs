@@ -6,7 +6,9 @@ mod log;
 mod support;
 
 use http::StatusCode;
+use kube_cel::cel::{Context, Program, Value as CelValue};
 use log::Log;
+use quarterdeck_core::expression::too_deep;
 use quarterdeck_registry::write::Target;
 use quarterdeck_registry::{ApiServer, MemoryStorage, Notes, User};
 use serde_json::{Value, json};
@@ -521,6 +523,135 @@ async fn an_expression_that_is_too_deep_for_the_stack_is_not_stored() {
     }
     let longest = format!("size(object.data) < 2{}", " + 1".repeat(240));
     make(&server, &path, policy(&json!({"validations": [{"expression": longest}]}))).await;
+}
+
+/// Parses a text with the parser that the server has, on a stack that what may be parsed does not need all of.
+fn parses(text: &str) -> Result<(), String> {
+    let text = text.to_owned();
+    let thread = std::thread::Builder::new().stack_size(64 << 20);
+    let parse = move || Program::compile(&text).map(drop).map_err(|error| error.to_string());
+    thread.spawn(parse).unwrap().join().unwrap()
+}
+
+/// The parser leaves out what it cannot read and goes on, and looks at what it made before it looks at errors.
+#[test]
+fn no_text_hides_from_the_bound_what_the_parser_sees() {
+    let long = "object.a".to_owned() + &".a".repeat(8000);
+    let refused = [
+        format!("'\n{long}"),
+        format!("'\r{long}"),
+        format!("'\\q{long}"),
+        format!("'\\u12{long}"),
+        format!("0r'\\' + {long}"),
+        format!("1ur'\\' + {long} + '"),
+        format!("är'\\' + {long}"),
+        format!("är'\\' + {long} + '"),
+        format!("rb'\\'' + {long}"),
+        format!("rb'\\' + {long} + '"),
+        format!("'''{long}"),
+        format!("r'\\' + {long} + '"),
+        "a.?,b".to_owned() + &".?,b".repeat(4000),
+        "a.".to_owned() + &", + a.".repeat(4000),
+        "a + ".to_owned() + &") + ".repeat(4000),
+        "(".repeat(33) + "a" + &(" + c".repeat(240) + ")").repeat(33),
+        "(".repeat(30) + "[f(a b" + &(", ".to_owned() + &"+ c ".repeat(240)).repeat(30) + &")".repeat(30),
+        "!!(".repeat(40) + "true" + &")".repeat(40),
+        "--(".repeat(40) + "1" + &")".repeat(40),
+    ];
+    for text in refused {
+        assert!(too_deep(&text).is_some(), "{:?}", text.chars().take(20).collect::<String>());
+    }
+}
+
+#[test]
+fn what_the_language_has_is_let_through_and_parsed() {
+    for text in [
+        r#""a\"b" + 'a\'b' + '\a\b\f\n\r\t\v\?\`\\' + "\x41\u0041\U00000041\101""#,
+        r#"r'\d' + R"\d\" + r'''a\nb''' + 'ä€😀' + ''"#,
+        r#"b'abc' == B"abc" && b'\x41\101' != br'abc' && bR"abc" == BR'abc'"#,
+        "1 + 0x1F - -2 * 3u / 0xFu % 1.5 + 1e5 - .5 + 1.5E-3 < 2U || 1 - 1 == 0",
+        "a.b[0].c('x', y)['k'] // ( ' comment\n in [1, 2,] && !(-x in {'a': 1, b.c: d ? e : f,})",
+        "a ? b : c ? d : (e ? f : g)",
+        "has(a.b) && a.all(x, x.exists(y, !has(y.z))) && [].size() == 0 && {} == {} && f()",
+        ".a.b == .f(c) && !true != false || null == !-1",
+        "Object{spec: Object.spec{replicas: 1}, a: 2}",
+    ] {
+        assert_eq!(too_deep(text), None, "{text}");
+        assert_eq!(parses(text), Ok(()), "{text}");
+        let repeated = vec![format!("({text}\n)"); 200].join(" && ");
+        assert_eq!(too_deep(&repeated), None, "{text}");
+    }
+    // The grammar has these, and the parser is not up to them, or only if it is told.
+    for text in
+        ["'''a\n'b''' + \"\"\"a\r\"b\\\"\"\"\"", r#"'\X41' + r'''a'b"'''"#, "a.?b[?c].d + [?e] + {?f: g}"]
+    {
+        let repeated = vec![format!("({text}\n)"); 200].join(" && ");
+        assert_eq!(too_deep(&repeated), None, "{text}");
+    }
+    for text in ["'a", "a.", "a +", "(a]", "'\\q' + a", "ä"] {
+        assert_eq!(too_deep(text), None, "{text}");
+        assert!(parses(text).unwrap_err().contains("Syntax error"), "{text}");
+    }
+    let (long, deep) = (" + a".repeat(249), "(".repeat(60) + "a" + &")".repeat(60));
+    for text in [format!("a{long}"), deep] {
+        assert_eq!((too_deep(&text), parses(&text)), (None, Ok(())));
+    }
+}
+
+/// Why these are refused: once the parser reads them as the language has them, they need not be.
+#[test]
+fn the_parser_misreads_two_negations_and_names_in_backticks() {
+    let value = |text: &str| Program::compile(text).unwrap().execute(&Context::default());
+
+    assert_eq!(value("!!true"), Ok(CelValue::Bool(false)));
+    assert_eq!(value("--(1)"), Ok(CelValue::Int(-1)));
+    assert!(value("{'a-b': 1}.`a-b`").is_err());
+    assert_eq!(value("{'a-b': 1}['a-b']"), Ok(CelValue::Int(1)));
+}
+
+/// What is not parsed is refused in the form of a syntax error, and what the parser would misread is not stored.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_said_with_its_place() {
+    let server = server().await;
+    let path = format!("{GROUP}/validatingadmissionpolicies");
+    let backticks = "the rule has a name in backticks, which is not supported: write object['name'] for it";
+    for (text, why) in [
+        ("'\n".to_owned() + &".a".repeat(4000), "the rule has a syntax error at 1:1"),
+        ("!!object.data.x".to_owned(), "the rule negates twice in a row, which would be taken for once"),
+        ("object.data.`a-b` == 'c'".to_owned(), backticks),
+    ] {
+        let validation = json!({"expression": text, "message": "no"});
+        let (code, answer) =
+            call(&server, "POST", &path, policy(&json!({"validations": [validation]}))).await;
+        let message = answer["details"]["causes"][0]["message"].as_str().unwrap_or_default();
+        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+        assert!(message.ends_with(&format!("compilation failed: ERROR: <input>: {why}")), "{message}");
+    }
+}
+
+/// Each variable is made of the one before: these ended the stack, or the memory, and with it the server.
+#[tokio::test(start_paused = true)]
+async fn what_variables_come_to_is_bounded() {
+    let said = async |count: usize, text: &dyn Fn(String) -> String| {
+        let variable = |index: usize| {
+            let before = index.checked_sub(1).map(|before| format!("variables.v{before}"));
+            json!({"name": format!("v{index}"), "expression": before.map_or("1".into(), text)})
+        };
+        let variables: Vec<Value> = (0..count).map(variable).collect();
+        let last = format!("variables.v{} == null", count - 1);
+        let validations = json!([{"expression": last, "message": "null"}]);
+        let spec = json!({"variables": variables, "validations": validations});
+        says(&bound(spec, json!({})).await, json!({})).await
+    };
+
+    let nested = |before: String| format!("{}{before}{}", "[".repeat(50), "]".repeat(50));
+    let deep = said(200, &nested).await;
+    let large = said(60, &|before| format!("[{before}, {before}]")).await;
+
+    assert!(deep.contains("the variable's value nests deeper than 64"), "{deep}");
+    assert!(large.contains("the variables hold too many values"), "{large}");
+    assert_eq!(said(2, &nested).await, format!("{DENIED}null"));
+    assert_eq!(said(2000, &|before| format!("{before} + 1")).await, format!("{DENIED}null"));
 }
 
 /// Without optimisation each of these is more than the stack of a thread that has 2 MiB.

@@ -1,5 +1,6 @@
 //! The expressions of a policy, and what is told of them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use cel::IdedExpr;
@@ -17,6 +18,10 @@ use super::walk::{Problem, Walk};
 const LONGEST: usize = 16 * 1024;
 /// How long a line may be that is shown with a problem.
 const LONGEST_LINE: usize = 256;
+/// How many expressions of a policy are looked at.
+const MOST_EXPRESSIONS: usize = 1000;
+/// After how many expressions others have their turn.
+const TURN: usize = 16;
 /// How many bytes are told of a policy.
 const MOST: usize = 64 * 1024;
 
@@ -51,7 +56,7 @@ pub(super) async fn check(
     if documents.kinds().next().is_none() {
         return Vec::new();
     }
-    for expression in &mut expressions {
+    for expression in expressions.iter_mut().take(MOST_EXPRESSIONS) {
         expression.parsed = parse(expression.text);
         // There may be many: others have their turn in between.
         tokio::task::yield_now().await;
@@ -60,8 +65,7 @@ pub(super) async fn check(
     let mut left = MOST;
     for (kind, schema) in documents.kinds() {
         let inputs = inputs(schema, documents.params(), &request, &namespace);
-        compare(&mut expressions, &inputs, &kind.to_string(), &mut left);
-        tokio::task::yield_now().await;
+        compare(&mut expressions, &inputs, &kind.to_string(), &mut left).await;
     }
     let warned = expressions.into_iter().filter(|expression| !expression.told.is_empty());
     let warning = |expression: Expression<'_>| ExpressionWarning {
@@ -72,19 +76,27 @@ pub(super) async fn check(
 }
 
 /// Compares all expressions with one kind.
-fn compare(expressions: &mut [Expression<'_>], inputs: &[(String, Type<'_>)], kind: &str, left: &mut usize) {
-    let mut variables = Vec::new();
-    for expression in expressions {
+async fn compare(
+    expressions: &mut [Expression<'_>],
+    inputs: &[(String, Type<'_>)],
+    kind: &str,
+    left: &mut usize,
+) {
+    let mut variables = BTreeMap::new();
+    for (index, expression) in expressions.iter_mut().enumerate() {
+        if index % TURN == 0 {
+            tokio::task::yield_now().await;
+        }
         let mut scope = inputs.to_vec();
         if expression.knows != Knows::Inputs {
-            scope.push(("variables".to_owned(), Type::Variables(variables.as_slice().into())));
+            scope.push(("variables".to_owned(), Type::Variables));
         }
         let (ty, problems) = match &expression.parsed {
-            Some(parsed) => with_stack(|| Walk::through(parsed, expression.text, &scope)),
+            Some(parsed) => with_stack(|| Walk::through(parsed, expression.text, scope, &variables)),
             None => (Type::Unknown, Vec::new()),
         };
         if let Knows::Earlier(name) = expression.knows {
-            variables.push((name.to_owned(), ty));
+            variables.insert(name, ty);
         }
         if !problems.is_empty() && *left > 0 {
             let shown: Vec<String> = problems.iter().map(|problem| shown(problem, expression.text)).collect();

@@ -57,9 +57,9 @@ impl<'t> Places<'t> {
             self.string(false);
         } else if is_name(first) && !first.is_ascii_digit() {
             let name = self.skip(is_name);
-            let is_prefix = matches!(name.to_ascii_lowercase().as_str(), "r" | "b" | "br" | "rb");
+            let is_prefix = matches!(name.to_ascii_lowercase().as_str(), "r" | "b" | "br");
             if is_prefix && self.rest().starts_with(['"', '\'']) {
-                self.string(name.contains(['r', 'R']));
+                self.string(name.ends_with(['r', 'R']));
             } else if name == "in" {
                 self.note(name.to_owned(), at);
             }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-/// How many references and elements are followed, one in the other: schemas may lead in circles.
+/// How many references and elements are followed, one in the other: schemas may lead in circles, and variables be
+/// made of variables.
 const DEEPEST: usize = 32;
 
 /// A schema of a document.
@@ -36,8 +37,8 @@ pub(super) enum Type<'d> {
     Map(Arc<Type<'d>>),
     /// An object whose fields a schema names.
     Object(Schema<'d>),
-    /// The policy's variables.
-    Variables(Arc<[(String, Type<'d>)]>),
+    /// The policy's variables, which whoever goes through an expression knows.
+    Variables,
     /// A part of a question to authorizers, by the name of its type.
     Question(&'static str),
 }
@@ -143,7 +144,7 @@ impl Type<'_> {
             Self::Text => Class::Text,
             Self::Bytes => Class::Bytes,
             Self::List(_) => Class::List,
-            Self::Map(_) | Self::Object(_) | Self::Variables(_) => Class::Members,
+            Self::Map(_) | Self::Object(_) | Self::Variables => Class::Members,
             Self::Unknown | Self::Null | Self::Question(_) => return None,
         })
     }
@@ -166,6 +167,23 @@ impl Type<'_> {
 }
 
 impl<'d> Type<'d> {
+    /// The type of a list, or of anything if it nests too deep.
+    pub(super) fn list(element: Self) -> Self {
+        if element.depth() < DEEPEST { Self::List(Arc::new(element)) } else { Self::Unknown }
+    }
+
+    /// The type of a map from texts, or of anything if it nests too deep.
+    pub(super) fn map(value: Self) -> Self {
+        if value.depth() < DEEPEST { Self::Map(Arc::new(value)) } else { Self::Unknown }
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Self::List(within) | Self::Map(within) => 1 + within.depth(),
+            _ => 0,
+        }
+    }
+
     /// The type of a value that is of either type.
     pub(super) fn or(self, other: &Self) -> Self {
         if self.is_same(other) { self } else { Self::Unknown }
@@ -180,9 +198,7 @@ impl<'d> Type<'d> {
         let field = match self {
             Self::Object(schema) => schema.field(name),
             Self::Map(value) => Some((**value).clone()),
-            Self::Variables(all) => {
-                all.iter().rev().find(|(known, _)| known == name).map(|(_, ty)| ty.clone())
-            }
+            Self::Variables => None,
             Self::Question(super::known::AUTHORIZER) if name == "requestResource" => {
                 Some(Self::Question(super::known::RESOURCE))
             }
@@ -196,7 +212,7 @@ impl<'d> Type<'d> {
     pub(super) fn iterated(&self) -> Option<Self> {
         match self {
             Self::List(element) => Some((**element).clone()),
-            Self::Map(_) | Self::Object(_) | Self::Variables(_) => Some(Self::Text),
+            Self::Map(_) | Self::Object(_) | Self::Variables => Some(Self::Text),
             Self::Unknown | Self::Null => Some(Self::Unknown),
             _ => None,
         }
@@ -226,7 +242,7 @@ impl fmt::Display for Type<'_> {
             Self::Map(value) => write!(f, "map(string, {value})"),
             Self::Object(Schema { name: "", .. }) => f.write_str("object"),
             Self::Object(schema) => f.write_str(schema.name),
-            Self::Variables(_) => f.write_str("kubernetes.variables"),
+            Self::Variables => f.write_str("kubernetes.variables"),
             Self::Question(name) => f.write_str(name),
         }
     }

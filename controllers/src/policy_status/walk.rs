@@ -1,6 +1,6 @@
 //! A walk through an expression that finds out what each part comes to, and what can never be.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators};
@@ -13,6 +13,8 @@ use super::types::{Class, Type};
 const DEEPEST: usize = 200;
 /// How many problems are told of one expression.
 const MOST_PROBLEMS: usize = 10;
+/// How many bytes are told of the types of arguments.
+const LONGEST_LIST: usize = 1024;
 /// Macros that the parser leaves as they are: what is within knows names that nothing is known of.
 const MACROS: [&str; 9] = [
     "all",
@@ -38,20 +40,23 @@ pub(super) struct Problem {
 pub(super) struct Walk<'d, 'w> {
     /// Names and their types, later ones first.
     scope: Vec<(String, Type<'d>)>,
+    /// The policy's variables that come before.
+    variables: &'w BTreeMap<&'w str, Type<'d>>,
     places: Places<'w>,
     problems: Vec<Problem>,
     depth: usize,
 }
 
 impl<'d, 'w> Walk<'d, 'w> {
-    /// Finds out what an expression comes to whose variables have these types.
+    /// Finds out what an expression comes to in whose scope are these types, and these variables of the policy.
     pub(super) fn through(
         expression: &IdedExpr,
         text: &'w str,
-        variables: &[(String, Type<'d>)],
+        scope: Vec<(String, Type<'d>)>,
+        variables: &'w BTreeMap<&'w str, Type<'d>>,
     ) -> (Type<'d>, Vec<Problem>) {
         let places = Places::of(text);
-        let mut walk = Self { scope: variables.to_vec(), places, problems: Vec::new(), depth: 0 };
+        let mut walk = Self { scope, variables, places, problems: Vec::new(), depth: 0 };
         let ty = walk.part(&expression.expr);
         (ty, walk.problems)
     }
@@ -79,7 +84,7 @@ impl<'d, 'w> Walk<'d, 'w> {
             Expr::List(list) => {
                 let elements = list.elements.iter().map(|element| self.part(&element.expr));
                 let elements: Vec<_> = elements.collect();
-                Type::List(Arc::new(any(elements)))
+                Type::list(any(elements))
             }
             Expr::Map(map) => {
                 let mut values = Vec::new();
@@ -89,7 +94,7 @@ impl<'d, 'w> Walk<'d, 'w> {
                         values.push(self.part(&entry.value.expr));
                     }
                 }
-                Type::Map(Arc::new(any(values)))
+                Type::map(any(values))
             }
             Expr::Unspecified | Expr::Struct(_) => {
                 self.places.forget();
@@ -113,6 +118,9 @@ impl<'d, 'w> Walk<'d, 'w> {
     }
 
     fn field(&mut self, operand: &Type<'d>, name: &str, at: Option<usize>) -> Type<'d> {
+        if let (Type::Variables, Some(ty)) = (operand, self.variables.get(name)) {
+            return ty.clone();
+        }
         operand.field(name).unwrap_or_else(|why| self.problem(at, why))
     }
 
@@ -298,7 +306,7 @@ impl<'d, 'w> Walk<'d, 'w> {
     fn gathered(&mut self, step: &CallExpr) -> Type<'d> {
         match step.args.last().map(|last| &last.expr) {
             Some(Expr::List(one)) if step.func_name == operators::ADD && one.elements.len() == 1 => {
-                Type::List(Arc::new(self.part(&one.elements[0].expr)))
+                Type::list(self.part(&one.elements[0].expr))
             }
             _ => self.not_a_macro(),
         }
@@ -328,7 +336,9 @@ fn any<'d>(types: Vec<Type<'d>>) -> Type<'d> {
 }
 
 fn list(types: &[Type<'_>]) -> String {
-    types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    let mut list = types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    list.truncate(list.floor_char_boundary(LONGEST_LIST));
+    list
 }
 
 /// How an operator between two values is written.

@@ -391,3 +391,22 @@ async fn what_is_told_is_bounded() {
     let bytes: usize = told.values().map(String::len).sum();
     assert!((60_000..70_000).contains(&bytes), "{bytes}");
 }
+
+/// The types of these would be ten thousands of lists deep, which ended the stack of who compared, showed or dropped them.
+#[tokio::test(start_paused = true)]
+async fn variables_of_variables_have_types_that_are_bounded() {
+    let cluster = start().await;
+    let nested = |index: usize| match index {
+        0 => "1".to_owned(),
+        _ => format!("{0}variables.v{2}{1}", "[".repeat(50), "]".repeat(50), index - 1),
+    };
+    let variables: Vec<Value> =
+        (0..1200).map(|index| json!({"name": format!("v{index}"), "expression": nested(index)})).collect();
+    let tests = ["variables.v900 == variables.v899", "variables.v900.x == 1", "variables.v1199.x == 1"];
+    let mut spec = about(&[rule("apps", "v1", "deployments")], &validations(&tests));
+    spec["variables"] = variables.into();
+
+    let told = told(&cluster, "p", spec).await;
+
+    assert_eq!(told, BTreeMap::new());
+}

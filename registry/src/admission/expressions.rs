@@ -4,7 +4,7 @@
 //! an expression would cost on the values at hand is found out before it is evaluated, as for the rules of custom kinds. What it
 //! asks authorizers is counted as it asks ([`Checks`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use kube_cel::KubeCelExt;
@@ -27,6 +27,11 @@ pub(crate) const PER_POLICY: Budget = Budget { steps: 2_000_000, checks: 10_000_
 /// What the conditions of one webhook or policy may cost on one write.
 pub(crate) const PER_CONDITIONS: Budget =
     Budget { steps: PER_POLICY.steps / 4, checks: PER_POLICY.checks / 4 };
+
+/// How deep the value of a named expression may nest: others nest it deeper.
+const MOST_NESTED: usize = 64;
+/// How many values all named expressions of a policy may come to: what is written twice in a list is counted twice.
+const MOST_VALUES: usize = 500_000;
 
 /// What several expressions may cost together: steps, and how many times they may ask authorizers, which is upstream's number.
 #[derive(Debug, Clone, Copy)]
@@ -128,9 +133,13 @@ pub(crate) struct Evaluation<'e> {
     budget: Budget,
     /// Named expressions, in order, and whether they were evaluated.
     defined: Vec<(&'e str, &'e str, bool)>,
+    /// Where they are by their names, and those whose names are no words.
+    words: BTreeMap<&'e str, usize>,
+    others: Vec<usize>,
     /// What named expressions came to, for expressions and for their costs.
-    named: Vec<(Key, CelValue)>,
+    named: Map,
     costs: Value,
+    values: usize,
     /// Named expressions that failed, and why.
     broken: BTreeMap<String, String>,
 }
@@ -149,8 +158,7 @@ impl<'e> Evaluation<'e> {
         for (name, value) in &inputs.0 {
             context.add_variable_from_value(*name, to_cel(value));
         }
-        let empty = CelValue::Map(Map { map: Arc::new(std::iter::empty::<(Key, CelValue)>().collect()) });
-        context.add_variable_from_value(VARIABLES, empty);
+        context.add_variable_from_value(VARIABLES, CelValue::Map(Map { map: Arc::default() }));
         Self {
             expressions,
             inputs,
@@ -158,14 +166,22 @@ impl<'e> Evaluation<'e> {
             checks,
             budget,
             defined: Vec::new(),
-            named: Vec::new(),
+            words: BTreeMap::new(),
+            others: Vec::new(),
+            named: Map { map: Arc::default() },
             costs: Value::Object(Members::new()),
+            values: MOST_VALUES,
             broken: BTreeMap::new(),
         }
     }
 
     /// Gives an expression a name, by which later ones know what it comes to. It is evaluated when one of them needs it.
     pub(crate) fn define(&mut self, name: &'e str, text: &'e str) {
+        if words(name).eq([name]) {
+            self.words.insert(name, self.defined.len());
+        } else {
+            self.others.push(self.defined.len());
+        }
         self.defined.push((name, text, false));
     }
 
@@ -175,7 +191,7 @@ impl<'e> Evaluation<'e> {
     ///
     /// [`EvaluationError`], as upstream says it.
     pub(crate) fn evaluate(&mut self, text: &str) -> Result<Outcome, EvaluationError> {
-        self.prepare(text, self.defined.len())?;
+        self.prepare(text)?;
         let value = self.value(text)?;
         Ok(match value {
             CelValue::Bool(value) => Outcome::Bool(value),
@@ -185,27 +201,53 @@ impl<'e> Evaluation<'e> {
         })
     }
 
-    /// Evaluates the first named expressions, as far as an expression may need them.
-    fn prepare(&mut self, text: &str, first: usize) -> Result<(), EvaluationError> {
-        for index in 0..first {
-            let (name, named, is_done) = self.defined[index];
-            if is_done || !text.contains(name) {
-                continue;
-            }
+    /// Evaluates the named expressions that an expression may need.
+    fn prepare(&mut self, text: &str) -> Result<(), EvaluationError> {
+        for index in self.needed(text) {
+            let (name, named, _) = self.defined[index];
             self.defined[index].2 = true;
-            self.prepare(named, index)?;
-            match self.value(named) {
+            match self.value(named).and_then(|value| self.counted(named, value)) {
                 Ok(value) => {
                     self.costs[name] = to_json(&value);
-                    self.named.push((Key::String(Arc::new(name.to_owned())), value));
+                    // Nobody else holds what expressions see, so that it is not copied for each of them.
+                    self.context.add_variable_from_value(VARIABLES, CelValue::Null);
+                    Arc::make_mut(&mut self.named.map).insert(Key::String(Arc::new(name.to_owned())), value);
                 }
                 Err(EvaluationError::Failed(why)) => drop(self.broken.insert(name.to_owned(), why)),
                 Err(EvaluationError::Exhausted) => return Err(EvaluationError::Exhausted),
             }
-            let map = self.named.iter().cloned().collect();
-            self.context.add_variable_from_value(VARIABLES, CelValue::Map(Map { map: Arc::new(map) }));
+            self.context.add_variable_from_value(VARIABLES, CelValue::Map(self.named.clone()));
         }
         Ok(())
+    }
+
+    /// Named expressions that an expression mentions, or one of these does, and that were not evaluated yet; in order.
+    fn needed(&self, text: &str) -> BTreeSet<usize> {
+        let mut needed = BTreeSet::new();
+        let mut left = vec![(text, self.defined.len())];
+        while let Some((text, before)) = left.pop() {
+            let mentioned = words(text).filter_map(|word| self.words.get(word));
+            let others = self.others.iter().filter(|index| text.contains(self.defined[**index].0));
+            for index in mentioned.chain(others).copied() {
+                let (_, named, is_done) = self.defined[index];
+                if index < before && !is_done && needed.insert(index) {
+                    left.push((named, index));
+                }
+            }
+        }
+        needed
+    }
+
+    /// Takes what a named expression came to, if it is not too large for those that are made of it.
+    fn counted(&mut self, text: &str, value: CelValue) -> Result<CelValue, EvaluationError> {
+        let failed = |why: &str| {
+            EvaluationError::Failed(format!("expression '{}' resulted in error: {why}", text.trim()))
+        };
+        match size(&value, MOST_NESTED, self.values) {
+            Ok(left) => self.values = left,
+            Err(why) => return Err(failed(why)),
+        }
+        Ok(value)
     }
 
     fn value(&mut self, text: &str) -> Result<CelValue, EvaluationError> {
@@ -279,6 +321,37 @@ fn to_cel(value: &Value) -> CelValue {
                 members.iter().map(|(name, value)| (Key::String(Arc::new(name.clone())), to_cel(value)));
             CelValue::Map(Map { map: Arc::new(members.collect()) })
         }
+    }
+}
+
+/// The words of a text: what names in it are made of.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|char: char| !char.is_alphanumeric() && char != '_').filter(|word| !word.is_empty())
+}
+
+/// Counts a value and those in it, and returns how many may still come.
+///
+/// # Errors
+///
+/// What there is too much of.
+fn size(value: &CelValue, nests: usize, left: usize) -> Result<usize, &'static str> {
+    let own = match value {
+        CelValue::String(text) => 1 + text.len() / 32,
+        CelValue::Bytes(bytes) => 1 + bytes.len() / 32,
+        _ => 1,
+    };
+    let left = left.checked_sub(own).ok_or("the variables hold too many values")?;
+    let below = || nests.checked_sub(1).ok_or("the variable's value nests deeper than 64");
+    match value {
+        CelValue::List(items) => {
+            let nests = below()?;
+            items.iter().try_fold(left, |left, item| size(item, nests, left))
+        }
+        CelValue::Map(map) => {
+            let nests = below()?;
+            map.map.values().try_fold(left, |left, value| size(value, nests, left))
+        }
+        _ => Ok(left),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Rules for admission policies and their bindings.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::at::{At, Errors};
@@ -109,12 +111,11 @@ fn match_resources(resources: &At, errors: &mut Errors) {
 
 /// Checks match conditions and variables, which both have a name that is theirs alone.
 fn named_expressions(list: &At, known: &[&str], errors: &mut Errors) {
-    for (index, item) in list.items().enumerate() {
+    let mut names = BTreeSet::new();
+    for item in list.items() {
         let name = item.child("name");
         expression(&item.child("expression"), "expression", known, errors);
-        if !name.require(errors)
-            && list.items().take(index).any(|other| other.child("name").str() == name.str())
-        {
+        if !name.require(errors) && !names.insert(name.str().to_owned()) {
             name.duplicate(errors);
         }
     }
