@@ -240,13 +240,7 @@ impl<'e> Evaluation<'e> {
 
     /// Takes what a named expression came to, if it is not too large for those that are made of it.
     fn counted(&mut self, text: &str, value: CelValue) -> Result<CelValue, EvaluationError> {
-        let failed = |why: &str| {
-            EvaluationError::Failed(format!("expression '{}' resulted in error: {why}", text.trim()))
-        };
-        match size(&value, MOST_NESTED, self.values) {
-            Ok(left) => self.values = left,
-            Err(why) => return Err(failed(why)),
-        }
+        self.values = size(&value, MOST_NESTED, self.values).map_err(|why| failed(text, why))?;
         Ok(value)
     }
 
@@ -255,9 +249,6 @@ impl<'e> Evaluation<'e> {
     }
 
     fn value_of(&mut self, text: &str) -> Result<CelValue, EvaluationError> {
-        let failed = |why: &str| {
-            EvaluationError::Failed(format!("expression '{}' resulted in error: {why}", text.trim()))
-        };
         let program = self.expressions.get(text);
         let program = program.map_err(|why| {
             EvaluationError::Failed(format!("compilation error: compilation failed: {why}"))
@@ -270,16 +261,16 @@ impl<'e> Evaluation<'e> {
             return Err(EvaluationError::Failed(why));
         }
         if found.cost > PER_CALL {
-            return Err(failed("operation cancelled: actual cost limit exceeded"));
+            return Err(failed(text, "operation cancelled: actual cost limit exceeded"));
         }
         self.budget.steps = self.budget.steps.checked_sub(found.cost).ok_or(EvaluationError::Exhausted)?;
         let value = program.execute(&self.context);
         let checks = self.checks.count();
         if found.cost.saturating_add(checks.saturating_mul(CHECK)) > PER_CALL {
-            return Err(failed("operation cancelled: actual cost limit exceeded"));
+            return Err(failed(text, "operation cancelled: actual cost limit exceeded"));
         }
         self.budget.checks = self.budget.checks.checked_sub(checks).ok_or(EvaluationError::Exhausted)?;
-        value.map_err(|error| failed(&self.message(&error)))
+        value.map_err(|error| failed(text, &self.message(&error)))
     }
 
     /// Says what went wrong in upstream's words, where they are known.
@@ -322,6 +313,11 @@ fn to_cel(value: &Value) -> CelValue {
             CelValue::Map(Map { map: Arc::new(members.collect()) })
         }
     }
+}
+
+/// Why an expression failed.
+fn failed(text: &str, why: &str) -> EvaluationError {
+    EvaluationError::Failed(format!("expression '{}' resulted in error: {why}", text.trim()))
 }
 
 /// The words of a text: what names in it are made of.

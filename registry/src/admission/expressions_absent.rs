@@ -69,7 +69,6 @@ pub(crate) enum EvaluationError {
     /// It failed; the message is complete.
     Failed(String),
     /// The budget is spent: nothing more is evaluated.
-    #[allow(dead_code, reason = "nothing is evaluated")]
     Exhausted,
 }
 

@@ -22,24 +22,19 @@ impl Fields<'_> {
 
     /// Writes a member of a map of text, which may have any name and any value.
     pub(super) fn entry(&mut self, key: &str, value: &str) {
-        self.separate();
-        write_text(self.0, key);
-        self.0.push(b':');
+        self.key(key);
         write_text(self.0, value);
     }
 
     /// Writes a field that is a list of addresses, unless it is empty.
     pub(super) fn addresses(&mut self, name: &'static str, addresses: &[IpAddr]) {
-        for (index, address) in addresses.iter().enumerate() {
-            if index == 0 {
-                self.name(name);
-            }
-            self.0.extend_from_slice(if index == 0 { b"[\"" } else { b"\",\"" });
-            write!(self.0, "{address}").expect("memory takes it");
+        let [first, others @ ..] = addresses else { return };
+        self.name(name);
+        write!(self.0, "[\"{first}\"").expect("memory takes it");
+        for address in others {
+            write!(self.0, ",\"{address}\"").expect("memory takes it");
         }
-        if !addresses.is_empty() {
-            self.0.extend_from_slice(b"\"]");
-        }
+        self.0.push(b']');
     }
 
     /// Writes a field that is a number.
@@ -73,9 +68,7 @@ impl Fields<'_> {
 
     /// Writes a field of any name that is a list of text.
     pub(super) fn named_texts(&mut self, name: &str, values: &[String]) {
-        self.separate();
-        write_text(self.0, name);
-        self.0.push(b':');
+        self.key(name);
         self.list(values);
     }
 
@@ -88,6 +81,12 @@ impl Fields<'_> {
             write_text(self.0, value);
         }
         self.0.push(b']');
+    }
+
+    fn key(&mut self, key: &str) {
+        self.separate();
+        write_text(self.0, key);
+        self.0.push(b':');
     }
 
     fn separate(&mut self) {

@@ -33,7 +33,7 @@ impl Objects {
 
     /// Puts an object at a key, and returns the one that was there.
     pub(super) fn insert(&mut self, key: Key, object: Arc<Object>) -> Option<Arc<Object>> {
-        let counted = counted(&key);
+        let counted = counted(key.as_str());
         let previous = self.map.insert(key, object);
         if let Some(kind) = counted.filter(|_| previous.is_none()) {
             self.counts[kind] += 1;
@@ -44,7 +44,7 @@ impl Objects {
     /// Removes the object at a key, and returns it.
     pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Object>> {
         let removed = self.map.remove(key)?;
-        if let Some(kind) = counted(key) {
+        if let Some(kind) = counted(key.as_str()) {
             self.counts[kind] -= 1;
         }
         Some(removed)
@@ -65,9 +65,10 @@ impl Objects {
 
     /// Returns whether there is an object whose key begins with `prefix`.
     pub(super) fn has(&self, prefix: &str) -> bool {
-        let is_known_absent = |(kind, count): (&&str, &usize)| *count == 0 && prefix.starts_with(kind);
-        if COUNTED.iter().zip(&self.counts).any(is_known_absent) {
-            return false;
+        if let Some(kind) = counted(prefix)
+            && (self.counts[kind] == 0 || prefix == COUNTED[kind])
+        {
+            return self.counts[kind] > 0;
         }
         let first = self.from(Bound::Included(prefix)).next();
         first.is_some_and(|(key, _)| key.as_str().starts_with(prefix))
@@ -84,9 +85,9 @@ impl FromIterator<(Key, Arc<Object>)> for Objects {
     }
 }
 
-/// Returns which of the counted kinds a key is of.
-fn counted(key: &Key) -> Option<usize> {
-    COUNTED.iter().position(|prefix| key.as_str().starts_with(prefix))
+/// Returns which of the counted kinds a key, or the beginning of one, is of.
+fn counted(key: &str) -> Option<usize> {
+    COUNTED.iter().position(|prefix| key.starts_with(prefix))
 }
 
 #[cfg(test)]
