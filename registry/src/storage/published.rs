@@ -69,15 +69,17 @@ impl Published {
         Ok(revision)
     }
 
-    /// Replaces the versions by later ones, and wakes the watches that the commits between them concern.
+    /// Replaces the versions by later ones, and wakes the watches that the commits between them concern. Returns what was
+    /// replaced: to drop it takes a while, for which nobody should wait.
     #[cfg(feature = "embedded")]
-    pub(super) fn publish(&self, versions: Versions, commits: &[Arc<Logged>]) {
+    #[must_use]
+    pub(super) fn publish(&self, versions: Versions, commits: &[Arc<Logged>]) -> Versions {
         let mut state = self.lock();
         let replaced = std::mem::replace(&mut state.versions, versions);
         let woken = state.touched(commits);
         drop(state);
         woken.into_iter().for_each(Waker::wake);
-        drop(replaced);
+        replaced
     }
 
     /// Ends the watches once they have shown what is there, and refuses reads from now on.

@@ -125,9 +125,10 @@ impl Writer {
         }
         let refused = match self.log.append(&mut batch.frame, self.versions.revision()) {
             Ok(()) => {
-                self.published.publish(self.versions.clone(), &batch.commits);
+                let replaced = self.published.publish(self.versions.clone(), &batch.commits);
                 self.tell(&batch);
                 self.answer(batch);
+                drop(replaced);
                 None
             }
             Err(error) => Some((batch, error)),
