@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quarterdeck_core::component::BoxError;
 use quarterdeck_core::metrics::Metrics;
 use quarterdeck_core::storage::{Expect, Key, Revision, Storage, Transaction};
-use quarterdeck_registry::storage::{EmbeddedStorage, MemoryStorage};
+use quarterdeck_registry::storage::{EmbeddedOptions, MemoryStorage};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
@@ -44,10 +44,15 @@ pub(crate) fn measure(report: &mut Report, directory: &Path, plan: &Plan) -> Res
             report.add(What::Memory, in_flight, drive(&runtime, store, in_flight, time, || f64::NAN)?);
         }
         if plan.has("embedded") {
-            let (store, metrics) = (EmbeddedStorage::open(path("embedded"))?, Metrics::new());
-            store.tell(&metrics);
-            let syncs = || value(&metrics.answer(None).text, LOG_SYNCS).unwrap_or(f64::NAN);
-            report.add(What::Embedded, in_flight, drive(&runtime, store, in_flight, time, syncs)?);
+            let ways = [(What::Embedded, "embedded", false), (What::InPlace, "in-place", true)];
+            // What finds others under way is never written in place.
+            for (what, name, in_place) in ways.into_iter().take(if in_flight == 1 { 2 } else { 1 }) {
+                let store = EmbeddedOptions::default().in_place(in_place).open(path(name))?;
+                let metrics = Metrics::new();
+                store.tell(&metrics);
+                let syncs = || value(&metrics.answer(None).text, LOG_SYNCS).unwrap_or(f64::NAN);
+                report.add(what, in_flight, drive(&runtime, store, in_flight, time, syncs)?);
+            }
         }
         if plan.has("redb") {
             let (store, syncs) = Redb::create(&path("redb"))?;

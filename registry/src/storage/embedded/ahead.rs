@@ -15,7 +15,6 @@ use super::queue::Queue;
 pub(super) const CROWD: usize = 32;
 
 /// The thread. It ends when this is dropped.
-#[derive(Debug)]
 pub(super) struct Ahead {
     queue: Arc<Queue>,
     to: Option<SyncSender<(Versions, Vec<u8>)>>,

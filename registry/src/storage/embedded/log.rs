@@ -226,10 +226,15 @@ impl Log {
         self.sealed.retain(|sealed| !names.contains(&sealed.name));
     }
 
+    /// Returns whether it is time for a spare segment.
+    pub(super) fn is_spare_due(&self) -> bool {
+        let busy = if self.zeroed { self.segment_bytes / 2 } else { BUSY.min(self.segment_bytes / 2) };
+        matches!(self.spare, Spare::None) && self.offset >= busy
+    }
+
     /// Returns the spare segment to be made, if it is time for one; the result goes to [`Log::equip`].
     pub(super) fn wants_spare(&mut self) -> Option<Preparation> {
-        let busy = if self.zeroed { self.segment_bytes / 2 } else { BUSY.min(self.segment_bytes / 2) };
-        if !matches!(self.spare, Spare::None) || self.offset < busy {
+        if !self.is_spare_due() {
             return None;
         }
         self.spare = Spare::Wanted;

@@ -1,7 +1,8 @@
 //! The line between callers and the writer: what waits together for the next sync.
 //!
 //! Callers hold it for no longer than it takes to get in. What waits is checked and applied by one thread at a time, the writer's or
-//! that beside it: so nobody waits for a lock while the versions change.
+//! that beside it: so nobody waits for a lock while the versions change. A writer that has nothing to do may be here too: then a
+//! caller who is alone takes it and writes by itself.
 
 use std::io;
 use std::mem;
@@ -11,9 +12,11 @@ use std::time::Duration;
 use quarterdeck_core::component::BoxError;
 use quarterdeck_core::storage::{Revision, StorageError, Transaction};
 use tokio::sync::{Semaphore, oneshot};
+use tokio::task::yield_now;
 
 use super::super::versions::{size, validate};
 use super::batch::Batch;
+use super::writer::Writer;
 
 /// So much may wait for a sync, in KiB: larger than any transaction. Beyond it callers wait to get in line.
 const IN_FLIGHT: u32 = 32 << 10;
@@ -47,9 +50,31 @@ pub(super) enum Nothing {
     Closing,
 }
 
-#[derive(Debug, Default)]
+/// What became of a writer that was lent.
+pub(super) enum Lent {
+    /// It is back, and there is something to do.
+    Back(Box<Writer>),
+    /// Whoever had it panicked.
+    Lost,
+}
+
+/// Where the writer is.
+#[derive(Default)]
+enum Place {
+    /// With its thread.
+    #[default]
+    Thread,
+    /// Here, for the first who comes.
+    Here(Box<Writer>),
+    /// With a caller.
+    Caller,
+    Lost,
+}
+
+#[derive(Default)]
 struct Line {
     taken: Taken,
+    place: Place,
     /// Whether the writer waits to be woken.
     is_awaited: bool,
     /// How many the thread beside the writer waits for, if it does.
@@ -63,7 +88,6 @@ struct Line {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub(super) struct Queue {
     line: Mutex<Line>,
     work: Condvar,
@@ -100,12 +124,22 @@ impl Queue {
     /// There is no wait between getting room and getting in line: a future that is dropped did both, or neither.
     async fn wait(&self, room: u32, request: Request) -> Answer {
         let permit = self.room.acquire_many(room).await.map_err(unavailable)?;
-        let receiver = self.enter(room as usize, request)?;
+        let (receiver, offer) = self.enter(room as usize, request)?;
         permit.forget();
+        if let Some(offer) = offer {
+            // Others whom the same thread runs get in line, and then the writer's thread takes all at once.
+            yield_now().await;
+            offer.take();
+        }
         receiver.await.unwrap_or_else(|_| Err(unavailable("the writer stopped")))
     }
 
-    fn enter(&self, room: usize, request: Request) -> Result<oneshot::Receiver<Answer>, StorageError> {
+    /// Gets in line. Whoever is offered the writer wakes it if nobody else does.
+    fn enter(
+        &self,
+        room: usize,
+        request: Request,
+    ) -> Result<(oneshot::Receiver<Answer>, Option<Offer<'_>>), StorageError> {
         let (caller, receiver) = oneshot::channel();
         let mut line = self.lock();
         if line.closing {
@@ -114,8 +148,11 @@ impl Queue {
         line.check()?;
         line.taken.waiting.push((caller, request));
         line.taken.room += room;
-        let is_awaited = mem::take(&mut line.is_awaited);
         let count = line.taken.waiting.len();
+        let offer = (count == 1 && matches!(line.place, Place::Here(_)))
+            .then(|| Offer { queue: self, has_borrowed: false });
+        let is_awaited =
+            offer.is_none() && !matches!(line.place, Place::Caller) && mem::take(&mut line.is_awaited);
         let is_crowd = line.crowd.take_if(|crowd| count >= *crowd).is_some();
         drop(line);
         if is_awaited {
@@ -124,7 +161,7 @@ impl Queue {
         if is_crowd {
             self.crowd.notify_one();
         }
-        Ok(receiver)
+        Ok((receiver, offer))
     }
 
     /// Takes what waits, if anything does.
@@ -152,6 +189,21 @@ impl Queue {
             }
         }
         Ok(mem::take(&mut line.taken))
+    }
+
+    /// Lets callers have the writer until there is something to do for its thread, which waits here.
+    pub(super) fn lend(&self, writer: Box<Writer>) -> Lent {
+        let mut line = self.lock();
+        line.place = Place::Here(writer);
+        loop {
+            line.place = match mem::take(&mut line.place) {
+                Place::Here(writer) if line.is_to_return(&writer) => return Lent::Back(writer),
+                Place::Lost => return Lent::Lost,
+                place => place,
+            };
+            line.is_awaited = true;
+            line = self.work.wait(line).expect("nothing panics while it holds the line");
+        }
     }
 
     /// Lets [`Queue::take_crowd`] wait, from now on until [`Queue::dismiss_crowd`].
@@ -227,6 +279,12 @@ impl Queue {
         self.lock().taken.waiting.len()
     }
 
+    /// Returns whether the writer is here.
+    #[cfg(test)]
+    pub(super) fn is_lent(&self) -> bool {
+        matches!(self.lock().place, Place::Here(_))
+    }
+
     /// Lets nobody wait any more: there is nobody who would answer.
     pub(super) fn end(&self) {
         self.fail([], io::Error::other("the store is closed"));
@@ -240,7 +298,57 @@ impl Queue {
     }
 }
 
+/// The writer, for a caller who was first in line. Once this is dropped, the writer's thread does what is to be done.
+struct Offer<'a> {
+    queue: &'a Queue,
+    has_borrowed: bool,
+}
+
+impl Offer<'_> {
+    /// Writes what waits, if it still is only one, and nobody has the writer.
+    fn take(mut self) {
+        let mut line = self.queue.lock();
+        if line.taken.waiting.len() != 1 {
+            return;
+        }
+        let mut writer = match mem::replace(&mut line.place, Place::Caller) {
+            Place::Here(writer) => writer,
+            place => return line.place = place,
+        };
+        let taken = mem::take(&mut line.taken);
+        drop(line);
+        self.has_borrowed = true;
+        writer.write(taken);
+        self.queue.lock().place = Place::Here(writer);
+        self.has_borrowed = false;
+    }
+}
+
+impl Drop for Offer<'_> {
+    fn drop(&mut self) {
+        let mut line = self.queue.lock();
+        if self.has_borrowed {
+            line.place = Place::Lost;
+        }
+        let is_due = match &line.place {
+            Place::Here(writer) => line.is_to_return(writer),
+            Place::Lost => true,
+            Place::Thread | Place::Caller => false,
+        };
+        let is_awaited = is_due && mem::take(&mut line.is_awaited);
+        drop(line);
+        if is_awaited {
+            self.queue.work.notify_one();
+        }
+    }
+}
+
 impl Line {
+    /// Returns whether its thread should have the writer back.
+    fn is_to_return(&self, writer: &Writer) -> bool {
+        !self.taken.waiting.is_empty() || self.closing || writer.has_chores()
+    }
+
     fn check(&self) -> Result<(), StorageError> {
         self.failed.as_ref().map_or(Ok(()), |error| Err(unavailable(Arc::clone(error))))
     }

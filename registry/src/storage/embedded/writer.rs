@@ -9,12 +9,12 @@ use super::super::published::Published;
 use super::super::versions::Versions;
 use super::Shared;
 use super::ahead::{Ahead, CROWD};
-use super::aside::Aside;
 use super::batch::Batch;
+use super::chores::Chores;
 use super::disk::DiskFile;
 use super::figures::Figures;
 use super::log::{AppendError, Log, Preparation, Sealed};
-use super::queue::{Nothing, Queue};
+use super::queue::{Lent, Nothing, Queue, Taken};
 use super::recovery::Recovered;
 use super::snapshot::{Job, Written};
 use crate::sparing::Sparing;
@@ -22,7 +22,7 @@ use crate::sparing::Sparing;
 /// Memory of a batch is used again unless it is larger.
 const REUSED: usize = 4 << 20;
 
-/// See the module. Only one thread has it.
+/// See the module. Only one thread has it at a time.
 pub(super) struct Writer {
     queue: Arc<Queue>,
     published: Arc<Published>,
@@ -85,11 +85,7 @@ impl Writer {
             Some(batch)
         } else {
             match self.queue.take(self.log.sync_due()) {
-                Ok(taken) => {
-                    let mut batch = Batch::new(mem::take(&mut self.spare));
-                    batch.apply(taken, &mut self.versions);
-                    Some(batch)
-                }
+                Ok(taken) => Some(self.applied(taken)),
                 Err(Nothing::Late) => None,
                 Err(Nothing::Closing) => return false,
             }
@@ -112,6 +108,18 @@ impl Writer {
                 self.queue.fail(self.next.take(), error);
             }
         }
+    }
+
+    /// Makes durable what was taken, for a caller that borrowed the writer.
+    pub(super) fn write(&mut self, taken: Taken) {
+        let batch = self.applied(taken);
+        self.store(batch);
+    }
+
+    fn applied(&mut self, taken: Taken) -> Batch {
+        let mut batch = Batch::new(mem::take(&mut self.spare));
+        batch.apply(taken, &mut self.versions);
+        batch
     }
 
     /// Makes a batch durable and answers it, while the next one is applied if there are enough for that.
@@ -253,7 +261,7 @@ impl Writer {
     }
 
     /// Returns what is to be dropped.
-    fn litter(&mut self) -> Option<Vec<Forgotten>> {
+    pub(super) fn litter(&mut self) -> Option<Vec<Forgotten>> {
         (!self.litter.is_empty()).then(|| mem::take(&mut self.litter))
     }
 
@@ -270,48 +278,36 @@ impl Writer {
         }
     }
 
-    /// Works until the queue closes. What can be done beside the writing is done by threads of its own.
-    pub(super) fn run(mut self) {
+    /// Returns whether something is to be done that only the writer's own thread does.
+    pub(super) fn has_chores(&self) -> bool {
+        self.next.is_some()
+            || !self.litter.is_empty()
+            || self.log.sync_due().is_some()
+            || self.log.is_spare_due()
+            || self.due().is_some()
+    }
+
+    /// Works until the queue closes. With `in_place`, callers may borrow the writer when it has nothing to do.
+    pub(super) fn run(mut self: Box<Self>, in_place: bool) {
         self.is_alone = false;
-        let mut snapshot = Aside::new("storage-snapshot");
-        let mut spare = Aside::new("storage-spare");
-        let mut forget = Aside::new("storage-forget");
-        while self.turn() {
-            if let Some(result) = snapshot.finished() {
-                self.snapshotted(result);
+        let mut chores = Chores::new();
+        loop {
+            chores.tend(&mut self);
+            if in_place && chores.are_idle() && !self.has_chores() {
+                let queue = Arc::clone(&self.queue);
+                match queue.lend(self) {
+                    Lent::Back(writer) => self = writer,
+                    Lent::Lost => return,
+                }
+                if self.has_chores() {
+                    continue;
+                }
             }
-            if snapshot.is_idle()
-                && let Some(job) = self.due()
-                && let Err(error) = snapshot.start(|| job.run())
-            {
-                self.snapshotted(Err(error));
-            }
-            if let Some(result) = spare.finished() {
-                self.prepared(result);
-            }
-            if let Some(preparation) = self.unprepared()
-                && let Err(error) = spare.start(|| preparation.run())
-            {
-                self.prepared(Err(error));
-            }
-            drop(forget.finished());
-            if forget.is_idle()
-                && let Some(litter) = self.litter()
-                && let Err(error) = forget.start(|| {
-                    drop(litter);
-                    Ok(())
-                })
-            {
-                tracing::debug!(%error, "history was dropped while commits waited");
+            if !self.turn() {
+                break;
             }
         }
-        drop(forget.wait());
-        if let Some(result) = snapshot.wait() {
-            self.snapshotted(result);
-        }
-        if let Some(result) = spare.wait() {
-            self.prepared(result);
-        }
-        self.close();
+        chores.end(&mut self);
+        (*self).close();
     }
 }

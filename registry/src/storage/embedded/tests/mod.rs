@@ -6,6 +6,7 @@ mod crash;
 mod crowds;
 mod fake_disk;
 mod files;
+mod in_place;
 
 use std::io;
 use std::path::PathBuf;
