@@ -95,12 +95,14 @@ impl EmbeddedOptions {
         self
     }
 
-    /// Whether a commit that finds no other under way is written by the thread that polls it (default: `false`), and not by the
-    /// store's own. It then needs no change of threads, and takes little longer than the disk does: on a fast disk,
-    /// two thirds of the time. But that thread waits for the disk, and whatever else it runs waits with it. So this is for a
-    /// program with one writer, and not for a runtime that serves others.
+    /// Whether a commit that is alone is written by the thread that polls it (default: `false`), and not by the store's own. It
+    /// then needs no change of threads: on a fast disk it takes about three quarters of the time. But that thread waits for the
+    /// disk, and whatever else it runs waits with it. So this is for a program with one writer, and not for a runtime that serves
+    /// others.
     ///
-    /// A commit that is polled once, and then neither polled nor dropped, may wait until another one comes.
+    /// The store's thread still writes what comes together with others, what has 8 MiB or more, and what comes while it
+    /// prepares files or, under [`SyncPolicy::Interval`], has a sync to do. A commit that was polled once is written when it is
+    /// polled again, or dropped, or when the next one comes. Compactions are commits in this.
     #[must_use]
     pub fn in_place(mut self, in_place: bool) -> Self {
         self.in_place = in_place;

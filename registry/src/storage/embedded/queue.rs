@@ -4,15 +4,16 @@
 //! that beside it: so nobody waits for a lock while the versions change. A writer that has nothing to do may be here too: then a
 //! caller who is alone takes it and writes by itself.
 
+use std::future::poll_fn;
 use std::io;
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 
 use quarterdeck_core::component::BoxError;
 use quarterdeck_core::storage::{Revision, StorageError, Transaction};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::yield_now;
 
 use super::super::versions::{size, validate};
 use super::batch::Batch;
@@ -20,6 +21,9 @@ use super::writer::Writer;
 
 /// So much may wait for a sync, in KiB: larger than any transaction. Beyond it callers wait to get in line.
 const IN_FLIGHT: u32 = 32 << 10;
+
+/// The largest request that a caller writes by itself, in KiB: beside it, there is room for any other to get in line.
+const LARGEST_IN_PLACE: usize = IN_FLIGHT as usize / 4;
 
 /// The answer to a caller.
 pub(super) type Answer = Result<Revision, StorageError>;
@@ -66,6 +70,8 @@ enum Place {
     Thread,
     /// Here, for the first who comes.
     Here(Box<Writer>),
+    /// Here, for its thread, which has something to do.
+    Due(Box<Writer>),
     /// With a caller.
     Caller,
     Lost,
@@ -124,17 +130,21 @@ impl Queue {
     /// There is no wait between getting room and getting in line: a future that is dropped did both, or neither.
     async fn wait(&self, room: u32, request: Request) -> Answer {
         let permit = self.room.acquire_many(room).await.map_err(unavailable)?;
-        let (receiver, offer) = self.enter(room as usize, request)?;
+        let (mut receiver, offer) = self.enter(room as usize, request)?;
         permit.forget();
         if let Some(offer) = offer {
             // Others whom the same thread runs get in line, and then the writer's thread takes all at once.
-            yield_now().await;
-            offer.take();
+            once_more().await;
+            match receiver.try_recv() {
+                Ok(answer) => return answer,
+                Err(_) => offer.take(),
+            }
         }
         receiver.await.unwrap_or_else(|_| Err(unavailable("the writer stopped")))
     }
 
-    /// Gets in line. Whoever is offered the writer wakes it if nobody else does.
+    /// Gets in line. Whoever is offered the writer wakes its thread, if nobody else does. What is large is no offer: while nobody
+    /// polls it, others would wait for room.
     fn enter(
         &self,
         room: usize,
@@ -149,7 +159,7 @@ impl Queue {
         line.taken.waiting.push((caller, request));
         line.taken.room += room;
         let count = line.taken.waiting.len();
-        let offer = (count == 1 && matches!(line.place, Place::Here(_)))
+        let offer = (count == 1 && room <= LARGEST_IN_PLACE && matches!(line.place, Place::Here(_)))
             .then(|| Offer { queue: self, has_borrowed: false });
         let is_awaited =
             offer.is_none() && !matches!(line.place, Place::Caller) && mem::take(&mut line.is_awaited);
@@ -197,7 +207,8 @@ impl Queue {
         line.place = Place::Here(writer);
         loop {
             line.place = match mem::take(&mut line.place) {
-                Place::Here(writer) if line.is_to_return(&writer) => return Lent::Back(writer),
+                Place::Due(writer) => return Lent::Back(writer),
+                Place::Here(writer) if line.has_work() => return Lent::Back(writer),
                 Place::Lost => return Lent::Lost,
                 place => place,
             };
@@ -298,6 +309,19 @@ impl Queue {
     }
 }
 
+/// Lets others who are polled by the same thread go first, also where no runtime is that would know how.
+async fn once_more() {
+    let mut is_polled = false;
+    poll_fn(|context| {
+        if mem::replace(&mut is_polled, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// The writer, for a caller who was first in line. Once this is dropped, the writer's thread does what is to be done.
 struct Offer<'a> {
     queue: &'a Queue,
@@ -319,7 +343,8 @@ impl Offer<'_> {
         drop(line);
         self.has_borrowed = true;
         writer.write(taken);
-        self.queue.lock().place = Place::Here(writer);
+        let is_due = writer.has_chores();
+        self.queue.lock().place = if is_due { Place::Due(writer) } else { Place::Here(writer) };
         self.has_borrowed = false;
     }
 }
@@ -330,9 +355,9 @@ impl Drop for Offer<'_> {
         if self.has_borrowed {
             line.place = Place::Lost;
         }
-        let is_due = match &line.place {
-            Place::Here(writer) => line.is_to_return(writer),
-            Place::Lost => true,
+        let is_due = match line.place {
+            Place::Here(_) => line.has_work(),
+            Place::Due(_) | Place::Lost => true,
             Place::Thread | Place::Caller => false,
         };
         let is_awaited = is_due && mem::take(&mut line.is_awaited);
@@ -345,8 +370,8 @@ impl Drop for Offer<'_> {
 
 impl Line {
     /// Returns whether its thread should have the writer back.
-    fn is_to_return(&self, writer: &Writer) -> bool {
-        !self.taken.waiting.is_empty() || self.closing || writer.has_chores()
+    fn has_work(&self) -> bool {
+        !self.taken.waiting.is_empty() || self.closing
     }
 
     fn check(&self) -> Result<(), StorageError> {

@@ -210,8 +210,8 @@ impl Writer {
         self.figures.snapshot_bytes.set(self.snapshot.as_ref().map_or(0, |(_, bytes)| *bytes));
     }
 
-    /// Returns the snapshot that is due: one that replaces more log than it takes to write.
-    pub(super) fn due(&self) -> Option<Job> {
+    /// Returns the segments that a snapshot would make superfluous, if they are more log than it takes to write it.
+    fn superfluous(&self) -> Option<Vec<&Sealed>> {
         let segments = self.log.sealed();
         if segments.is_empty() {
             return None;
@@ -220,9 +220,12 @@ impl Writer {
         let covered: Vec<&Sealed> = segments.iter().take_while(|sealed| sealed.last <= compacted).collect();
         let bytes: u64 = covered.iter().map(|sealed| sealed.bytes).sum();
         let written = self.snapshot.as_ref().map_or(0, |(_, bytes)| *bytes);
-        if bytes < self.log.segment_bytes().max(written).max(self.patience) {
-            return None;
-        }
+        (bytes >= self.log.segment_bytes().max(written).max(self.patience)).then_some(covered)
+    }
+
+    /// Returns the snapshot that is due.
+    pub(super) fn due(&self) -> Option<Job> {
+        let covered = self.superfluous()?;
         Some(Job {
             disk: Arc::clone(self.log.disk()),
             store: self.log.store(),
@@ -284,7 +287,7 @@ impl Writer {
             || !self.litter.is_empty()
             || self.log.sync_due().is_some()
             || self.log.is_spare_due()
-            || self.due().is_some()
+            || self.superfluous().is_some()
     }
 
     /// Works until the queue closes. With `in_place`, callers may borrow the writer when it has nothing to do.
@@ -292,20 +295,26 @@ impl Writer {
         self.is_alone = false;
         let mut chores = Chores::new();
         loop {
-            chores.tend(&mut self);
             if in_place && chores.are_idle() && !self.has_chores() {
                 let queue = Arc::clone(&self.queue);
                 match queue.lend(self) {
                     Lent::Back(writer) => self = writer,
-                    Lent::Lost => return,
+                    Lent::Lost => {
+                        tracing::error!(
+                            "a thread that wrote a commit of its own panicked: the store is closed"
+                        );
+                        return;
+                    }
                 }
                 if self.has_chores() {
+                    chores.tend(&mut self);
                     continue;
                 }
             }
             if !self.turn() {
                 break;
             }
+            chores.tend(&mut self);
         }
         chores.end(&mut self);
         (*self).close();

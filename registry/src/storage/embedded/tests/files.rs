@@ -467,3 +467,25 @@ async fn damaged_snapshot_is_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn store_that_is_only_read_writes_nothing() {
+    let options = EmbeddedOptions::default().segment_bytes(4 << 10);
+    // Segments of all lengths, also those that are long enough for a spare one.
+    for commits in 1..40 {
+        let disk = FakeDisk::default();
+        let store = options.open_disk(Arc::new(disk.clone())).unwrap();
+        for index in 0..commits {
+            store.commit(Transaction::new().put(format!("/k/{index}"), vec![b'x'; 100])).await.unwrap();
+        }
+        store.close().await;
+        let left = disk.copy();
+
+        let store = options.open_disk(Arc::new(left.clone())).unwrap();
+        let writes = left.writes();
+        assert_eq!(store.list(List::prefix("")).await.unwrap().entries.len(), commits);
+        store.close().await;
+
+        assert_eq!(left.writes(), writes, "after {commits} commits");
+    }
+}

@@ -2,13 +2,14 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use futures::FutureExt as _;
+use futures::executor::block_on;
 use futures::future::join_all;
+use futures::{FutureExt as _, join};
 use quarterdeck_core::storage::{List, Revision, Storage, StorageError, Transaction};
 use quarterdeck_core::testing::storage::{self as suite, FaultPlan, FaultyStorage};
 use tokio::time::timeout;
@@ -16,7 +17,11 @@ use tokio::time::timeout;
 use super::super::{EmbeddedOptions, EmbeddedStorage, SyncPolicy};
 use super::fake_disk::{FakeDisk, Operation};
 
-quarterdeck_core::storage_suite!(in_place, async || open(&FakeDisk::default(), options()));
+quarterdeck_core::storage_suite!(in_place, async || {
+    let store = open(&FakeDisk::default(), options());
+    until_lent(&store).await;
+    store
+});
 
 fn options() -> EmbeddedOptions {
     EmbeddedOptions::default().segment_bytes(0).in_place(true)
@@ -34,39 +39,72 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(30), future).await.expect("it happens soon")
 }
 
-/// Waits until the writer is there for the next who comes.
-async fn until_lent(store: &EmbeddedStorage) {
+async fn until(mut is_so: impl FnMut() -> bool) {
     soon(async {
-        while !store.inner.shared.queue.is_lent() {
+        while !is_so() {
             tokio::task::yield_now().await;
         }
     })
     .await;
 }
 
-/// Notes from now on which threads write frames. The store's waits until `gate` is dropped before it does.
-fn writers(disk: &FakeDisk) -> (Arc<Mutex<Vec<ThreadId>>>, Sender<()>) {
-    let writers = Arc::<Mutex<Vec<ThreadId>>>::default();
-    let (gate, opened) = channel();
-    let (noted, me) = (Arc::clone(&writers), thread::current().id());
+/// Waits until the writer is there for the next who comes.
+async fn until_lent(store: &EmbeddedStorage) {
+    until(|| store.inner.shared.queue.is_lent()).await;
+}
+
+/// Returns whether the thread is none of a store's.
+fn is_a_callers() -> bool {
+    thread::current().name().is_none_or(|name| !name.starts_with("storage-"))
+}
+
+/// Counts from now on what is written in place.
+fn counted(disk: &FakeDisk) -> Arc<AtomicUsize> {
+    let count = Arc::<AtomicUsize>::default();
+    let counter = Arc::clone(&count);
     disk.observe(move |_, operation| {
-        if operation == Operation::Write {
-            let id = thread::current().id();
-            noted.lock().unwrap().push(id);
-            let _ = (id != me).then(|| opened.recv());
+        if operation == Operation::Write && is_a_callers() {
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     });
-    (writers, gate)
+    count
+}
+
+/// Notes from now on which threads write frames. Those for which `waits` holds wait before that, and say so, until the gate is
+/// dropped.
+fn writers(
+    disk: &FakeDisk,
+    waits: impl Fn() -> bool + Send + 'static,
+) -> (Arc<Mutex<Vec<ThreadId>>>, Receiver<()>, Sender<()>) {
+    let writers = Arc::<Mutex<Vec<ThreadId>>>::default();
+    let ((gate, opened), (reach, reached)) = (channel(), channel());
+    let noted = Arc::clone(&writers);
+    disk.observe(move |_, operation| {
+        if operation != Operation::Write {
+            return;
+        }
+        noted.lock().unwrap().push(thread::current().id());
+        if waits() {
+            let _ = reach.send(());
+            let _ = opened.recv();
+        }
+    });
+    (writers, reached, gate)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn histories_of_several_threads_are_linearizable_whether_calls_fail_or_not() {
+    let mut in_place = 0;
     for seed in 200..210 {
-        suite::check_history(open(&FakeDisk::default(), options()), seed).await;
+        let disk = FakeDisk::default();
+        let count = counted(&disk);
+        suite::check_history(open(&disk, options()), seed).await;
         let store = FaultyStorage::new(open(&FakeDisk::default(), options()), FaultPlan::rough(), seed);
         suite::check_history(store.clone(), seed).await;
         assert!(store.faults() > 20, "only {} faults", store.faults());
+        in_place += count.load(Ordering::Relaxed);
     }
+    assert!(in_place > 0, "nobody was alone");
 }
 
 #[tokio::test]
@@ -74,7 +112,7 @@ async fn commit_that_is_alone_is_written_by_its_thread_and_a_crowd_by_the_stores
     let disk = FakeDisk::default();
     let store = open(&disk, EmbeddedOptions::default().in_place(true));
     until_lent(&store).await;
-    let (writers, gate) = writers(&disk);
+    let (writers, _, gate) = writers(&disk, || !is_a_callers());
 
     for index in 0..20 {
         soon(store.commit(put(index))).await.unwrap();
@@ -92,6 +130,43 @@ async fn commit_that_is_alone_is_written_by_its_thread_and_a_crowd_by_the_stores
     let writers = writers.lock().unwrap().split_off(20);
     assert!(writers.len() <= 2, "who comes while one is written waits for the next: {writers:?}");
     assert!(!writers.contains(&me));
+}
+
+#[tokio::test]
+async fn who_comes_while_a_caller_writes_is_written_behind_it_by_the_stores_thread() {
+    let disk = FakeDisk::default();
+    let store = open(&disk, EmbeddedOptions::default().in_place(true));
+    until_lent(&store).await;
+    let (writers, reached, gate) = writers(&disk, is_a_callers);
+
+    let writing = thread::spawn({
+        let store = store.clone();
+        move || block_on(store.commit(put(1)))
+    });
+    reached.recv_timeout(Duration::from_secs(30)).unwrap();
+    let mut next = pin!(store.commit(put(2)));
+    assert!((&mut next).now_or_never().is_none());
+    let mut closing = pin!(store.close());
+    assert!((&mut closing).now_or_never().is_none(), "somebody writes");
+    drop(gate);
+
+    assert_eq!(writing.join().unwrap().unwrap(), Revision(1));
+    assert_eq!(soon(next).await.unwrap(), Revision(2));
+    soon(closing).await;
+    let writers = writers.lock().unwrap();
+    assert_ne!(writers[1], writers[0]);
+}
+
+#[tokio::test]
+async fn another_executor_inside_the_runtimes_thread_gets_its_answer() {
+    let disk = FakeDisk::default();
+    let store = open(&disk, options());
+    until_lent(&store).await;
+    let in_place = counted(&disk);
+
+    assert_eq!(block_on(store.commit(put(1))).unwrap(), Revision(1));
+
+    assert_eq!(in_place.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
@@ -116,10 +191,25 @@ async fn commit_that_is_dropped_or_not_polled_any_more_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
+async fn large_commits_wait_for_no_other_to_be_polled() {
+    let store = open(&FakeDisk::default(), options());
+    let large = |key: &str| Transaction::new().put(key, vec![b'x'; (16 << 20) - 100]);
+    until_lent(&store).await;
+    let mut held = pin!(store.commit(large("/a")));
+    assert!((&mut held).now_or_never().is_none());
+
+    let (next, last) = soon(async { join!(store.commit(large("/b")), store.commit(put(1))) }).await;
+
+    assert!(next.is_ok() && last.is_ok(), "{next:?} {last:?}");
+    soon(held).await.unwrap();
+}
+
+#[tokio::test]
 async fn full_disk_refuses_and_a_broken_one_ends_it() {
     let disk = FakeDisk::default();
     disk.be_sparse();
     let store = open(&disk, options());
+    let in_place = counted(&disk);
     until_lent(&store).await;
 
     disk.leave_room(Some(0));
@@ -133,6 +223,7 @@ async fn full_disk_refuses_and_a_broken_one_ends_it() {
     let failed = soon(store.commit(put(2))).await;
 
     assert!(matches!(failed, Err(StorageError::Unavailable(_))), "{failed:?}");
+    assert_eq!(in_place.load(Ordering::Relaxed), 3);
     assert!(store.check().is_err());
     assert!(store.get(&"/k/2".into()).await.unwrap().is_none(), "nobody sees what may not be there");
     soon(store.close()).await;
@@ -143,17 +234,32 @@ async fn panic_ends_the_store_and_nobody_waits() {
     let disk = FakeDisk::default();
     let store = open(&disk, options());
     until_lent(&store).await;
-    disk.observe(|_, operation| assert!(operation != Operation::Write, "this panic is part of the test"));
-
-    let commit = tokio::spawn({
-        let store = store.clone();
-        async move { store.commit(put(1)).await }
+    soon(store.commit(put(1))).await.unwrap();
+    until_lent(&store).await;
+    let ((reach, reached), (gate, opened)) = (channel(), channel());
+    disk.observe(move |_, operation| {
+        if operation == Operation::Write {
+            let _ = reach.send(());
+            let _ = opened.recv();
+            panic!("this panic is part of the test");
+        }
     });
-    assert!(commit.await.unwrap_err().is_panic());
 
-    let refused = soon(store.commit(put(2))).await;
-    assert!(matches!(refused, Err(StorageError::Unavailable(_))), "{refused:?}");
+    let panics = thread::spawn({
+        let store = store.clone();
+        move || block_on(store.commit(put(2)))
+    });
+    reached.recv_timeout(Duration::from_secs(30)).unwrap();
+    let mut waits = pin!(store.commit(put(3)));
+    assert!((&mut waits).now_or_never().is_none());
+    drop::<Sender<()>>(gate);
+
+    assert!(panics.join().is_err());
+    for refused in [soon(waits).await, soon(store.commit(put(4))).await] {
+        assert!(matches!(refused, Err(StorageError::Unavailable(_))), "{refused:?}");
+    }
     soon(store.close()).await;
+    assert_eq!(open(&disk.copy(), options()).revision().await.unwrap(), Revision(1));
 }
 
 #[tokio::test]
@@ -176,40 +282,52 @@ async fn interval_is_kept_by_the_stores_thread() {
     let disk = FakeDisk::default();
     let store = open(&disk, options().sync(SyncPolicy::Interval(Duration::from_millis(1))));
     until_lent(&store).await;
-    let syncs = disk.syncs();
+    let (syncs, in_place) = (disk.syncs(), counted(&disk));
 
     soon(store.commit(put(1))).await.unwrap();
 
-    soon(async {
-        while disk.syncs() == syncs {
-            tokio::task::yield_now().await;
+    assert_eq!(in_place.load(Ordering::Relaxed), 1);
+    until(|| disk.syncs() > syncs).await;
+}
+
+#[tokio::test]
+async fn writer_with_something_else_to_do_is_not_offered() {
+    let disk = FakeDisk::default();
+    let store = open(&disk, options());
+    until_lent(&store).await;
+    let (writers, ..) = writers(&disk, || false);
+
+    // Half a segment, which is 2 KiB, after which a spare one is due.
+    let value = vec![b'x'; 500];
+    for index in 0..10 {
+        soon(store.commit(Transaction::new().put(format!("/k/{index}"), value.clone()))).await.unwrap();
+        let writers = writers.lock().unwrap();
+        if writers.iter().any(|id| *id != thread::current().id()) {
+            return;
         }
-    })
-    .await;
+    }
+    panic!("it was always the caller who wrote, and nobody made a spare segment");
 }
 
 #[tokio::test]
 async fn disk_is_tidied_while_commits_are_written_in_place() {
     let disk = FakeDisk::default();
     let store = open(&disk, options());
-    let in_place = Arc::new(AtomicUsize::new(0));
-    let (counted, me) = (Arc::clone(&in_place), thread::current().id());
-    disk.observe(move |_, operation| {
-        if operation == Operation::Write && thread::current().id() == me {
-            counted.fetch_add(1, Ordering::Relaxed);
-        }
-    });
+    let in_place = counted(&disk);
 
-    let mut most = 0;
-    for index in 0..2000 {
+    for index in 0..1000 {
         let revision = soon(store.commit(put(index % 10))).await.unwrap();
         if index % 50 == 49 {
-            store.compact(revision).await.unwrap();
-            most = most.max(disk.files().values().map(Vec::len).sum());
+            soon(store.compact(revision)).await.unwrap();
         }
     }
 
-    assert!(most < 64 << 10, "{most} bytes are on the disk for ten keys");
-    assert!(in_place.load(Ordering::Relaxed) > 20, "{in_place:?} of 2,000 were written in place");
+    // What is under way ends with the commits behind it.
+    until(|| {
+        store.commit(put(0)).now_or_never();
+        disk.files().values().map(Vec::len).sum::<usize>() < 32 << 10
+    })
+    .await;
+    assert!(in_place.load(Ordering::Relaxed) > 0);
     assert_eq!(store.list(List::prefix("")).await.unwrap().entries.len(), 10);
 }
