@@ -90,11 +90,11 @@ impl Record {
     pub(super) fn refused<B>(
         audit: &Audit,
         clock: &Clock,
-        request: (Arc<Notes>, &Request<B>),
+        request: &Request<B>,
         described: (Arc<RequestInfo>, String, bool),
         (verdict, message): (&Verdict<'_>, &str),
     ) {
-        let mut record = Self::new(audit, clock, request, described, (verdict, STRANGERS));
+        let mut record = Self::new(audit, clock, (Arc::default(), request), described, (verdict, STRANGERS));
         record.is_over = true;
         if record.stages.started {
             let status = ResponseStatus::failure(401, "Unauthorized", message);
@@ -171,8 +171,7 @@ impl Record {
     }
 
     /// Tells of an answer now, or when it has been written.
-    pub(super) fn see_answer(mut self, mut answer: Response<Body>) -> Response<Body> {
-        answer.extensions_mut().insert(super::refusals::Told);
+    pub(super) fn see_answer(mut self, answer: Response<Body>) -> Response<Body> {
         let code = answer.status().as_u16();
         let tells_body = self.level >= Level::RequestResponse && self.is_of_resource() && !self.lasts;
         let is_seen = tells_body || self.wants_status(code);
