@@ -28,7 +28,7 @@ impl KnownOnly {
     fn tell(&self, audit: &Audit, parts: Parts, scheme: Option<&str>) {
         let mut request = Request::from_parts(parts, ());
         let described = describe(&mut request);
-        let verdict = audit.policy.verdict(&User::default(), &described.1, &described.0);
+        let verdict = audit.policy.verdict(&User::default(), &described.verb, &described.info);
         let message = match scheme {
             Some(tried @ ("bearer" | "basic")) => format!("Authentication failed, attempted: {tried}"),
             _ => "Authentication failed, no credentials provided".to_owned(),

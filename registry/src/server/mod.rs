@@ -217,7 +217,7 @@ where
         let asks_for_socket = websocket::is_asked(request.headers());
         let mut request: Request<RequestBody> =
             request.map(|body| RequestBody::new(body.map_err(Into::into)));
-        request.extensions_mut().insert(AuditId(id.to_str().unwrap_or_default().into()));
+        request.extensions_mut().insert(AuditId(id.clone()));
         let world = self.registry.cache.world();
         let measured = self.registry.figures.begin(world.resources(), &mut request);
         let span = span_of(&request, &id);
