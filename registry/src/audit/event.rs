@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::fields::Fields;
+use super::fields::{Fields, name};
 use crate::notes::{Annotations, Sent};
-use crate::request::ResourceRequest;
+use crate::request::{RequestInfo, ResourceRequest};
 use crate::user::User;
 
 /// How much is told of a request.
@@ -65,40 +65,73 @@ pub(super) struct EventText {
     /// Where the stage goes into the text, and where as whom the client acts.
     stage: usize,
     impersonated: usize,
+    object: Option<ObjectText>,
+}
+
+/// Where it goes into a text how the object calls itself that the client sent: its name, unless the path has one, and its uid, and
+/// behind them its resource version.
+#[derive(Debug, Clone, Copy)]
+struct ObjectText {
+    is_named: bool,
+    name: usize,
+    version: usize,
 }
 
 /// How many bytes an event takes that tells of no bodies, about.
 const LINE: usize = 1024;
+/// How many of them the events of a request have in common, about.
+const COMMON: usize = 640;
 
 impl EventText {
     pub(super) fn new(asked: &Asked<'_>) -> Self {
-        let mut text = Vec::with_capacity(LINE / 2);
-        text.push(b'{');
+        let mut text = Vec::with_capacity(COMMON);
+        text.extend_from_slice(br#"{"kind":"Event","apiVersion":"audit.k8s.io/v1""#);
         let mut fields = Fields(&mut text);
-        fields.text("kind", "Event");
-        fields.text("apiVersion", "audit.k8s.io/v1");
-        fields.text("level", asked.level.as_str());
-        fields.text("auditID", asked.audit_id);
+        fields.plain(name!("level"), asked.level.as_str());
+        fields.text(name!("auditID"), asked.audit_id);
         let stage = fields.0.len();
-        fields.text("requestURI", asked.request_uri);
-        fields.text("verb", asked.verb);
-        fields.object("user", |fields| tell_user(fields, asked.user));
+        fields.text(name!("requestURI"), asked.request_uri);
+        fields.text(name!("verb"), asked.verb);
+        fields.object(name!("user"), |fields| tell_user(fields, asked.user));
         let impersonated = fields.0.len();
-        fields.addresses("sourceIPs", asked.source_ips);
-        fields.text("userAgent", asked.user_agent);
-        Self { text, stage, impersonated }
+        if !asked.source_ips.is_empty() {
+            fields.value(name!("sourceIPs"), asked.source_ips);
+        }
+        fields.text(name!("userAgent"), asked.user_agent);
+        let object = match asked.request {
+            RequestInfo::Resource(request) => Some(tell_object(&mut fields, request)),
+            RequestInfo::Path(_) => None,
+        };
+        Self { text, stage, impersonated, object }
+    }
+
+    /// Whether the request is about a resource.
+    pub(super) fn is_of_resource(&self) -> bool {
+        self.object.is_some()
     }
 
     /// Writes an event.
     pub(super) fn event(&self, outcome: &Outcome<'_>) -> Vec<u8> {
         let mut line = Vec::with_capacity(LINE);
         line.extend_from_slice(&self.text[..self.stage]);
-        Fields(&mut line).text("stage", outcome.stage.as_str());
+        Fields(&mut line).plain(name!("stage"), outcome.stage.as_str());
         line.extend_from_slice(&self.text[self.stage..self.impersonated]);
         if let Some(user) = outcome.impersonated {
-            Fields(&mut line).object("impersonatedUser", |fields| tell_user(fields, user));
+            Fields(&mut line).object(name!("impersonatedUser"), |fields| tell_user(fields, user));
         }
-        line.extend_from_slice(&self.text[self.impersonated..]);
+        let mut rest = self.impersonated;
+        if let Some(ObjectText { is_named, name, version }) = self.object {
+            line.extend_from_slice(&self.text[rest..name]);
+            let mut fields = Fields(&mut line);
+            if !is_named {
+                fields.text(name!("name"), &outcome.sent.name);
+            }
+            fields.text(name!("uid"), &outcome.sent.uid);
+            line.extend_from_slice(&self.text[name..version]);
+            Fields(&mut line).text(name!("resourceVersion"), &outcome.sent.resource_version);
+            rest = version;
+        }
+        line.extend_from_slice(&self.text[rest..]);
         outcome.tell(&mut Fields(&mut line));
         line.push(b'}');
         line
@@ -115,6 +148,7 @@ pub(super) struct Asked<'a> {
     pub(super) user: &'a User,
     pub(super) source_ips: &'a [IpAddr],
     pub(super) user_agent: &'a str,
+    pub(super) request: &'a RequestInfo,
 }
 
 /// What became of a request so far, and when.
@@ -123,8 +157,8 @@ pub(super) struct Outcome<'a> {
     pub(super) stage: Stage,
     /// As whom the client acts, if as somebody else.
     pub(super) impersonated: Option<&'a User>,
-    /// What the request is about, and how an object calls itself that it sends.
-    pub(super) object: Option<(&'a ResourceRequest, &'a Sent)>,
+    /// How an object calls itself that the request sends.
+    pub(super) sent: &'a Sent,
     pub(super) response_status: Option<&'a ResponseStatus>,
     pub(super) request_object: Option<&'a Value>,
     pub(super) response_object: Option<&'a Value>,
@@ -136,23 +170,20 @@ pub(super) struct Outcome<'a> {
 
 impl Outcome<'_> {
     fn tell(&self, fields: &mut Fields<'_>) {
-        if let Some((request, sent)) = self.object {
-            fields.object("objectRef", |fields| tell_object(fields, request, sent));
-        }
         if let Some(status) = self.response_status {
-            fields.object("responseStatus", |fields| status.tell(fields));
+            fields.object(name!("responseStatus"), |fields| status.tell(fields));
         }
         if let Some(object) = self.request_object {
-            fields.value("requestObject", object);
+            fields.value(name!("requestObject"), object);
         }
         if let Some(object) = self.response_object {
-            fields.value("responseObject", object);
+            fields.value(name!("responseObject"), object);
         }
-        fields.text("requestReceivedTimestamp", self.request_received_timestamp);
-        fields.text("stageTimestamp", self.stage_timestamp);
+        fields.plain(name!("requestReceivedTimestamp"), self.request_received_timestamp);
+        fields.plain(name!("stageTimestamp"), self.stage_timestamp);
         if !self.annotations.is_empty() {
             let annotations = self.annotations.iter();
-            fields.object("annotations", |fields| {
+            fields.object(name!("annotations"), |fields| {
                 annotations.for_each(|(key, value)| fields.entry(key, value))
             });
         }
@@ -161,11 +192,11 @@ impl Outcome<'_> {
 
 /// Tells who somebody is.
 fn tell_user(fields: &mut Fields<'_>, user: &User) {
-    fields.text("username", &user.name);
-    fields.text("uid", &user.uid);
-    fields.texts("groups", &user.groups);
+    fields.text(name!("username"), &user.name);
+    fields.text(name!("uid"), &user.uid);
+    fields.texts(name!("groups"), &user.groups);
     if !user.extra.is_empty() {
-        fields.object("extra", |fields| {
+        fields.object(name!("extra"), |fields| {
             for (key, values) in &*user.extra {
                 fields.named_texts(key, values);
             }
@@ -173,16 +204,20 @@ fn tell_user(fields: &mut Fields<'_>, user: &User) {
     }
 }
 
-/// Tells what a request names, in its path or in the object that it sends.
-fn tell_object(fields: &mut Fields<'_>, request: &ResourceRequest, sent: &Sent) {
-    fields.text("resource", &request.resource);
-    fields.text("namespace", request.authorized_namespace().unwrap_or_default());
-    fields.text("name", request.name.as_deref().unwrap_or(&sent.name));
-    fields.text("uid", &sent.uid);
-    fields.text("apiGroup", &request.group);
-    fields.text("apiVersion", &request.version);
-    fields.text("resourceVersion", &sent.resource_version);
-    fields.text("subresource", request.subresource.as_deref().unwrap_or_default());
+/// Tells what a request names in its path.
+fn tell_object(fields: &mut Fields<'_>, request: &ResourceRequest) -> ObjectText {
+    let (mut name, mut version) = (0, 0);
+    fields.object(name!("objectRef"), |fields| {
+        fields.text(name!("resource"), &request.resource);
+        fields.text(name!("namespace"), request.authorized_namespace().unwrap_or_default());
+        fields.text(name!("name"), request.name.as_deref().unwrap_or_default());
+        name = fields.0.len();
+        fields.text(name!("apiGroup"), &request.group);
+        fields.text(name!("apiVersion"), &request.version);
+        version = fields.0.len();
+        fields.text(name!("subresource"), request.subresource.as_deref().unwrap_or_default());
+    });
+    ObjectText { is_named: request.name.is_some(), name, version }
 }
 
 /// What became of a request.
@@ -212,14 +247,14 @@ impl ResponseStatus {
     }
 
     fn tell(&self, fields: &mut Fields<'_>) {
-        fields.object("metadata", |_| ());
-        fields.text("status", &self.status);
-        fields.text("message", &self.message);
-        fields.text("reason", &self.reason);
+        fields.object(name!("metadata"), |_| ());
+        fields.text(name!("status"), &self.status);
+        fields.text(name!("message"), &self.message);
+        fields.text(name!("reason"), &self.reason);
         if !self.details.is_null() {
-            fields.value("details", &self.details);
+            fields.value(name!("details"), &self.details);
         }
-        fields.number("code", self.code);
+        fields.value(name!("code"), &self.code);
     }
 
     /// Leaves out what was wrong.

@@ -1,5 +1,6 @@
 //! The layer that tells of requests. It stands behind authentication, so that it knows who asks.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +12,7 @@ use quarterdeck_core::clock::Clock;
 use tower::{Layer, Service};
 use tracing::Span;
 
-use super::record::Record;
+use super::record::{AuditId, Record};
 use super::{Audit, Level};
 use crate::body::Body;
 use crate::layers::RequestBody;
@@ -55,12 +56,14 @@ impl<S> Audited<S> {
         let described = describe(request);
         let nobody = User::default();
         let user = request.extensions().get::<User>().unwrap_or(&nobody);
-        let verdict = audit.policy.verdict(user, &described.1, &described.0);
+        let verdict = audit.policy.verdict(user, &described.verb, &described.info);
         if verdict.level == Level::None {
             return None;
         }
         let notes = Arc::<Notes>::default();
         let record = Record::begin(audit, &self.layer.clock, (notes.clone(), request), described, &verdict);
+        // It is in the record now, and extensions grow by doubling.
+        drop(request.extensions_mut().remove::<AuditId>());
         request.extensions_mut().insert(notes);
         Some(record)
     }
@@ -93,16 +96,23 @@ where
     }
 }
 
-/// Returns what a request asks, its verb, and whether it lasts.
-pub(super) fn describe<B>(request: &mut Request<B>) -> (Arc<RequestInfo>, String, bool) {
+/// What a request asks, its verb, and whether it lasts.
+pub(super) struct Described {
+    pub(super) info: Arc<RequestInfo>,
+    pub(super) verb: Cow<'static, str>,
+    pub(super) lasts: bool,
+}
+
+/// Describes a request.
+pub(super) fn describe<B>(request: &mut Request<B>) -> Described {
     let info = RequestInfo::of(request)
         .unwrap_or_else(|_| Arc::new(RequestInfo::Path(request.uri().path().to_owned())));
     let verb = match &*info {
-        RequestInfo::Resource(ResourceRequest { verb: Some(verb), .. }) => verb.as_str().to_owned(),
-        _ => request.method().as_str().to_ascii_lowercase(),
+        RequestInfo::Resource(ResourceRequest { verb: Some(verb), .. }) => verb.as_str().into(),
+        _ => request.method().as_str().to_ascii_lowercase().into(),
     };
     let lasts = is_long_running(&info);
-    (info, verb, lasts)
+    Described { info, verb, lasts }
 }
 
 /// Waits for an answer, and tells of it.

@@ -22,7 +22,7 @@ pub use file::{AuditFile, AuditFileOptions};
 pub(crate) use layer::{AuditLayer, Audited};
 pub use policy::{Policy, PolicyError};
 pub(crate) use record::AuditId;
-pub(crate) use refusals::{RefusalLayer, Refusals};
+pub(crate) use refusals::KnownOnly;
 pub use rotation::Rotation;
 
 /// Takes the events of the audit log.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use quarterdeck_core::clock::Clock;
@@ -13,18 +13,20 @@ use serde_json::Value;
 use super::Audit;
 use super::body::{Kind, Tee, Told};
 use super::event::{Asked, EventText, Level, Outcome, ResponseStatus, Stage};
+use super::layer::Described;
 use super::policy::Verdict;
 use crate::body::Body;
 use crate::layers::RequestBody;
 use crate::listener::PeerAddress;
 use crate::notes::Notes;
-use crate::request::RequestInfo;
 use crate::user::{UNAUTHENTICATED, User};
 
-/// What a request is called in logs. It is in the extensions of every request.
+/// What a request is called in logs. It is in the extensions of every request until the audit log has it.
 #[derive(Debug, Clone)]
-pub(crate) struct AuditId(pub(crate) Arc<str>);
+pub(crate) struct AuditId(pub(crate) HeaderValue);
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// How an answer lasts that nobody waited for.
 const CLOSED: &str = "Connection closed early";
 /// How many bytes of an address, and of what a client calls itself, are told of a request of nobody.
@@ -46,7 +48,6 @@ pub(super) struct Record {
     /// Whether nobody knows who asks.
     is_strangers: bool,
     is_deletion: bool,
-    info: Arc<RequestInfo>,
     /// When it arrived, as it is written.
     received: String,
     lasts: bool,
@@ -76,7 +77,7 @@ impl Record {
         audit: &Audit,
         clock: &Clock,
         (notes, request): (Arc<Notes>, &Request<B>),
-        described: (Arc<RequestInfo>, String, bool),
+        described: Described,
         verdict: &Verdict<'_>,
     ) -> Self {
         let record = Self::new(audit, clock, (notes, request), described, (verdict, usize::MAX));
@@ -90,11 +91,11 @@ impl Record {
     pub(super) fn refused<B>(
         audit: &Audit,
         clock: &Clock,
-        request: (Arc<Notes>, &Request<B>),
-        described: (Arc<RequestInfo>, String, bool),
+        request: &Request<B>,
+        described: Described,
         (verdict, message): (&Verdict<'_>, &str),
     ) {
-        let mut record = Self::new(audit, clock, request, described, (verdict, STRANGERS));
+        let mut record = Self::new(audit, clock, (Arc::default(), request), described, (verdict, STRANGERS));
         record.is_over = true;
         if record.stages.started {
             let status = ResponseStatus::failure(401, "Unauthorized", message);
@@ -106,12 +107,12 @@ impl Record {
         audit: &Audit,
         clock: &Clock,
         (notes, request): (Arc<Notes>, &Request<B>),
-        (info, verb, lasts): (Arc<RequestInfo>, String, bool),
+        Described { info, verb, lasts }: Described,
         (verdict, longest): (&Verdict<'_>, usize),
     ) -> Self {
         let (uri, extensions) = (request.uri(), request.extensions());
         let nobody = User::default();
-        let id = extensions.get::<AuditId>().map(|id| &*id.0);
+        let id = extensions.get::<AuditId>().and_then(|AuditId(id)| id.to_str().ok());
         let user = extensions.get().unwrap_or(&nobody);
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let user_agent = user_agent.unwrap_or_default();
@@ -124,6 +125,7 @@ impl Record {
             user,
             source_ips: &source_ips(request.headers(), extensions.get().copied()),
             user_agent: &user_agent[..user_agent.floor_char_boundary(longest)],
+            request: &info,
         });
         Self {
             audit: audit.clone(),
@@ -140,7 +142,6 @@ impl Record {
             text,
             is_strangers: user.name.is_empty() || user.is_in(UNAUTHENTICATED),
             is_deletion: verb.starts_with("delete"),
-            info,
             received: micro_time(clock.now()),
             lasts,
             request: None,
@@ -149,13 +150,9 @@ impl Record {
         }
     }
 
-    fn is_of_resource(&self) -> bool {
-        matches!(&*self.info, RequestInfo::Resource(_))
-    }
-
     /// Has the request's body seen go by, if it may be told.
     pub(super) fn see_request(&mut self, request: Request<RequestBody>) -> Request<RequestBody> {
-        if self.level < Level::Request || !self.is_of_resource() {
+        if self.level < Level::Request || !self.text.is_of_resource() {
             return request;
         }
         let tee = Tee::default();
@@ -171,10 +168,9 @@ impl Record {
     }
 
     /// Tells of an answer now, or when it has been written.
-    pub(super) fn see_answer(mut self, mut answer: Response<Body>) -> Response<Body> {
-        answer.extensions_mut().insert(super::refusals::Told);
+    pub(super) fn see_answer(mut self, answer: Response<Body>) -> Response<Body> {
         let code = answer.status().as_u16();
-        let tells_body = self.level >= Level::RequestResponse && self.is_of_resource() && !self.lasts;
+        let tells_body = self.level >= Level::RequestResponse && self.text.is_of_resource() && !self.lasts;
         let is_seen = tells_body || self.wants_status(code);
         let body = is_seen.then(|| (Tee::default(), Kind::of(answer.headers())));
         if let Some(((tee, _), bytes)) = body.as_ref().zip(answer.body().bytes()) {
@@ -238,7 +234,7 @@ impl Record {
                 None
             }
         };
-        let is_answered = stage == Stage::ResponseComplete && self.is_of_resource() && !self.lasts;
+        let is_answered = stage == Stage::ResponseComplete && self.text.is_of_resource() && !self.lasts;
         let request = self.request.as_ref().filter(|_| self.notes.noted().body_is_accepted);
         let request_object = request.and_then(|(tee, kind)| told(tee, kind));
         let response_object: Option<Value> = self
@@ -252,10 +248,7 @@ impl Record {
         let outcome = Outcome {
             stage,
             impersonated: notes.impersonated.as_ref(),
-            object: match &*self.info {
-                RequestInfo::Resource(request) => Some((request, &notes.sent)),
-                RequestInfo::Path(_) => None,
-            },
+            sent: &notes.sent,
             response_status: status,
             request_object: request_object.as_ref(),
             response_object: response_object.as_ref(),
@@ -289,11 +282,11 @@ impl Drop for Record {
 /// Returns where a request came from, by what proxies say and by its connection. All but the last may be made up.
 fn source_ips(headers: &HeaderMap, peer: Option<PeerAddress>) -> Vec<IpAddr> {
     let mut addresses = Vec::with_capacity(1);
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    if let Some(forwarded) = text("x-forwarded-for") {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(forwarded) = text(FORWARDED_FOR) {
         addresses.extend(forwarded.split(',').filter_map(|address| address.trim().parse::<IpAddr>().ok()));
     }
-    let real = text("x-real-ip").and_then(|address| address.trim().parse().ok());
+    let real = text(REAL_IP).and_then(|address| address.trim().parse().ok());
     addresses.extend(real.filter(|real| !addresses.contains(real)));
     let peer = peer.map(|PeerAddress(peer)| peer.ip().to_canonical());
     addresses.extend(peer.filter(|peer| addresses.last() != Some(peer)));

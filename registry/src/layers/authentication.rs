@@ -190,14 +190,12 @@ impl Authentication {
         }
         None
     }
-}
 
-#[async_trait]
-impl Gate for Authentication {
-    async fn check(&self, mut parts: Parts) -> Result<Parts, Status> {
+    /// Puts the user into a request's extensions.
+    pub(crate) async fn know(&self, parts: &mut Parts) -> Result<(), Status> {
         if let Some(user) = parts.extensions.get::<User>() {
-            tell_connection(&parts, Some(user));
-            return Ok(parts);
+            tell_connection(parts, Some(user));
+            return Ok(());
         }
         if let Err(why) = websocket::take_token(&mut parts.headers) {
             self.refused.say(|left_out| {
@@ -209,17 +207,25 @@ impl Gate for Authentication {
                 );
             });
         }
-        let known = self.known(&parts).await;
-        tell_connection(&parts, known.as_ref());
+        let known = self.known(parts).await;
+        tell_connection(parts, known.as_ref());
         if let Some(mut user) = known {
             join_everybody(&mut user);
             parts.extensions.insert(user);
-            return Ok(parts);
+            return Ok(());
         }
         if is_health(parts.uri.path()) {
-            return Ok(parts);
+            return Ok(());
         }
         Err(Status::unauthorized())
+    }
+}
+
+#[async_trait]
+impl Gate for Authentication {
+    async fn check(&self, mut parts: Parts) -> Result<Parts, Status> {
+        self.know(&mut parts).await?;
+        Ok(parts)
     }
 }
 

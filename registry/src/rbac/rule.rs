@@ -134,12 +134,12 @@ fn is_of(rule: &str, request: &ResourceRequest) -> bool {
     if rule == ALL {
         return true;
     }
-    match (rule.split_once('/'), request.subresource_name()) {
-        (None, None) => rule == request.resource,
-        (Some((resource, below)), Some(subresource)) => {
+    match request.subresource_name() {
+        // A path may hold an encoded slash.
+        None => rule == request.resource && !rule.contains('/'),
+        Some(subresource) => rule.split_once('/').is_some_and(|(resource, below)| {
             below == subresource && (resource == ALL || resource == request.resource)
-        }
-        _ => false,
+        }),
     }
 }
 
@@ -279,6 +279,7 @@ mod tests {
             !allows("deployments", scale) && !allows("*/status", scale) && !allows("deployments/*", scale)
         );
         assert!(!allows("*/scale", "/apis/apps/v1/namespaces/a/deployments/d"));
+        assert!(!allows("deployments/scale", "/apis/apps/v1/namespaces/a/deployments%2Fscale/d"));
     }
 
     #[test]

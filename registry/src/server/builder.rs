@@ -22,7 +22,7 @@ use super::{ApiServer, Background};
 use crate::admission::certificates::CertificateRights;
 use crate::admission::parameter_rights::ParameterRights;
 use crate::admission::{self, Admission, PodSecurity};
-use crate::audit::{Audit, AuditLayer, RefusalLayer};
+use crate::audit::{Audit, AuditLayer, KnownOnly};
 use crate::cache::{Cache, Feed, FeedError};
 use crate::custom::lifecycle::Lifecycle;
 use crate::figures::{self, CountedAudit, Figures};
@@ -423,12 +423,11 @@ impl ApiServerBuilder {
             Dispatch::new(registry.clone(), Running { stop: stop.clone(), sockets: sockets.clone() });
         let impersonation = GateLayer::new(Impersonation::new(authorization.clone()));
         let authorization = GateLayer::new(authorization);
-        let authentication = GateLayer::new(authentication);
         let seated = fairness.layer(authorization.layer(dispatch));
         let served = impersonation.layer(Bodies::default().layer(seated));
         let audit = AuditLayer::new(audit, registry.clock.clone());
         let known = audit.layer(TimeLimits::new(TimeLimit(time)).layer(served));
-        let stack = RefusalLayer::new(audit).layer(authentication.layer(known));
+        let stack = GateLayer::new(KnownOnly::new(authentication, audit)).layer(known);
         let cache = registry.cache.clone();
         let background = Background { signal, cache, stop, tasks: Mutex::new(tasks), presence, sockets };
         Ok(ApiServer { stack, registry, background: Arc::new(background) })

@@ -33,11 +33,10 @@ use tracing::{Instrument as _, Span};
 
 pub use builder::{ApiServerBuilder, BuildError, StartError};
 
-use crate::audit::{AuditId, Audited, Refusals};
+use crate::audit::{AuditId, Audited, KnownOnly};
 use crate::body::Body;
 use crate::cache::Cache;
 use crate::layers::RequestBody;
-use crate::layers::authentication::Authentication;
 use crate::layers::authorization::Authorization;
 use crate::layers::bodies::ReadFirst;
 use crate::layers::fairness::Fair;
@@ -54,12 +53,8 @@ use dispatch::Dispatch;
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
 /// What a request passes, from the outside in.
-type Stack = Refusals<
-    Gated<
-        Authentication,
-        Audited<Timed<Gated<Impersonation, ReadFirst<Fair<Gated<Authorization, Dispatch>>>>>>,
-    >,
->;
+type Stack =
+    Gated<KnownOnly, Audited<Timed<Gated<Impersonation, ReadFirst<Fair<Gated<Authorization, Dispatch>>>>>>>;
 
 /// An API server. Cheap to clone; clones are one server, which ends when the last one is dropped.
 ///
@@ -222,7 +217,7 @@ where
         let asks_for_socket = websocket::is_asked(request.headers());
         let mut request: Request<RequestBody> =
             request.map(|body| RequestBody::new(body.map_err(Into::into)));
-        request.extensions_mut().insert(AuditId(id.to_str().unwrap_or_default().into()));
+        request.extensions_mut().insert(AuditId(id.clone()));
         let world = self.registry.cache.world();
         let measured = self.registry.figures.begin(world.resources(), &mut request);
         let span = span_of(&request, &id);
