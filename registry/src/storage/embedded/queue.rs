@@ -222,24 +222,26 @@ impl Queue {
         self.lock().is_dismissed = false;
     }
 
-    /// Ends the wait of [`Queue::take_crowd`], or keeps it from waiting.
+    /// Keeps [`Queue::take_crowd`] from taking anything more.
     pub(super) fn dismiss_crowd(&self) {
         self.lock().is_dismissed = true;
         self.crowd.notify_one();
     }
 
-    /// Waits until so many wait, and takes all. Returns `None` if there are fewer when it is dismissed.
+    /// Waits until so many wait, and takes all, unless it is dismissed before that.
     pub(super) fn take_crowd(&self, count: usize) -> Option<Taken> {
         let mut line = self.lock();
-        while line.taken.waiting.len() < count {
+        loop {
             if line.is_dismissed {
                 line.crowd = None;
                 return None;
             }
+            if line.taken.waiting.len() >= count {
+                return Some(mem::take(&mut line.taken));
+            }
             line.crowd = Some(count);
             line = self.crowd.wait(line).expect("nothing panics while it holds the line");
         }
-        Some(mem::take(&mut line.taken))
     }
 
     /// Answers the callers of a batch, each with what was found out for it. Returns the memory of its frame.

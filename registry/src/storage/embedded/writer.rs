@@ -131,22 +131,26 @@ impl Writer {
         if let Some(ahead) = &ahead {
             ahead.begin(self.versions.clone(), mem::take(&mut self.spare));
         }
-        let refused = match self.log.append(&mut batch.frame, self.versions.revision()) {
+        let appended = self.log.append(&mut batch.frame, self.versions.revision());
+        let versions = match ahead {
+            None => self.versions.clone(),
+            // Before this batch is answered: its callers' next commits are for the batch after the next, so that there always is
+            // one to write while others are made.
+            Some(ahead) => {
+                let (versions, next) = ahead.end();
+                self.next = next;
+                self.ahead = Some(ahead);
+                mem::replace(&mut self.versions, versions)
+            }
+        };
+        match appended {
             Ok(()) => {
-                let replaced = self.published.publish(self.versions.clone(), &batch.commits);
+                let replaced = self.published.publish(versions, &batch.commits);
                 self.tell(&batch);
                 self.answer(batch);
                 drop(replaced);
-                None
             }
-            Err(error) => Some((batch, error)),
-        };
-        if let Some(ahead) = ahead {
-            (self.versions, self.next) = ahead.end();
-            self.ahead = Some(ahead);
-        }
-        if let Some((batch, error)) = refused {
-            self.refuse(batch, error);
+            Err(error) => self.refuse(batch, error),
         }
     }
 
