@@ -369,6 +369,49 @@ async fn who_is_not_known_is_told_of_too() {
 }
 
 #[tokio::test]
+async fn how_somebody_unknown_tried_is_told_and_with_what_is_not() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Metadata}]").await;
+    let protocols = "base64url.bearer.authorization.k8s.io.aHVzaC1odXNo, v4.channel.k8s.io";
+    let tries = [
+        (("accept", "*/*"), "no credentials provided"),
+        (("authorization", "Basic aHVzaC1odXNo"), "attempted: basic"),
+        (("sec-websocket-protocol", protocols), "no credentials provided"),
+    ];
+    for ((name, value), how) in tries {
+        let request = Request::get(format!("{MAPS}/a?watch=1")).header(name, value);
+        let request = request.header("connection", "upgrade").header("upgrade", "websocket");
+        let request = request.body(Body::empty()).unwrap();
+
+        assert_eq!(server.clone().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+
+        let event = events.one();
+        assert_eq!(event["responseStatus"]["message"], format!("Authentication failed, {how}"));
+        assert!(!event.to_string().contains("aHVzaC1odXNo") && !event.to_string().contains("hush-hush"));
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_known_does_not_say_how_long_events_are() {
+    let (server, events) = start("omitStages: [RequestReceived], rules: [{level: Metadata}]").await;
+    let long = "%01".repeat(3000);
+    let paths = [
+        format!("/api/v1/configmaps/{long}"),
+        format!("/apis/{long}/v1/namespaces/{long}/{long}/{long}/{long}"),
+        format!("/{long}"),
+    ];
+    for path in paths {
+        let request = Request::builder().method("A".repeat(5000).as_str()).uri(path);
+        let request = request.header("x-forwarded-for", "1::,".repeat(5000));
+        let request = request.header("user-agent", "\"".repeat(5000)).body(Body::empty()).unwrap();
+
+        assert_eq!(server.clone().oneshot(request).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+
+        let event = events.one().to_string();
+        assert!(event.len() < 48 << 10, "{} bytes", event.len());
+    }
+}
+
+#[tokio::test]
 async fn of_what_no_rule_is_for_nothing_is_told() {
     let rules = "rules: [{level: None, nonResourceURLs: ['/version']}, {level: Metadata, verbs: [get]}]";
     let (server, events) = start(rules).await;

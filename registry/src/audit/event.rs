@@ -90,16 +90,17 @@ impl EventText {
         fields.plain(name!("level"), asked.level.as_str());
         fields.text(name!("auditID"), asked.audit_id);
         let stage = fields.0.len();
-        fields.text(name!("requestURI"), asked.request_uri);
-        fields.text(name!("verb"), asked.verb);
+        let cut = |text| cut(text, asked.longest);
+        fields.text(name!("requestURI"), cut(asked.request_uri));
+        fields.text(name!("verb"), cut(asked.verb));
         fields.object(name!("user"), |fields| tell_user(fields, asked.user));
         let impersonated = fields.0.len();
         if !asked.source_ips.is_empty() {
             fields.value(name!("sourceIPs"), asked.source_ips);
         }
-        fields.text(name!("userAgent"), asked.user_agent);
+        fields.text(name!("userAgent"), cut(asked.user_agent));
         let object = match asked.request {
-            RequestInfo::Resource(request) => Some(tell_object(&mut fields, request)),
+            RequestInfo::Resource(request) => Some(tell_object(&mut fields, request, asked.longest)),
             RequestInfo::Path(_) => None,
         };
         Self { text, stage, impersonated, object }
@@ -149,6 +150,8 @@ pub(super) struct Asked<'a> {
     pub(super) source_ips: &'a [IpAddr],
     pub(super) user_agent: &'a str,
     pub(super) request: &'a RequestInfo,
+    /// Of how many bytes the texts are told at most.
+    pub(super) longest: usize,
 }
 
 /// What became of a request so far, and when.
@@ -204,18 +207,23 @@ fn tell_user(fields: &mut Fields<'_>, user: &User) {
     }
 }
 
+fn cut(text: &str, longest: usize) -> &str {
+    &text[..text.floor_char_boundary(longest)]
+}
+
 /// Tells what a request names in its path.
-fn tell_object(fields: &mut Fields<'_>, request: &ResourceRequest) -> ObjectText {
+fn tell_object(fields: &mut Fields<'_>, request: &ResourceRequest, longest: usize) -> ObjectText {
+    let cut = |text| cut(text, longest);
     let (mut name, mut version) = (0, 0);
     fields.object(name!("objectRef"), |fields| {
-        fields.text(name!("resource"), &request.resource);
-        fields.text(name!("namespace"), request.authorized_namespace().unwrap_or_default());
-        fields.text(name!("name"), request.name.as_deref().unwrap_or_default());
+        fields.text(name!("resource"), cut(&request.resource));
+        fields.text(name!("namespace"), cut(request.authorized_namespace().unwrap_or_default()));
+        fields.text(name!("name"), cut(request.name.as_deref().unwrap_or_default()));
         name = fields.0.len();
-        fields.text(name!("apiGroup"), &request.group);
-        fields.text(name!("apiVersion"), &request.version);
+        fields.text(name!("apiGroup"), cut(&request.group));
+        fields.text(name!("apiVersion"), cut(&request.version));
         version = fields.0.len();
-        fields.text(name!("subresource"), request.subresource.as_deref().unwrap_or_default());
+        fields.text(name!("subresource"), cut(request.subresource.as_deref().unwrap_or_default()));
     });
     ObjectText { is_named: request.name.is_some(), name, version }
 }

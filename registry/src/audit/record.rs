@@ -29,8 +29,10 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// How an answer lasts that nobody waited for.
 const CLOSED: &str = "Connection closed early";
-/// How many bytes of an address, and of what a client calls itself, are told of a request of nobody.
+/// How many bytes of each text that a client chooses are told of a request of nobody, and how many of the addresses that it
+/// says it came by: whoever has no right to write should not fill the disk.
 const STRANGERS: usize = 1024;
+const STRANGERS_ADDRESSES: usize = 16;
 /// The code of a request whose client went away (nginx's).
 const CLIENT_CLOSED: u16 = 499;
 
@@ -80,7 +82,7 @@ impl Record {
         described: Described,
         verdict: &Verdict<'_>,
     ) -> Self {
-        let record = Self::new(audit, clock, (notes, request), described, (verdict, usize::MAX));
+        let record = Self::new(audit, clock, (notes, request), described, verdict);
         if verdict.tells(Stage::RequestReceived) {
             record.tell(Stage::RequestReceived, None);
         }
@@ -95,7 +97,7 @@ impl Record {
         described: Described,
         (verdict, message): (&Verdict<'_>, &str),
     ) {
-        let mut record = Self::new(audit, clock, (Arc::default(), request), described, (verdict, STRANGERS));
+        let mut record = Self::new(audit, clock, (Arc::default(), request), described, verdict);
         record.is_over = true;
         if record.stages.started {
             let status = ResponseStatus::failure(401, "Unauthorized", message);
@@ -108,24 +110,31 @@ impl Record {
         clock: &Clock,
         (notes, request): (Arc<Notes>, &Request<B>),
         Described { info, verb, lasts }: Described,
-        (verdict, longest): (&Verdict<'_>, usize),
+        verdict: &Verdict<'_>,
     ) -> Self {
         let (uri, extensions) = (request.uri(), request.extensions());
         let nobody = User::default();
         let id = extensions.get::<AuditId>().and_then(|AuditId(id)| id.to_str().ok());
         let user = extensions.get().unwrap_or(&nobody);
+        let is_strangers = user.name.is_empty() || user.is_in(UNAUTHENTICATED);
+        let mut source_ips = source_ips(request.headers(), extensions.get().copied());
+        if is_strangers {
+            // The last ones are those that proxies of ours may have written.
+            source_ips.drain(..source_ips.len().saturating_sub(STRANGERS_ADDRESSES));
+        }
         let user_agent = request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let user_agent = user_agent.unwrap_or_default();
         let asked = uri.path_and_query().map_or_else(|| Cow::from(uri.to_string()), |it| it.as_str().into());
         let text = EventText::new(&Asked {
             level: verdict.level,
             audit_id: id.unwrap_or_default(),
-            request_uri: &asked[..asked.floor_char_boundary(longest)],
+            request_uri: &asked,
             verb: &verb,
             user,
-            source_ips: &source_ips(request.headers(), extensions.get().copied()),
-            user_agent: &user_agent[..user_agent.floor_char_boundary(longest)],
+            source_ips: &source_ips,
+            user_agent,
             request: &info,
+            longest: if is_strangers { STRANGERS } else { usize::MAX },
         });
         Self {
             audit: audit.clone(),
@@ -140,7 +149,7 @@ impl Record {
             omits_managed_fields: verdict.omits_managed_fields,
             is_confidential: verdict.is_confidential,
             text,
-            is_strangers: user.name.is_empty() || user.is_in(UNAUTHENTICATED),
+            is_strangers,
             is_deletion: verb.starts_with("delete"),
             received: micro_time(clock.now()),
             lasts,

@@ -101,7 +101,7 @@ impl EmbeddedOptions {
     /// others.
     ///
     /// The store's thread still writes what comes together with others, what has 8 MiB or more, and what comes while it
-    /// prepares files or, under [`SyncPolicy::Interval`], has a sync to do. A commit that was polled once is written when it is
+    /// prepares files or drops history, or first after that, or, under [`SyncPolicy::Interval`], before its sync. A commit that was polled once is written when it is
     /// polled again, or dropped, or when the next one comes. Compactions are commits in this.
     #[must_use]
     pub fn in_place(mut self, in_place: bool) -> Self {

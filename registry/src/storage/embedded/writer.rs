@@ -80,7 +80,7 @@ impl Writer {
     /// that. Returns `false` when there will be nothing more.
     pub(super) fn turn(&mut self) -> bool {
         let batch = if let Some(mut batch) = self.next.take() {
-            // Who came since would else wait for a sync more.
+            // Who came before it is written need not wait for another sync.
             batch.apply(self.queue.take_now(), &mut self.versions);
             Some(batch)
         } else {
@@ -134,8 +134,7 @@ impl Writer {
         let appended = self.log.append(&mut batch.frame, self.versions.revision());
         let versions = match ahead {
             None => self.versions.clone(),
-            // Before this batch is answered: its callers' next commits are for the batch after the next, so that there always is
-            // one to write while others are made.
+            // Before this batch is answered: to wait until its callers' next commits are applied too would leave the disk idle.
             Some(ahead) => {
                 let (versions, next) = ahead.end();
                 self.next = next;

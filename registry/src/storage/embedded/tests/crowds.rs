@@ -10,6 +10,7 @@ use quarterdeck_core::storage::{Expect, List, Revision, Storage, StorageError, T
 use tokio::time::timeout;
 
 use super::super::ahead::CROWD;
+use super::super::queue::Queue;
 use super::super::{EmbeddedOptions, EmbeddedStorage, SyncPolicy};
 use super::fake_disk::{FakeDisk, Operation};
 
@@ -161,6 +162,19 @@ async fn what_stands_on_a_failed_sync_is_refused_with_it() {
     assert!(second.iter().all(is_refused), "{second:?}");
     assert_eq!(held.keys().await, 1, "nobody sees what may not be there");
     assert!(held.store.check().is_err());
+}
+
+#[tokio::test]
+async fn crowd_that_is_dismissed_is_left_to_the_writer() {
+    let queue = Queue::new();
+    let mut crowd = join_all(numbered("/k").into_iter().map(|transaction| queue.commit(transaction)));
+    assert!((&mut crowd).now_or_never().is_none());
+
+    queue.dismiss_crowd();
+    assert!(queue.take_crowd(CROWD).is_none());
+    queue.expect_crowd();
+
+    assert_eq!(queue.take_crowd(CROWD).unwrap().waiting.len(), CROWD);
 }
 
 #[tokio::test]
