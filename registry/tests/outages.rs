@@ -1,6 +1,8 @@
 //! What a server says when its store fails, is full, lags or is not the one that it was.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
 use std::future::ready;
@@ -12,6 +14,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
+use log::Log;
 use quarterdeck_core::clock::Clock;
 use quarterdeck_core::storage::{
     Commits, Entry, Key, List, Page, Revision, Storage, StorageError, Transaction,
@@ -425,26 +428,9 @@ async fn a_list_that_one_server_began_goes_on_at_another() {
     assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
 }
 
-/// What is logged, as text.
-#[derive(Debug, Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn that_there_is_no_room_is_logged_once_a_second_and_not_for_each_write() {
-    let log = Log::default();
-    let writer = log.clone();
-    let errors = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_ansi(false);
-    let _following = tracing::subscriber::set_default(errors.with_writer(move || writer.clone()).finish());
+    let log = Log::follow();
     let storage = Troubled::default();
     let server = serve(storage.clone()).await;
 
@@ -457,7 +443,8 @@ async fn that_there_is_no_room_is_logged_once_a_second_and_not_for_each_write() 
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(text.matches("storage is full").count(), 2, "{text}");
-    assert!(text.contains("left_out=9"), "{text}");
+    let errors: Vec<_> =
+        log.lines_with("storage is full").into_iter().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 2, "{errors:?}");
+    assert!(errors[1].contains("left_out=9"), "{errors:?}");
 }

@@ -1,10 +1,17 @@
 //! What is logged while a test runs, in its own thread.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
-use tracing::Level;
 use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Level};
+
+/// While there is only one who follows, tracing asks the thread that is the first to come by a place in the code whether anybody
+/// wants to know of it, and remembers the answer: which is no, if that thread runs another test. Of two, all are asked.
+static OTHER: LazyLock<Dispatch> = LazyLock::new(|| {
+    let other = tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_writer(io::sink);
+    Dispatch::new(other.finish())
+});
 
 /// Follows the log of this thread, `DEBUG` and above, until it is dropped.
 pub(crate) struct Log {
@@ -17,6 +24,7 @@ struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(crate) fn follow() -> Self {
+        LazyLock::force(&OTHER);
         let written = Written::default();
         let writer = written.clone();
         let log = tracing_subscriber::fmt().with_max_level(Level::DEBUG).with_ansi(false);
