@@ -41,7 +41,6 @@ use meter::Metered;
 pub(crate) use places::Place;
 use places::Places;
 use prompt::Prompt;
-use turns::Turns;
 
 /// How long a client may take for its headers, and for the handshake of TLS.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -252,6 +251,7 @@ impl Component for Listener {
         let ended = async { while connections.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(GRACE, ended).await;
         connections.shutdown().await;
+        bulk.ended().await;
         Ok(())
     }
 }
@@ -356,14 +356,15 @@ where
     let builder = http();
     let (stream, outgoing) = turns::held(Prompt::new(Metered::new(stream, activity.clone()), PATIENCE));
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-    let served = async {
+    let served = async move {
+        let activity = &place.activity;
         tokio::select! {
             biased;
             () = activity.has_been_cut_off() => Ok(()),
             ended = until_over(connection, activity, stop) => ended,
         }
     };
-    if let Err(error) = Turns::new(served, outgoing, bulk).await {
+    if let Err(error) = turns::run(served, outgoing, bulk).await {
         tracing::debug!(%error, "a connection ended");
     }
 }

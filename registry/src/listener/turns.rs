@@ -4,19 +4,18 @@
 //! something for it. With a hundred watches on a connection that is a hundred calls of the operating system, and as many TLS
 //! records, for one event. So what a connection writes while its future is polled waits in [`Held`], and goes out together when
 //! the poll is over, or when there is much of it. If the connection only wrote, the other tasks that are ready run first: they
-//! may be streams that have more. One that has sent much in a turn waits for the next ([`Bulk`]).
+//! may be streams that have more. One that has sent much in a turn has its next ones elsewhere ([`Bulk`]).
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
-use futures::future::BoxFuture;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::bulk::{ALLOWANCE, Bulk};
+use super::bulk::{ALLOWANCE, Bulk, give_way};
 
 /// How many bytes wait at most.
 const MOST: usize = 64 * 1024;
@@ -35,6 +34,7 @@ pub(super) fn held<I>(stream: I) -> (Held<I>, Arc<Mutex<Outgoing<I>>>) {
         has_read: false,
         written: 0,
         is_over: false,
+        is_blocked: false,
         writer: None,
         holds: true,
         failed: None,
@@ -56,6 +56,8 @@ pub(super) struct Outgoing<I> {
     written: usize,
     /// Whether the turn is over, because more was to be written than one allows.
     is_over: bool,
+    /// Whether the stream took less in this turn than it was given.
+    is_blocked: bool,
     /// Who wanted to write more.
     writer: Option<Waker>,
     /// Whether somebody lets things go at the end of a turn. Afterwards, a flush does.
@@ -107,8 +109,10 @@ impl<I: AsyncWrite + Unpin> Outgoing<I> {
 
     /// Counts what was written in this turn.
     fn wrote(&mut self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(written)) = polled {
-            self.written += written;
+        match polled {
+            Poll::Ready(Ok(written)) => self.written += written,
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.is_blocked = true,
         }
         polled
     }
@@ -201,64 +205,123 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Held<I> {
 
 pin_project! {
     /// A connection's future that lets go, at the end of each poll, what the connection wrote.
-    pub(super) struct Turns<C, I> {
+    struct Turns<C, I> {
         #[pin]
         connection: C,
         outgoing: Arc<Mutex<Outgoing<I>>>,
-        bulk: Bulk,
-        // The next turn of a connection whose last one was over.
-        next: Option<BoxFuture<'static, Option<OwnedSemaphorePermit>>>,
         // Whether the tasks that were ready have run since something waits.
         has_yielded: bool,
     }
 }
 
-impl<C, I> Turns<C, I> {
-    pub(super) fn new(connection: C, outgoing: Arc<Mutex<Outgoing<I>>>, bulk: Bulk) -> Self {
-        Self { connection, outgoing, bulk, next: None, has_yielded: false }
+/// How a turn ended.
+enum Turn<T> {
+    /// The connection is done.
+    Done(T),
+    /// It has sent what one turn allows, and has more.
+    Full,
+    /// It has more to send than the stream takes for now.
+    Blocked,
+    /// It has sent all that there was.
+    Sent,
+    /// It had nothing to send.
+    Idle,
+}
+
+/// Runs a connection, whose turns are the runtime's as long as it does not send much.
+pub(super) fn run<C, I>(
+    connection: C,
+    outgoing: Arc<Mutex<Outgoing<I>>>,
+    bulk: Bulk,
+) -> impl Future<Output = C::Output>
+where
+    C: Future<Output: Send> + Send + 'static,
+    I: AsyncWrite + Unpin + Send + 'static,
+{
+    let mut turns = Box::pin(Turns { connection, outgoing, has_yielded: false });
+    async move {
+        loop {
+            let done = poll_fn(|cx| match turns.as_mut().turn(cx) {
+                Turn::Done(output) => Poll::Ready(Some(output)),
+                Turn::Full => Poll::Ready(None),
+                Turn::Blocked | Turn::Sent | Turn::Idle => Poll::Pending,
+            });
+            if let Some(output) = done.await {
+                return output;
+            }
+            let done;
+            (turns, done) = bulk.run(send_much(turns)).await;
+            if let Some(output) = done {
+                return output;
+            }
+        }
     }
 }
 
-impl<C: Future, I: AsyncWrite + Unpin> Future for Turns<C, I> {
-    type Output = C::Output;
+/// Runs a connection until it is done, or has little to send: not the rest of what it was sending, but all of something.
+async fn send_much<C: Future, I: AsyncWrite + Unpin>(
+    mut turns: Pin<Box<Turns<C, I>>>,
+) -> (Pin<Box<Turns<C, I>>>, Option<C::Output>) {
+    let mut has_more = true;
+    loop {
+        let ended = poll_fn(|cx| {
+            let ended = turns.as_mut().turn(cx);
+            match ended {
+                Turn::Sent if !has_more => return Poll::Ready(ended),
+                Turn::Done(_) | Turn::Full => return Poll::Ready(ended),
+                Turn::Blocked => has_more = true,
+                Turn::Sent | Turn::Idle => has_more = false,
+            }
+            Poll::Pending
+        });
+        match ended.await {
+            Turn::Done(output) => return (turns, Some(output)),
+            Turn::Full => give_way().await,
+            _ => return (turns, None),
+        }
+        has_more = true;
+    }
+}
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+impl<C: Future, I: AsyncWrite + Unpin> Turns<C, I> {
+    fn turn(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Turn<C::Output> {
         let this = self.project();
-        let turn = match this.next {
-            Some(next) => ready!(next.as_mut().poll(cx)),
-            None => None,
-        };
-        *this.next = None;
         let polled = this.connection.poll(cx);
         let mut outgoing = lock(this.outgoing);
         // Who takes the stream over from here, as an upgrade does, flushes it.
         outgoing.holds = polled.is_pending();
-        outgoing.written = 0;
+        let written = std::mem::take(&mut outgoing.written);
         let has_read = std::mem::take(&mut outgoing.has_read);
         let is_over = std::mem::take(&mut outgoing.is_over);
+        let mut is_blocked = std::mem::take(&mut outgoing.is_blocked);
         if outgoing.holds && !has_read && !*this.has_yielded && (1..MUCH).contains(&outgoing.waiting.len()) {
             *this.has_yielded = true;
             // Who wakes itself goes to the end of the line.
             cx.waker().wake_by_ref();
         } else {
             *this.has_yielded = false;
-            if outgoing.failed.is_none()
-                && let Poll::Ready(Err(error)) = outgoing.release(cx)
-            {
-                outgoing.failed = Some(error.kind());
-                cx.waker().wake_by_ref();
+            if outgoing.failed.is_none() {
+                match outgoing.release(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => {
+                        outgoing.failed = Some(error.kind());
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::Pending => is_blocked = true,
+                }
             }
         }
-        drop(turn);
         let writer = outgoing.writer.take();
         if let Some(writer) = writer.filter(|_| !outgoing.holds) {
             writer.wake();
         }
-        if outgoing.holds && is_over {
-            *this.next = Some(this.bulk.turn());
-            cx.waker().wake_by_ref();
+        match polled {
+            Poll::Ready(output) => Turn::Done(output),
+            Poll::Pending if is_over => Turn::Full,
+            Poll::Pending if is_blocked => Turn::Blocked,
+            Poll::Pending if written > 0 => Turn::Sent,
+            Poll::Pending => Turn::Idle,
         }
-        polled
     }
 }
 
@@ -266,7 +329,10 @@ impl<C: Future, I: AsyncWrite + Unpin> Future for Turns<C, I> {
 mod tests {
     use std::future::poll_fn;
     use std::pin::pin;
+    use std::sync::mpsc;
 
+    use futures::FutureExt as _;
+    use futures::future::join_all;
     use futures::poll;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -278,6 +344,8 @@ mod tests {
         incoming: Vec<u8>,
         writes: Vec<Vec<u8>>,
         is_broken: bool,
+        /// Who is told instead of each write: by which number, and its length.
+        note: Option<(usize, mpsc::Sender<(usize, usize)>)>,
     }
 
     impl AsyncRead for Socket {
@@ -303,7 +371,10 @@ mod tests {
             if self.is_broken {
                 return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
             }
-            self.writes.push(bytes.to_vec());
+            match &self.note {
+                Some((number, note)) => note.send((*number, bytes.len())).unwrap(),
+                None => self.writes.push(bytes.to_vec()),
+            }
             Poll::Ready(Ok(bytes.len()))
         }
 
@@ -330,7 +401,7 @@ mod tests {
             }
             std::future::pending::<()>().await;
         };
-        let mut turns = pin!(Turns::new(connection, outgoing.clone(), Bulk::new()));
+        let mut turns = pin!(alone(connection, outgoing.clone()));
 
         assert!(poll!(turns.as_mut()).is_pending());
         assert!(writes(&outgoing).is_empty(), "others that are ready run first");
@@ -348,7 +419,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
 
-        assert!(poll!(pin!(Turns::new(connection, outgoing.clone(), Bulk::new()))).is_pending());
+        assert!(poll!(pin!(alone(connection, outgoing.clone()))).is_pending());
 
         assert_eq!(writes(&outgoing), [b"!"]);
     }
@@ -362,69 +433,152 @@ mod tests {
             held.write_all(&little).await.unwrap();
             held.write_all(&much).await.unwrap();
         };
-        Turns::new(connection, outgoing.clone(), Bulk::new()).await;
+        alone(connection, outgoing.clone()).await;
 
         assert_eq!(writes(&outgoing), [little, much]);
     }
 
+    /// Runs a connection in this task alone.
+    async fn alone<C: Future>(connection: C, outgoing: Arc<Mutex<Outgoing<Socket>>>) -> C::Output {
+        let mut turns = pin!(Turns { connection, outgoing, has_yielded: false });
+        let ended = poll_fn(|cx| match turns.as_mut().turn(cx) {
+            Turn::Done(output) => Poll::Ready(output),
+            _ => Poll::Pending,
+        });
+        ended.await
+    }
+
     /// Writes so much as fast as the stream takes it.
-    async fn send(mut held: Held<Socket>, length: usize) {
-        held.write_all(&vec![1; length]).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_connection_that_has_sent_much_lets_all_others_that_are_ready_run() {
-        let (held, outgoing) = held(Socket::default());
-        let bulk = Bulk::new();
-        let sender = tokio::spawn(Turns::new(send(held, 4 * ALLOWANCE), outgoing.clone(), bulk));
-        let sent = || writes(&outgoing).concat().len();
-
-        let mut turns = 0;
-        while !sender.is_finished() {
-            let before = sent();
-            tokio::task::yield_now().await;
-            assert!(sent() - before <= ALLOWANCE + MOST, "{} at once", sent() - before);
-            turns += 1;
+    async fn send(held: &mut Held<Socket>, length: usize) {
+        let chunk = vec![1; ALLOWANCE];
+        for start in (0..length).step_by(ALLOWANCE) {
+            held.write_all(&chunk[..ALLOWANCE.min(length - start)]).await.unwrap();
         }
-
-        assert_eq!(sent(), 4 * ALLOWANCE);
-        assert!(turns >= 4);
     }
 
-    #[tokio::test]
-    async fn connections_that_send_much_take_turns() {
-        let bulk = Bulk::new();
-        let connections: Vec<_> = (0..8)
-            .map(|_| {
-                let (held, outgoing) = held(Socket::default());
-                let sender = Turns::new(send(held, 4 * ALLOWANCE), outgoing.clone(), bulk.clone());
-                (tokio::spawn(sender), outgoing)
-            })
-            .collect();
-        let sent =
-            || connections.iter().map(|(_, outgoing)| writes(outgoing).concat().len()).collect::<Vec<_>>();
-
-        let mut most = 0;
-        while !connections.iter().all(|(sender, _)| sender.is_finished()) {
-            let before: usize = sent().iter().sum();
-            tokio::task::yield_now().await;
-            let all = sent();
-            // All have the first turn at once: nobody knows yet who sends much.
-            if all.iter().all(|sent| *sent > ALLOWANCE) {
-                most = most.max(all.iter().sum::<usize>() - before);
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_that_has_sent_much_goes_on_beside_the_runtime_and_in_its_context() {
+        let (mut held, outgoing) = held(Socket::default());
+        let (home, runtime) = (std::thread::current().id(), tokio::runtime::Handle::current().id());
+        let mut threads = Vec::new();
+        let connection = async move {
+            for _ in 0..4 {
+                held.write_all(&vec![1; ALLOWANCE]).await.unwrap();
+                threads.push(std::thread::current().id());
+                assert_eq!(tokio::runtime::Handle::current().id(), runtime);
             }
-            let (least, furthest) = (all.iter().min().unwrap(), all.iter().max().unwrap());
-            assert!(furthest - least <= 2 * (ALLOWANCE + MOST), "{all:?}");
-        }
+            held.flush().await.unwrap();
+            threads
+        };
 
-        assert!(most <= 2 * (ALLOWANCE + MOST), "{most} bytes went out before others ran");
+        let threads = run(connection, outgoing.clone(), Bulk::new()).await;
+
+        assert_eq!(writes(&outgoing).concat().len(), 4 * ALLOWANCE);
+        assert_eq!(threads[0], home, "nobody knows yet that it sends much");
+        assert!(threads[1..].iter().all(|thread| *thread != home));
+    }
+
+    #[tokio::test]
+    async fn a_runtime_of_one_thread_does_all_itself() {
+        let (mut held, outgoing) = held(Socket::default());
+        let connection = async move {
+            send(&mut held, 4 * ALLOWANCE).await;
+            std::thread::current().id()
+        };
+
+        assert_eq!(run(connection, outgoing, Bulk::new()).await, std::thread::current().id());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_little_to_send_again_goes_back() {
+        let (mut held, outgoing) = held(Socket::default());
+        let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let connection = async move {
+            while let Some(length) = asked.recv().await {
+                send(&mut held, length).await;
+            }
+        };
+        let mut sending = pin!(send_much(Box::pin(Turns { connection, outgoing, has_yielded: false })));
+
+        ask.send(ALLOWANCE + 1).unwrap();
+        assert!(poll!(sending.as_mut()).is_pending(), "it has more");
+        assert!(poll!(sending.as_mut()).is_pending(), "it has sent the rest");
+        assert!(poll!(sending.as_mut()).is_pending(), "it has nothing to send");
+        ask.send(1).unwrap();
+
+        assert!(matches!(poll!(sending), Poll::Ready((_, None))));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn connections_that_send_much_take_turns() {
+        const TURNS: usize = 32;
+        let (bulk, (note, order)) = (Bulk::new(), mpsc::channel());
+        // There is one thread.
+        let (open, gate) = mpsc::channel::<()>();
+        let mut closed = pin!(bulk.run(async move { gate.recv() }));
+        assert!(poll!(closed.as_mut()).is_pending());
+        let mut connections = pin!(join_all((0..8).map(|number| {
+            let (mut held, outgoing) =
+                held(Socket { note: Some((number, note.clone())), ..Socket::default() });
+            let connection = async move { send(&mut held, TURNS * ALLOWANCE).await };
+            run(connection, outgoing, bulk.clone())
+        })));
+        drop(note);
+        assert!(poll!(connections.as_mut()).is_pending());
+        let mut sent = [0; 8];
+        order.try_iter().for_each(|(number, length)| sent[number] += length);
+        assert_eq!(sent, [ALLOWANCE; 8], "all have the first turn in the runtime");
+
+        drop(open);
+        connections.await;
+        assert!(closed.await.is_err());
+
+        for (number, length) in order {
+            sent[number] += length;
+            let (least, furthest) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
+            assert!(furthest - least <= 6 * (ALLOWANCE + MOST), "{sent:?}");
+        }
+        assert_eq!(sent, [TURNS * ALLOWANCE; 8]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_that_nobody_waits_for_ends_wherever_it_is() {
+        let (note, order) = mpsc::channel();
+        let (mut held, outgoing) = held(Socket { note: Some((0, note)), ..Socket::default() });
+        let (alive, gone) = tokio::sync::oneshot::channel::<()>();
+        let connection = async move {
+            let _alive = alive;
+            send(&mut held, usize::MAX / 2).await;
+        };
+        let bulk = Bulk::new();
+        let running = tokio::spawn(run(connection, outgoing, bulk.clone()));
+        // The first turn, and one elsewhere.
+        (0..2).for_each(|_| assert!(order.recv().is_ok()));
+
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled());
+        tokio::time::timeout(std::time::Duration::from_secs(60), bulk.ended()).await.unwrap();
+
+        assert!(gone.now_or_never().unwrap().is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_that_panics_does_so_where_it_is_waited_for() {
+        let (mut held, outgoing) = held(Socket::default());
+        let connection = async move {
+            send(&mut held, 2 * ALLOWANCE).await;
+            panic!("elsewhere");
+        };
+
+        let ended = tokio::spawn(run(connection, outgoing, Bulk::new())).await;
+
+        assert_eq!(ended.unwrap_err().into_panic().downcast_ref(), Some(&"elsewhere"));
     }
 
     #[tokio::test]
     async fn who_takes_a_stream_over_flushes_it() {
         let (mut held, outgoing) = held(Socket::default());
-        Turns::new(async { held.write_all(b"switching").await.unwrap() }, outgoing.clone(), Bulk::new())
-            .await;
+        alone(async { held.write_all(b"switching").await.unwrap() }, outgoing.clone()).await;
 
         held.write_all(b"protocols").await.unwrap();
         assert_eq!(writes(&outgoing), [b"switching"]);
@@ -436,7 +590,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_for_an_answer_on_a_stream_taken_over_has_sent_the_question() {
         let (mut held, outgoing) = held(Socket::default());
-        Turns::new(async {}, outgoing.clone(), Bulk::new()).await;
+        alone(async {}, outgoing.clone()).await;
         held.write_all(b"question").await.unwrap();
 
         let answered = poll!(pin!(held.read_u8()));
@@ -459,7 +613,7 @@ mod tests {
             }
         });
 
-        let ended = Turns::new(connection, outgoing, Bulk::new()).await;
+        let ended = alone(connection, outgoing).await;
 
         assert_eq!(ended, io::ErrorKind::BrokenPipe);
     }

@@ -70,11 +70,12 @@ fn outlasts(
 
     attack(&server, figures).map_err(|error| format!("{name}: {error}"))?;
 
-    server
-        .load(How::Certificate, "get", Work::new(100, 4))
-        .map_err(|error| format!("after {name}: {error}"))?;
     let begin = Instant::now();
     let (more, open) = loop {
+        // A thread of the server that has nothing to do does not notice what others gave back of its memory.
+        server
+            .load(How::Certificate, "get", Work::new(100, 4))
+            .map_err(|error| format!("after {name}: {error}"))?;
         let (more, open) = (server.resident()? - memory, server.open_files()?.saturating_sub(files));
         if (more <= MORE && open <= OPEN) || begin.elapsed() > END {
             break (more, open);
